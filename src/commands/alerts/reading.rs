@@ -34,8 +34,7 @@ pub(in crate::commands) fn series<'a>(
     let calendar = settings::load(db)?.calendar;
     let whole = whole.unwrap_or(Window::new(Window::ALL.from, Window::ALL.from));
     let stale = rollups::stale_by_api(db, calendar, whole)?;
-    let mut found = HashMap::new();
-    for (api_name, needs) in needs {
+    let demand = |(api_name, needs): (&&'a str, &Vec<RequiredWindows>)| {
         let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
         let demand = if knows_changes {
@@ -43,9 +42,9 @@ pub(in crate::commands) fn series<'a>(
         } else {
             Demand::of_rows(windows, seconds)
         };
-        found.insert(*api_name, usage::read(db, api_name, demand)?);
-    }
-    Ok(found)
+        (*api_name, demand)
+    };
+    usage::read(db, needs.iter().map(demand))
 }
 
 /// Reads the usage of each API that the steps require.

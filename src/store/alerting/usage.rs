@@ -1,7 +1,9 @@
 //! Reads the calls of an API that alert rules require, from roll-ups and rows.
 
+use std::collections::{BTreeMap, HashMap};
+
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::sql_types::{Array, Bool, Text, Timestamp};
+use diesel::sql_types::{Array, Text, Timestamp};
 
 use crate::domain::alert::gaps;
 use crate::domain::alert::series::{Demand, Series, Tally};
@@ -189,30 +191,37 @@ fn rolled_up_before(
     Ok(hour.map(|hour| Granularity::Hourly.end_of(hour.utc()).min(at) - last))
 }
 
-/// Reads the calls of an API.
-pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
-    let rows = demand.rows.clone();
-    let stored = demand
-        .stored
-        .iter()
-        .map(|(of, window)| (Level::from(*of), *window));
-    let without_rows = WITHOUT_ROWS
-        .into_iter()
-        .flat_map(|level| rows.iter().map(move |it| (level, *it)));
-    let stored: Vec<(Level, Window)> = stored.chain(without_rows).collect();
-    let mut series = Series::new(demand);
-    for parts in stored.chunks(PARTS_PER_STATEMENT) {
-        read_stored(db, api_name, parts, &mut series)?;
-    }
-    match db {
-        Db::Pg(postgres) => read_counts(postgres, api_name, &mut series)?,
-        Db::Sqlite(_) => {
-            for window in rows {
-                read_rows(db, api_name, window, &mut series)?;
+/// Reads the calls of APIs.
+pub fn read<'a>(
+    db: &mut Db,
+    demands: impl Iterator<Item = (&'a str, Demand)>,
+) -> Result<HashMap<&'a str, Series>> {
+    let mut all: HashMap<&str, Series> = demands
+        .map(|(api, demand)| (api, Series::new(demand)))
+        .collect();
+    for (api_name, series) in &mut all {
+        let Demand { stored, rows, .. } = series.demand();
+        let stored = stored.iter().map(|(of, part)| (Level::from(*of), *part));
+        let without_rows = WITHOUT_ROWS.into_iter();
+        let without_rows =
+            without_rows.flat_map(|level| rows.iter().map(move |part| (level, *part)));
+        let parts: Vec<(Level, Window)> = stored.chain(without_rows).collect();
+        for parts in parts.chunks(PARTS_PER_STATEMENT) {
+            read_stored(db, api_name, parts, series)?;
+        }
+        if let Db::Sqlite(_) = db {
+            for part in series.demand().rows.clone() {
+                read_rows(db, api_name, part, series)?;
             }
         }
     }
-    Ok(series.finish())
+    if let Db::Pg(postgres) = db {
+        read_counts(postgres, &mut all)?;
+    }
+    Ok(all
+        .into_iter()
+        .map(|(api, series)| (api, series.finish()))
+        .collect())
 }
 
 fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -> QueryResult<()> {
@@ -226,42 +235,57 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
     })
 }
 
-/// Counts equal calls between two cuts on the server, so that the transfer does not grow with their number. Costs are
-/// grouped, not added: the server's sum of binary fractions would depend on their order.
-fn read_counts(postgres: &mut Postgres, api_name: &str, series: &mut Series) -> QueryResult<()> {
-    let instants = |instants: &mut dyn Iterator<Item = DateTime<Utc>>| -> Vec<UtcTimestamp> {
-        instants.map(UtcTimestamp::new).collect()
-    };
-    let Demand {
-        rows,
-        cuts,
-        seconds,
-        ..
-    } = series.demand();
-    if rows.is_empty() {
-        return Ok(());
+/// Counts equal calls between two cuts on the server, so that the transfer does not grow with their number: at once for all
+/// APIs with the same cuts, since rows are stored in the order of time and not by API. Costs are grouped, not added: the
+/// server's sum of binary fractions would depend on their order.
+fn read_counts(postgres: &mut Postgres, all: &mut HashMap<&str, Series>) -> QueryResult<()> {
+    let mut alike: BTreeMap<[Vec<UtcTimestamp>; 4], Vec<&str>> = BTreeMap::new();
+    for (api_name, series) in all.iter() {
+        let Demand {
+            rows,
+            cuts,
+            seconds,
+            ..
+        } = series.demand();
+        let instants =
+            |all: &mut dyn Iterator<Item = DateTime<Utc>>| all.map(UtcTimestamp::new).collect();
+        let key = [
+            instants(&mut rows.iter().map(|part| part.from)),
+            instants(&mut rows.iter().map(|part| part.to)),
+            instants(&mut cuts.iter().copied()),
+            instants(&mut seconds.iter().flat_map(|part| [part.from, part.to])),
+        ];
+        if !rows.is_empty() {
+            alike.entry(key).or_default().push(api_name);
+        }
     }
-    // With OFFSET 0 each window is read from the index.
-    let query = diesel::sql_query(
-        "SELECT min(call.timestamp), count(*), call.success, call.cached, call.cost
-         FROM unnest($2, $3) AS part (began, ended), LATERAL (
-             SELECT timestamp, coalesce(success, false) AS success, coalesce(cached, false) AS cached,
-                 cost_credits::float8 AS cost
-             FROM api_usage WHERE api_name = $1 AND timestamp >= part.began AND timestamp < part.ended OFFSET 0
-         ) AS call
-         GROUP BY width_bucket(call.timestamp, $4), CASE WHEN $5 THEN date_trunc('second', call.timestamp) END, 3, 4, 5",
-    )
-    .bind::<Text, _>(api_name)
-    .bind::<Array<Timestamp>, _>(instants(&mut rows.iter().map(|part| part.from)))
-    .bind::<Array<Timestamp>, _>(instants(&mut rows.iter().map(|part| part.to)))
-    .bind::<Array<Timestamp>, _>(instants(&mut cuts.iter().copied()))
-    .bind::<Bool, _>(!seconds.is_empty());
-    type Counted = (UtcTimestamp, i64, bool, bool, Option<f64>);
-    let counts: Vec<Counted> = postgres.run(|conn| query.rows(conn))?;
-    for (first, number, success, cached, cost) in counts {
-        let number = u64::try_from(number).unwrap_or(0);
-        let tally = Tally::of_call(success, cached, cost).times(number);
-        series.add_rows(first.utc(), tally);
+    for ([from, to, cuts, seconds], apis) in alike {
+        // With OFFSET 0 each part is read from an index. In an odd bucket of the last array each second counts for itself.
+        let query = diesel::sql_query(
+            "SELECT call.api_name, min(call.timestamp), count(*), call.success, call.cached, call.cost
+             FROM unnest($2, $3) AS part (began, ended), LATERAL (
+                 SELECT api_name, timestamp, coalesce(success, false) AS success, coalesce(cached, false) AS cached,
+                     cost_credits::float8 AS cost
+                 FROM api_usage WHERE api_name = ANY ($1) AND timestamp >= part.began AND timestamp < part.ended
+                 OFFSET 0
+             ) AS call
+             GROUP BY width_bucket(call.timestamp, $4), 1, 4, 5, 6,
+                 CASE width_bucket(call.timestamp, $5) % 2 WHEN 1 THEN date_trunc('second', call.timestamp) END",
+        )
+        .bind::<Array<Text>, _>(&apis)
+        .bind::<Array<Timestamp>, _>(from)
+        .bind::<Array<Timestamp>, _>(to)
+        .bind::<Array<Timestamp>, _>(cuts)
+        .bind::<Array<Timestamp>, _>(seconds);
+        type Counted = (String, UtcTimestamp, i64, bool, bool, Option<f64>);
+        let counts: Vec<Counted> = postgres.run(|conn| query.rows(conn))?;
+        for (api_name, first, number, success, cached, cost) in counts {
+            if let Some(series) = all.get_mut(api_name.as_str()) {
+                let number = u64::try_from(number).unwrap_or(0);
+                let tally = Tally::of_call(success, cached, cost).times(number);
+                series.add_rows(first.utc(), tally);
+            }
+        }
     }
     Ok(())
 }
