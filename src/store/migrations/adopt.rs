@@ -8,7 +8,10 @@ use diesel::{QueryResult, sql_query};
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
-use super::{ALL, Direction, LogContext, Migration, Survey, conflicts, with_versions};
+use super::{
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned,
+    with_versions,
+};
 use crate::domain::schema::adoption::{
     Candidate, Dialect, Evidence, Origin, closing_sql, evidence,
 };
@@ -170,6 +173,15 @@ pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Resu
             continue;
         };
         if !found.in_ledger {
+    if is_partitioned(db)? {
+        for statement in &mut sql {
+            *statement = statement.replace(CONCURRENTLY, " ");
+            if statement.starts_with("CREATE UNIQUE INDEX") && statement.contains("\"api_usage\"") {
+                let problem = "-- not possible where the partition key is another column: ";
+                statement.insert_str(0, problem);
+            }
+        }
+    }
             fault::point("ledger");
             ledger::record(db, migration, Direction::Up)?;
         }

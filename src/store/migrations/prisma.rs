@@ -33,7 +33,7 @@ use crate::store::tuples::LoadTuples;
 /// The key of the advisory lock that `prisma migrate` holds.
 const LOCK_KEY: i64 = 72_707_369;
 
-fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
+pub(super) fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
     on!(db, |conn| sql_query(query).row(conn))
 }
 

@@ -181,7 +181,7 @@ const POLL: Duration = Duration::from_millis(250);
 /// Runs the steps of a migration that are not done yet, and returns their duration.
 pub fn run(db: &mut Db, task: Task<'_>, observer: &mut dyn Observer) -> Result<Duration> {
     let started = Instant::now();
-    let sql = task.migration.sql(db, task.direction);
+    let sql = task.migration.runnable_sql(db, task.direction)?;
     let steps = script::parse(&sql);
     if matches!(db, Db::Sqlite(_)) {
         // Replacing a table would delete the rows that refer to it. It cannot be changed in a transaction.
