@@ -311,8 +311,7 @@ fn check_unchanged(
 
 fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'static Migration>> {
     let survey = migrations::survey(db)?;
-    let application_schema = migrations::application_schema(url);
-    survey.bookkeeping.check_application(application_schema)?;
+    survey.bookkeeping.check_application(url)?;
     let target = match (&args.to, args.all) {
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,

@@ -123,8 +123,7 @@ fn report(
     now: DateTime<Utc>,
 ) -> Result<StatusReport> {
     let survey = migrations::survey(db)?;
-    let application_schema = migrations::application_schema(url);
-    if let Err(error) = survey.bookkeeping.check_application(application_schema) {
+    if let Err(error) = survey.bookkeeping.check_application(url) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
     let found = schema_objects::read(db)?;

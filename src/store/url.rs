@@ -64,6 +64,8 @@ pub struct PostgresTarget {
     connection_string: String,
     /// The schema of the application's tables (Prisma's `schema=`); `public` by default.
     pub application_schema: String,
+    /// Whether the URL names it.
+    pub names_schema: bool,
 }
 
 impl PostgresTarget {
@@ -362,7 +364,7 @@ fn parse_postgres(rest: &str) -> Parsed {
 
     let mut kept: Parameters = Vec::new();
     let mut notes = Vec::new();
-    let mut application_schema = String::from("public");
+    let mut application_schema = None;
     let mut strict = false;
     let mut server_certificate = None;
     let mut requires_tls = false;
@@ -370,7 +372,7 @@ fn parse_postgres(rest: &str) -> Parsed {
         let decoded = percent_decode_str(value).decode_utf8_lossy().into_owned();
         match name {
             "schema" if decoded.is_empty() => return Err(malformed("`schema` is empty")),
-            "schema" => application_schema = decoded,
+            "schema" => application_schema = Some(decoded),
             "connection_limit" | "pool_timeout" | "socket_timeout" | "statement_cache_size" => {
                 notes.push(format!("ignored Prisma's `{name}`: usagectl uses one connection"));
             }
@@ -428,7 +430,8 @@ fn parse_postgres(rest: &str) -> Parsed {
     let connection_string = format!("postgresql://{address}?{}", query.join("&"));
     let target = PostgresTarget {
         connection_string,
-        application_schema,
+        names_schema: application_schema.is_some(),
+        application_schema: application_schema.unwrap_or_else(|| "public".to_owned()),
     };
     Ok((DatabaseTarget::Postgres(target), notes))
 }

@@ -382,8 +382,7 @@ fn plan(
     url: &DatabaseUrl,
     args: &MigrateArgs,
 ) -> Result<Vec<&'static Migration>> {
-    let application_schema = migrations::application_schema(url);
-    survey.bookkeeping.check_application(application_schema)?;
+    survey.bookkeeping.check_application(url)?;
     let found = schema_objects::read(db)?;
     if adoption::is_needed(db, survey, &found) {
         let conflicts = adoption::unrecorded(db, survey, &found);
