@@ -13,7 +13,7 @@ use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::dependents::Dependent;
 use crate::domain::schema::migration;
-use crate::domain::schema::migration::RollbackTarget;
+use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
@@ -345,7 +345,10 @@ fn counted_steps(
 
 fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
     let found = schema_objects::read(db)?;
-    let statuses = migrations::survey(db)?.statuses;
+    let mut statuses = migrations::survey(db)?.statuses;
+    // What a partly reverted migration created is not the user's.
+    let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
+    partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
     Ok(migrations::dependents(
         db,
