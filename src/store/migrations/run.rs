@@ -397,7 +397,8 @@ impl RunningStep<'_> {
             )),
         };
         match next {
-            Some(next) if exit != Exit::Failed => error.with_next(next),
+            // An unexpected error of the database points to `status`.
+            Some(next) if next != "usagectl status" => error.with_next(next),
             _ => error.with_next("remove the cause, then run the same command again"),
         }
     }
