@@ -297,9 +297,10 @@ fn parse_target(url: &str) -> Parsed {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "sqlite" | "file" => {
+            let is_memory = split_parameters(rest).1.any(|it| it == ("mode", "memory"));
             let (path, parameters) = split_parameters(rest);
             let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.starts_with(":memory:") {
+            if path.is_empty() || path.starts_with(":memory:") || is_memory {
                 return Err(UrlFault::NoFile);
             }
             let ignored = |(name, _)| format!("ignored `{name}`: not supported for SQLite");
@@ -583,6 +584,7 @@ mod tests {
             | is set but empty
             sqlite: | does not name a SQLite file
             sqlite::memory: | does not name a SQLite file
+            file:x?cache=shared&mode=memory | does not name a SQLite file
             postgres:h/d | is not a valid PostgreSQL URL: `//` is missing after the scheme
             postgres://h/d?sslmod=require | has the unknown TLS parameter `sslmod`";
         for [url, message] in cases(table) {
