@@ -145,6 +145,16 @@ pub fn closing_script(
         .iter()
         .flat_map(|it| it.differences.iter().cloned());
     let differences: Vec<Difference> = differences.collect();
+    script_of(db, &differences, &expected, application_schema)
+}
+
+/// The SQL that closes differences from `expected`, for psql or sqlite3.
+pub fn script_of(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
     let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
     let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
     let (dialect, mut sql) = match db {
@@ -157,12 +167,21 @@ pub fn closing_script(
     };
     let taken = indexes(db)?.into_iter().map(|(name, _)| name).collect();
     sql.extend(closing_sql(
-        &differences,
-        &expected,
+        differences,
+        expected,
         &scripts,
         &taken,
         dialect,
     ));
+    if is_partitioned(db)? {
+        for statement in &mut sql {
+            *statement = statement.replace(CONCURRENTLY, " ");
+            if statement.starts_with("CREATE UNIQUE INDEX") && statement.contains("\"api_usage\"") {
+                let problem = "-- not possible where the partition key is another column: ";
+                statement.insert_str(0, problem);
+            }
+        }
+    }
     Ok(sql)
 }
 
@@ -173,15 +192,6 @@ pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Resu
             continue;
         };
         if !found.in_ledger {
-    if is_partitioned(db)? {
-        for statement in &mut sql {
-            *statement = statement.replace(CONCURRENTLY, " ");
-            if statement.starts_with("CREATE UNIQUE INDEX") && statement.contains("\"api_usage\"") {
-                let problem = "-- not possible where the partition key is another column: ";
-                statement.insert_str(0, problem);
-            }
-        }
-    }
             fault::point("ledger");
             ledger::record(db, migration, Direction::Up)?;
         }
