@@ -52,8 +52,10 @@ fn parse(
     let all: Vec<(String, String)> = dotenvy::from_read_iter(text.as_bytes()).flatten().collect();
     let mut found = Vec::new();
     for name in names {
-        let position = all.iter().position(|(known, _)| known == name);
-        let Some(raw) = text.lines().find_map(|line| raw_value(line, name)) else {
+        // The last one, as for Prisma and a shell.
+        let position = all.iter().rposition(|(known, _)| known == name);
+        let raw = text.lines().rev().find_map(|line| raw_value(line, name));
+        let Some(raw) = raw else {
             continue;
         };
         let earlier: HashMap<&str, &str> = all[..position.unwrap_or(all.len())]
@@ -75,12 +77,16 @@ fn parse(
     Ok(found)
 }
 
-/// The text after `NAME=`, if `line` sets that variable.
+/// The text after `NAME=`, if `line` begins with that variable; empty without `=`, which does not parse.
 fn raw_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").unwrap_or(line);
-    let (key, value) = line.split_once('=')?;
-    (key.trim() == name).then(|| value.trim_start())
+    let rest = line.trim_start().strip_prefix(name)?;
+    if rest.starts_with(|c: char| c.is_alphanumeric() || "_.".contains(c)) {
+        return None;
+    }
+    let value = rest.trim_start().strip_prefix('=');
+    Some(value.unwrap_or_default().trim_start())
 }
 
 /// The names that dotenvy replaces in a value: letters and digits after an unescaped `$`, or the text in `${}`.
@@ -157,15 +163,21 @@ mod tests {
     }
 
     #[test]
-    fn line_swallowed_by_an_open_quote_is_an_error() {
-        assert_eq!(
-            value("TITLE=it's\nURL=a\n"),
-            Err("the line of URL does not parse".to_owned())
-        );
+    fn line_that_does_not_parse_is_an_error() {
+        for text in [
+            "TITLE=it's\nURL=a\n",
+            "URL: a",
+            "URL\nOTHER=b\n",
+            "export URL",
+        ] {
+            let expected = Err("the line of URL does not parse".to_owned());
+            assert_eq!(value(text), expected, "{text}");
+        }
     }
 
     #[test]
-    fn absent_variable_is_none() {
-        assert_eq!(value("# URL=a\nOTHER=b\n"), Ok(String::new()));
+    fn last_value_counts_and_absent_variable_is_none() {
+        assert_eq!(value("URL=a\nURL=b\n#URL=c\n"), Ok("b".to_owned()));
+        assert_eq!(value("# URL=a\nURL_OLD: b\n"), Ok(String::new()));
     }
 }

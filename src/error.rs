@@ -174,7 +174,7 @@ impl Error {
         Error::new(exit, anyhow::anyhow!("{message}"))
     }
 
-    /// A usage error that clap cannot detect, such as two flags with contradictory values.
+    /// A usage error that clap cannot detect: a name that does not exist, or flags with contradictory values.
     pub fn usage(message: impl fmt::Display) -> Error {
         Error::message(Exit::Usage, message)
     }

@@ -51,7 +51,8 @@ fn missing(url: &DatabaseUrl, access: Access, command: &str) -> Result<(String, 
 fn pending(db: &mut Db) -> Option<Work> {
     let survey = migrations::survey(db).ok()?;
     let pending = survey.statuses.iter();
-    let pending = pending.filter(|status| status.state == MigrationState::Pending);
+    let states = [MigrationState::Pending, MigrationState::Partial];
+    let pending = pending.filter(|status| states.contains(&status.state));
     let versions: Vec<String> = pending.map(|status| status.version.clone()).collect();
     let plan = migrations::with_versions(&versions).into_iter();
     let effects = plan.map(|migration| migration.effect(db)).collect();

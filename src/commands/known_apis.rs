@@ -25,7 +25,7 @@ fn unknown(name: &str, known: &BTreeSet<String>) -> Error {
         ),
     };
     let message = format!("unknown API `{}`: {expected}", printable(name));
-    Error::message(Exit::Failed, message).with_next(next)
+    Error::usage(message).with_next(next)
 }
 
 /// Requires that each named API has usage: one without is most likely mistyped, and an empty answer would hide

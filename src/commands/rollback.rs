@@ -13,7 +13,7 @@ use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::dependents::Dependent;
 use crate::domain::schema::migration;
-use crate::domain::schema::migration::RollbackTarget;
+use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
@@ -129,8 +129,13 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     // A document is printed once, at the end; a table before the prompt.
     let is_document = context.format != Format::Table;
     if is_preview || !is_document {
-        context.answer(&shown)?;
-        context.flush()?;
+        let printed = context.answer(&shown).and_then(|()| context.flush());
+        printed.map_err(|error| match error.is_closed_pipe() && !is_preview {
+            // It would be a success, and the plan is not carried out.
+            true => Error::message(Exit::Refused, "stdout is closed; nothing was changed")
+                .with_next("run the same command again, and read all of its output"),
+            false => error,
+        })?;
     }
     if is_preview {
         return Ok(Outcome::DONE);
@@ -311,8 +316,7 @@ fn check_unchanged(
 
 fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'static Migration>> {
     let survey = migrations::survey(db)?;
-    let application_schema = migrations::application_schema(url);
-    survey.bookkeeping.check_application(application_schema)?;
+    survey.bookkeeping.check_application(url)?;
     let target = match (&args.to, args.all) {
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,
@@ -346,7 +350,10 @@ fn counted_steps(
 
 fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
     let found = schema_objects::read(db)?;
-    let statuses = migrations::survey(db)?.statuses;
+    let mut statuses = migrations::survey(db)?.statuses;
+    // What a partly reverted migration created is not the user's.
+    let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
+    partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
     Ok(migrations::dependents(
         db,
@@ -429,21 +436,21 @@ impl RollbackArgs {
 
     /// The same command without its consent flags.
     fn without_consent(&self) -> String {
-        let command = "usagectl rollback";
-        let command = match (&self.to, self.all, self.steps.get()) {
-            (Some(to), _, _) => format!("{command} --to {}", shell_word(to)),
-            (None, true, _) => format!("{command} --all"),
-            (None, false, 1) => command.to_owned(),
-            (None, false, steps) => format!("{command} --steps {steps}"),
+        let mut command = "usagectl rollback".to_owned();
+        command += &match (&self.to, self.all, self.steps.get()) {
+            (Some(to), _, _) => format!(" --to {}", shell_word(to)),
+            (None, true, _) => " --all".to_owned(),
+            (None, false, 1) => String::new(),
+            (None, false, steps) => format!(" --steps {steps}"),
         };
-        let command = match &self.export {
-            Some(folder) => {
-                let folder = shell_word(&folder.display().to_string());
-                format!("{command} --export {folder}")
-            }
-            None => command,
-        };
-        command + &self.confirm.repeated()
+        if let Some(folder) = &self.export {
+            let folder = shell_word(&folder.display().to_string());
+            command += &format!(" --export {folder}");
+        }
+        if self.prisma_history {
+            command += " --prisma-history";
+        }
+        command + &self.prisma.repeated() + &self.confirm.repeated()
     }
 }
 

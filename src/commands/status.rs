@@ -123,8 +123,7 @@ fn report(
     now: DateTime<Utc>,
 ) -> Result<StatusReport> {
     let survey = migrations::survey(db)?;
-    let application_schema = migrations::application_schema(url);
-    if let Err(error) = survey.bookkeeping.check_application(application_schema) {
+    if let Err(error) = survey.bookkeeping.check_application(url) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
     let found = schema_objects::read(db)?;
@@ -149,6 +148,12 @@ fn report(
     let mut differences = expected.differences(&found);
     migrations::leave_out_unwanted(db, &mut differences)?;
     drift.append(&mut differences);
+    let closed = drift.iter().filter(|it| !is_restorable(it)).cloned();
+    let closed: Vec<Difference> = closed.collect();
+    let fix = match closed.is_empty() || is_adoptable {
+        true => Vec::new(),
+        false => adopt::script_of(db, &closed, &expected, migrations::application_schema(url))?,
+    };
     // Tables that differ cannot be read.
     let has_capacity = drift.is_empty()
         && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
@@ -171,6 +176,7 @@ fn report(
             .transpose()?,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
+        fix,
         running: lock::running_migrate(db, url)?,
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
@@ -265,8 +271,6 @@ fn next_step(report: &StatusReport) -> String {
     if !report.conflicts.is_empty() {
         return "use an empty database, or the tool that created this one".to_owned();
     }
-    let is_restorable =
-        |it: &Difference| it.what.starts_with("trigger ") || it.what.starts_with("function ");
     let next = match report.drift.as_slice() {
         [] if report.extras.is_empty() => {
             "remove the defects listed above, then run usagectl status --verify"
@@ -275,7 +279,12 @@ fn next_step(report: &StatusReport) -> String {
             "remove the objects that no migration creates, or run usagectl status without --strict"
         }
         drift if drift.iter().all(is_restorable) => "usagectl migrate",
-        _ => "restore the objects listed above, then run usagectl status",
+        _ => "run the SQL listed above, then usagectl status",
     };
     next.to_owned()
+}
+
+/// Whether `migrate` restores the object.
+fn is_restorable(it: &Difference) -> bool {
+    it.what.starts_with("trigger ") || it.what.starts_with("function ")
 }

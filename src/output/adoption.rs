@@ -33,7 +33,9 @@ fn columns() -> [Column<'static, Evidence>; 6] {
         Col::left("NAME", "name", |it| Cell::text(it.name)),
         Col::right("FOUND", "found", |it| Cell::count(it.found as i64)),
         Col::right("OF", "of", |it| Cell::count(it.expected as i64)),
-        Col::left("PRISMA", "prisma", |it| Cell::maybe(it.prisma.as_ref())),
+        Col::left("PRISMA", "prisma", |it| {
+            Cell::maybe(it.prisma.as_ref().map(|prisma| prisma.beside(it.name)))
+        }),
         Col::left("VERDICT", "verdict", |it| Cell::text(it.verdict)),
     ]
 }

@@ -359,8 +359,11 @@ pub struct RestoredObject {
 impl Restored {
     /// Whether the database has everything that was exported, but what was deleted since.
     pub fn is_complete(&self) -> bool {
-        self.tables.iter().all(|table| table.kept == 0)
-            && self.objects.iter().all(|object| object.error.is_none())
+        self.tables.iter().all(|table| table.kept == 0) && self.has_all_objects()
+    }
+
+    pub fn has_all_objects(&self) -> bool {
+        self.objects.iter().all(|object| object.error.is_none())
     }
 }
 

@@ -90,6 +90,8 @@ impl Status<'_> {
         }));
         let differences = report.drift.iter().chain(&report.extras);
         lines.extend(differences.map(|difference| format!("drift: {difference}")));
+        let fix = report.fix.iter().flat_map(|sql| sql.lines());
+        lines.extend(fix.map(|sql| format!("  fix: {sql}")));
         for defect in report.defects.iter().flatten() {
             lines.push(format!("defect: {} {}", defect.object, defect.problem));
             lines.extend(defect.fix.iter().map(|sql| format!("  fix: {sql}")));
@@ -244,6 +246,7 @@ impl Answer for Status<'_> {
             migrations: migrations.collect::<Vec<_>>(),
             lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),
+            fix: &report.fix,
             defects: &report.defects,
             conflicts: &report.conflicts,
             origin: &report.origin,

@@ -226,16 +226,27 @@ impl OpenError {
 /// does not.
 fn next_step_to_connect(reason: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if mentions(&["password", "authentication", "pg_hba.conf"]) {
+    if mentions(&["not compiled in"]) {
+        "use a usagectl that is built with TLS, or sslmode=disable in a trusted network"
+    } else if mentions(&["too many", "connection slots"]) {
+        "run the same command again when fewer sessions are open, or raise the limit"
+    } else if mentions(&["password", "authentication", "pg_hba.conf", "log in"]) {
         "check user and password in the URL, or set PGPASSWORD"
     } else if mentions(&["query_wait_timeout"]) {
         "run the same command again when the pool has a free session, or enlarge the pool"
-    } else if mentions(&["does not exist"]) {
-        "create the database and its role, or correct the URL"
-    } else if mentions(&["query parameter", "invalid sslmode value"]) {
+    } else if mentions(&[
+        "query parameter",
+        "startup parameter",
+        "configuration parameter",
+        "command-line argument",
+        "connection option",
+        "invalid sslmode value",
+    ]) {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
+    } else if mentions(&["does not exist"]) {
+        "create the database and its role, or correct the URL"
     } else {
         "check host and port, and that the server accepts connections"
     }
@@ -470,6 +481,22 @@ pub fn is_full(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::cases;
+
+    #[test]
+    fn next_step_is_about_the_cause() {
+        let reasons = "\
+            sslmode value \"require\" invalid when SSL support is not compiled in | built with TLS
+            root certificate file \"/x\" does not exist | sslrootcert
+            FATAL:  database \"x\" does not exist | create the database
+            FATAL:  too many connections for role \"x\" | raise the limit
+            FATAL:  unsupported startup parameter: options | remove that parameter
+            FATAL:  role \"x\" is not permitted to log in | check user
+            Connection refused | check host and port";
+        for [reason, expected] in cases(reasons) {
+            assert!(next_step_to_connect(reason).contains(expected), "{reason}");
+        }
+    }
 
     #[test]
     fn special_characters_are_encoded_in_sqlite_uri() {

@@ -82,6 +82,11 @@ pub fn other_than(used: &DatabaseUrl) -> Result<Option<Place>, UrlError> {
     if other.source == UrlSource::Default {
         return Ok(None);
     }
+    if let (DatabaseTarget::Sqlite(a), DatabaseTarget::Sqlite(b)) = (&other.target, &used.target)
+        && (a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b))
+    {
+        return Ok(None);
+    }
     let other = of(&other.target);
     Ok((!other.may_be(&of(&used.target))).then_some(other))
 }

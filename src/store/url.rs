@@ -64,6 +64,8 @@ pub struct PostgresTarget {
     connection_string: String,
     /// The schema of the application's tables (Prisma's `schema=`); `public` by default.
     pub application_schema: String,
+    /// Whether the URL names it.
+    pub names_schema: bool,
 }
 
 impl PostgresTarget {
@@ -295,9 +297,10 @@ fn parse_target(url: &str) -> Parsed {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "sqlite" | "file" => {
+            let is_memory = split_parameters(rest).1.any(|it| it == ("mode", "memory"));
             let (path, parameters) = split_parameters(rest);
             let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.starts_with(":memory:") {
+            if path.is_empty() || path.starts_with(":memory:") || is_memory {
                 return Err(UrlFault::NoFile);
             }
             let ignored = |(name, _)| format!("ignored `{name}`: not supported for SQLite");
@@ -362,7 +365,7 @@ fn parse_postgres(rest: &str) -> Parsed {
 
     let mut kept: Parameters = Vec::new();
     let mut notes = Vec::new();
-    let mut application_schema = String::from("public");
+    let mut application_schema = None;
     let mut strict = false;
     let mut server_certificate = None;
     let mut requires_tls = false;
@@ -370,7 +373,7 @@ fn parse_postgres(rest: &str) -> Parsed {
         let decoded = percent_decode_str(value).decode_utf8_lossy().into_owned();
         match name {
             "schema" if decoded.is_empty() => return Err(malformed("`schema` is empty")),
-            "schema" => application_schema = decoded,
+            "schema" => application_schema = Some(decoded),
             "connection_limit" | "pool_timeout" | "socket_timeout" | "statement_cache_size" => {
                 notes.push(format!("ignored Prisma's `{name}`: usagectl uses one connection"));
             }
@@ -428,7 +431,8 @@ fn parse_postgres(rest: &str) -> Parsed {
     let connection_string = format!("postgresql://{address}?{}", query.join("&"));
     let target = PostgresTarget {
         connection_string,
-        application_schema,
+        names_schema: application_schema.is_some(),
+        application_schema: application_schema.unwrap_or_else(|| "public".to_owned()),
     };
     Ok((DatabaseTarget::Postgres(target), notes))
 }
@@ -580,6 +584,7 @@ mod tests {
             | is set but empty
             sqlite: | does not name a SQLite file
             sqlite::memory: | does not name a SQLite file
+            file:x?cache=shared&mode=memory | does not name a SQLite file
             postgres:h/d | is not a valid PostgreSQL URL: `//` is missing after the scheme
             postgres://h/d?sslmod=require | has the unknown TLS parameter `sslmod`";
         for [url, message] in cases(table) {

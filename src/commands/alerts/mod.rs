@@ -113,7 +113,7 @@ fn find_rules(rules: &[Rule], references: &[String]) -> Result<Vec<Rule>> {
 
 impl From<NotFound> for Error {
     fn from(error: NotFound) -> Error {
-        Error::new(Exit::Failed, error).with_next("usagectl alerts list")
+        Error::new(Exit::Usage, error).with_next("usagectl alerts list")
     }
 }
 

@@ -79,9 +79,7 @@ pub(super) fn require_channels(db: &mut Db, rules: &[Rule]) -> Result<()> {
     for name in rules.iter().flat_map(of_rule) {
         if known.iter().all(|channel| channel.name != name) {
             let message = format!("no channel `{}`; nothing was changed", printable(&name));
-            return Err(
-                Error::message(Exit::Failed, message).with_next("usagectl alerts channel list")
-            );
+            return Err(Error::usage(message).with_next("usagectl alerts channel list"));
         }
     }
     Ok(())

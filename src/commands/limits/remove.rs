@@ -63,7 +63,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     })?;
     if removed.limits.is_empty() && removed.api_limits.is_empty() {
         let message = format!("no limit of {}", description(&args));
-        return Err(Error::message(Exit::Failed, message).with_next("usagectl limits list"));
+        return Err(Error::usage(message).with_next("usagectl limits list"));
     }
     context.finish(&RemovedLimits(removed))
 }

@@ -120,9 +120,7 @@ pub(super) fn run(
 
 fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> {
     let mut survey = migrations::survey(db)?;
-    survey
-        .bookkeeping
-        .check_application(migrations::application_schema(url))?;
+    survey.bookkeeping.check_application(url)?;
     // All pending ones: this checks `--to`, and that no migration is edited or unknown.
     let versions =
         migration::plan_up(&survey.statuses, args.to.as_deref(), true).map_err(plan_error)?;

@@ -102,11 +102,7 @@ impl MigrateArgs {
         if let Some(to) = &self.to {
             text.push_str(&format!(" --to {}", shell_word(to)));
         }
-        if let Some(folder) = &self.prisma.prisma_migrations {
-            let folder = shell_word(&folder.display().to_string());
-            text.push_str(&format!(" --prisma-migrations {folder}"));
-        }
-        text + &self.confirm.repeated()
+        text + &self.prisma.repeated() + &self.confirm.repeated()
     }
 }
 
@@ -118,6 +114,15 @@ pub(super) struct PrismaArgs {
 }
 
 impl PrismaArgs {
+    /// The option, if it was given, for a next step.
+    pub(super) fn repeated(&self) -> String {
+        let folder = self.prisma_migrations.as_ref();
+        folder.map_or_else(String::new, |folder| {
+            let folder = shell_word(&folder.display().to_string());
+            format!(" --prisma-migrations {folder}")
+        })
+    }
+
     /// Reads Prisma's ledger and folder; `writes_history` marks reverted migrations as rolled back.
     pub(super) fn read(&self, db: &mut Db, writes_history: bool) -> Result<PrismaSync> {
         if !prisma::exists(db)? {
@@ -382,8 +387,7 @@ fn plan(
     url: &DatabaseUrl,
     args: &MigrateArgs,
 ) -> Result<Vec<&'static Migration>> {
-    let application_schema = migrations::application_schema(url);
-    survey.bookkeeping.check_application(application_schema)?;
+    survey.bookkeeping.check_application(url)?;
     let found = schema_objects::read(db)?;
     if adoption::is_needed(db, survey, &found) {
         let conflicts = adoption::unrecorded(db, survey, &found);

@@ -9,6 +9,7 @@ use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
 use crate::store::db::Access;
 use crate::store::lock::RunKind;
+use crate::store::migrations::archive::ArchiveError;
 use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{self, LogContext, Migration, archive};
 use crate::store::schema_objects;
@@ -21,6 +22,10 @@ pub(super) fn run(
     folder: &Path,
 ) -> Result<Outcome> {
     let manifest = archive::read_manifest(folder)?;
+    let mut written = manifest.migrations.iter();
+    if written.any(|it| it.version == archive::PRUNE) {
+        return Err(ArchiveError::OtherCommand(folder.to_owned(), "prune --restore").into());
+    }
     let exports = exports(&manifest)?;
     context.detail(format_args!("verifying {}", folder.display()));
     archive::verify(folder, &manifest)?;
@@ -83,10 +88,11 @@ pub(super) fn run(
     if complete {
         return Ok(Outcome::DONE);
     }
-    Ok(Outcome::with_next(
-        Exit::Incomplete,
-        "compare the kept rows with the files of the export",
-    ))
+    let next = match restored.has_all_objects() {
+        true => "compare the kept rows with the files of the export",
+        false => "create the objects named above by hand; manifest.json has their SQL",
+    };
+    Ok(Outcome::with_next(Exit::Incomplete, next))
 }
 
 /// The exports in the order in which they are restored, with their migrations.

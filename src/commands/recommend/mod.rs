@@ -144,5 +144,5 @@ fn one(db: &mut Db, id: &str) -> Result<Recommendation> {
             printable(id)
         ),
     };
-    Err(Error::message(Exit::Failed, message).with_next("usagectl recommend list --all"))
+    Err(Error::usage(message).with_next("usagectl recommend list --all"))
 }

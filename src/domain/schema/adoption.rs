@@ -361,6 +361,9 @@ fn column(
     let (table, column) = (quoted(table), quoted(column));
     let wanted = Column::parse(expected);
     let Some(found) = found else {
+        if dialect == Dialect::Sqlite && wanted.not_null && wanted.default.is_none() {
+            return vec![None];
+        }
         let not_null = if wanted.not_null { " NOT NULL" } else { "" };
         let default = wanted
             .default
@@ -380,23 +383,47 @@ fn column(
         ))
     };
     let mut statements = Vec::new();
+    let mut default = found.default;
     if wanted.data_type != found.data_type {
         let data_type = wanted.data_type;
-        let change = format!("TYPE {data_type} USING {column}::text::{data_type}");
-        statements.push(alter(change));
+        let Some(value) = conversion(&column, found.data_type, data_type) else {
+            return vec![None];
+        };
+        // The old default may have no cast to the new type.
+        if default.take().is_some() {
+            statements.push(alter("DROP DEFAULT".to_owned()));
+        }
+        statements.push(alter(format!("TYPE {data_type} USING {value}")));
     }
     match (wanted.not_null, found.not_null) {
         (true, false) => statements.push(alter("SET NOT NULL".to_owned())),
         (false, true) => statements.push(alter("DROP NOT NULL".to_owned())),
         _ => {}
     }
-    if wanted.default != found.default {
+    if wanted.default != default {
         statements.push(alter(match wanted.default {
             Some(default) => format!("SET DEFAULT {default}"),
             None => "DROP DEFAULT".to_owned(),
         }));
     }
     statements
+}
+
+/// The values of a column in another type of PostgreSQL; nothing if their meaning is unknown.
+fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
+    let is_time = wanted.starts_with("timestamp");
+    let mut numbers = ["bigint", "double", "integer", "numeric", "real", "smallint"].iter();
+    let is_number = numbers.any(|it| found.starts_with(it));
+    match wanted {
+        // A cast would convert to the time zone of the session.
+        _ if is_time && found.ends_with(" with time zone") => {
+            Some(format!("{column} AT TIME ZONE 'UTC'"))
+        }
+        // Seconds or milliseconds.
+        _ if is_time && is_number => None,
+        "integer" if is_number => Some(format!("round({column})::{wanted}")),
+        _ => Some(format!("{column}::text::{wanted}")),
+    }
 }
 
 fn index(
@@ -455,6 +482,7 @@ fn index(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::cases;
 
     const CREATE: &str = "+ table usage\n+ column usage.id: text not null\n+ column usage.at: timestamp(3)\n\
                           + unique usage (id)\n+ index usage (at)\n";
@@ -611,9 +639,9 @@ mod tests {
             &[],
         );
         let expected = [
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT;",
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" SET NOT NULL;",
-            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT;",
         ];
         assert_eq!(closing(&found, &[], Dialect::Postgres), expected);
         let comment = &closing(&found, &[], Dialect::Sqlite)[0];
@@ -621,6 +649,24 @@ mod tests {
             comment.starts_with("-- no statement can be derived: column usage.id is"),
             "{comment}"
         );
+    }
+
+    #[test]
+    fn conversion_keeps_the_meaning_of_values() {
+        let conversions = "\
+            timestamp(6) with time zone | timestamp(3) | c AT TIME ZONE 'UTC'
+            timestamp without time zone | timestamp(3) | c::text::timestamp(3)
+            bigint | timestamp(3) | unknown
+            double precision | integer | round(c)::integer
+            integer | boolean | c::text::boolean";
+        for [found, wanted, expected] in cases(conversions) {
+            let converted = conversion("c", found, wanted);
+            assert_eq!(
+                converted.as_deref().unwrap_or("unknown"),
+                expected,
+                "{found}"
+            );
+        }
     }
 
     #[test]

@@ -39,6 +39,18 @@ pub struct PrismaMigration {
     pub checksum: String,
 }
 
+impl PrismaMigration {
+    /// Its text beside a migration of ours, whose name is not repeated.
+    pub fn beside(&self, name: &str) -> String {
+        let timestamp = self
+            .name
+            .strip_suffix(name)
+            .map(|it| it.trim_end_matches('_'));
+        let timestamp = timestamp.filter(|it| !it.is_empty());
+        format!("{} {}", timestamp.unwrap_or(&self.name), self.state)
+    }
+}
+
 impl std::fmt::Display for PrismaMigration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.name, self.state)

@@ -1,6 +1,6 @@
 //! The rights on PostgreSQL that a command requires, and the statements that grant those that its role lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::objects::{Effect, SchemaObjects, quoted};
 use crate::domain::named::{Named, named};
@@ -132,8 +132,12 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
         }
         Work::Migrate(effects, _) if effects.is_empty() => missing_for_rows(held, &[Select], &[]),
         Work::Migrate(effects, found) => missing_for_schema(held, |table| {
+            // What a later migration replaces may be missing.
+            let removed = effects.iter().flat_map(|effect| &effect.removed);
+            let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
             let added = effects.iter().flat_map(|effect| &effect.added);
             let new = added.filter(|object| found.get(&object.what).is_none());
+            let new = new.filter(|object| !removed.contains(object.what.as_str()));
             let kinds = new.filter_map(|object| {
                 let (kind, name) = object.parts();
                 let its_table = name.split(['.', ' ']).next();
@@ -225,8 +229,17 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
         };
         let statement = match change {
             Change::None => continue,
-            Change::Triggers if table.verbs.contains(&Trigger) => continue,
-            Change::Triggers => format!("GRANT TRIGGER ON {} TO {role}", table.qualified()),
+            // The triggers and the marks of existing rows read the table.
+            Change::Triggers => {
+                let lacks = [Select, Trigger].into_iter();
+                let lacks = lacks.filter(|it| !table.verbs.contains(it));
+                let lacks: Vec<&str> = lacks.map(|it| it.as_str()).collect();
+                if lacks.is_empty() {
+                    continue;
+                }
+                let (verbs, table) = (lacks.join(", "), table.qualified());
+                format!("GRANT {verbs} ON {table} TO {role}")
+            }
             Change::Definition if table.owner_can_be_granted => {
                 format!("GRANT {} TO {role}", quoted(&table.owner))
             }
@@ -343,13 +356,15 @@ mod tests {
         held.tables[4].owner_can_be_granted = false;
         let effect = Effect::parse(
             "+ column api_usage.method: text\n+ index api_usage (method)\n+ column api_alerts.id: text\n\
-             + trigger InfrastructureMetric.t: x\n+ index InfrastructureLimit (id)\n",
+             + trigger InfrastructureMetric.t: x\n+ index InfrastructureLimit (id)\n\
+             + index InfrastructureMetric (replaced)\n",
         );
+        let later = Effect::parse("- index InfrastructureMetric (replaced)\n");
         let found = [("column api_alerts.id".to_owned(), "text".to_owned())];
-        let work = Work::Migrate(vec![effect], found.into_iter().collect());
+        let work = Work::Migrate(vec![effect, later], found.into_iter().collect());
         let expected = [
             "GRANT \"owner\" TO \"app\"",
-            "GRANT TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
+            "GRANT SELECT, TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
             "ALTER TABLE public.\"InfrastructureLimit\" OWNER TO \"app\"",
         ];
         assert_eq!(missing(&work, &held), expected);

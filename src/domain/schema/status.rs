@@ -24,6 +24,8 @@ pub struct StatusReport {
     pub running: Option<Holder>,
     /// Differences from the objects that the applied migrations created.
     pub drift: Vec<Difference>,
+    /// The SQL that ends it, but for triggers and functions.
+    pub fix: Vec<String>,
     /// `--strict`: objects on the tables of the migrations that no migration creates.
     pub extras: Vec<Difference>,
     /// The findings of `--verify`; nothing without it.

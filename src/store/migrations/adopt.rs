@@ -8,7 +8,10 @@ use diesel::{QueryResult, sql_query};
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
-use super::{ALL, Direction, LogContext, Migration, Survey, conflicts, with_versions};
+use super::{
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned,
+    with_versions,
+};
 use crate::domain::schema::adoption::{
     Candidate, Dialect, Evidence, Origin, closing_sql, evidence,
 };
@@ -142,6 +145,16 @@ pub fn closing_script(
         .iter()
         .flat_map(|it| it.differences.iter().cloned());
     let differences: Vec<Difference> = differences.collect();
+    script_of(db, &differences, &expected, application_schema)
+}
+
+/// The SQL that closes differences from `expected`, for psql or sqlite3.
+pub fn script_of(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
     let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
     let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
     let (dialect, mut sql) = match db {
@@ -154,12 +167,21 @@ pub fn closing_script(
     };
     let taken = indexes(db)?.into_iter().map(|(name, _)| name).collect();
     sql.extend(closing_sql(
-        &differences,
-        &expected,
+        differences,
+        expected,
         &scripts,
         &taken,
         dialect,
     ));
+    if is_partitioned(db)? {
+        for statement in &mut sql {
+            *statement = statement.replace(CONCURRENTLY, " ");
+            if statement.starts_with("CREATE UNIQUE INDEX") && statement.contains("\"api_usage\"") {
+                let problem = "-- not possible where the partition key is another column: ";
+                statement.insert_str(0, problem);
+            }
+        }
+    }
     Ok(sql)
 }
 

@@ -12,8 +12,11 @@ use zstd::stream::write::Encoder;
 
 use crate::domain::format::hex;
 use crate::domain::schema::manifest::{Line, MANIFEST, Manifest, Part, TableExport};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, shell_word};
 use crate::fault;
+
+/// The version in the manifest of `prune`, which is not a migration.
+pub const PRUNE: &str = "prune";
 
 /// The manifest until it is complete.
 const NEW_MANIFEST: &str = "manifest.json.new";
@@ -26,6 +29,9 @@ pub enum ArchiveError {
     OtherDatabase { folder: PathBuf, other: String },
     #[error("there is no {MANIFEST} in {}", .0.display())]
     NoManifest(PathBuf),
+    /// And the command that it was written for.
+    #[error("{} was not written for this command", .0.display())]
+    OtherCommand(PathBuf, &'static str),
     #[error("{}: cannot {action}", path.display())]
     File {
         path: PathBuf,
@@ -44,10 +50,14 @@ impl From<ArchiveError> for Error {
             _ => Exit::Refused,
         };
         let next = match &error {
-            ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => {
-                "name a new folder with --export"
+            ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => "name a new folder",
+            ArchiveError::NoManifest(_) => {
+                "name a folder that `rollback --export` or `prune --archive` wrote"
             }
-            ArchiveError::NoManifest(_) => "name a folder that rollback --export wrote",
+            ArchiveError::OtherCommand(folder, command) => {
+                let folder = shell_word(&folder.display().to_string());
+                &format!("usagectl {command} {folder}")
+            }
             ArchiveError::Damaged(_) => "restore from an unchanged copy of the export",
             ArchiveError::File { .. } => "check the path, its permissions and free space",
         };
@@ -264,7 +274,10 @@ pub fn verify(folder: &Path, manifest: &Manifest) -> Result<()> {
     for table in manifest.migrations.iter().flat_map(|it| &it.tables) {
         for part in &table.parts {
             let path = folder.join(&part.file);
-            let mut file = File::open(&path).map_err(failed("read this file", &path))?;
+            let mut file = File::open(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => damaged(&path, " is missing"),
+                _ => failed("read this file", &path)(error),
+            })?;
             let mut hashed = Hashed {
                 inner: io::sink(),
                 digest: Sha256::new(),

@@ -38,7 +38,7 @@ pub fn estimate(
     let objects = schema_objects::read(db)?;
     let mut estimator = Estimator::new(db)?;
     for (migration, planned) in plan.iter().zip(steps) {
-        let sql = migration.sql(estimator.db, direction);
+        let sql = migration.runnable_sql(estimator.db, direction)?;
         for (position, step) in script::parse(&sql)
             .iter()
             .enumerate()

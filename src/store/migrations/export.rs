@@ -107,7 +107,7 @@ impl Export {
         let message = format!(
             "{folder} has the rows of {name}, which was applied again since; nothing was changed"
         );
-        Err(Error::message(Exit::Refused, message).with_next("name a new folder with --export"))
+        Err(Error::message(Exit::Refused, message).with_next("name a new folder"))
     }
 
     /// The rows exported so far, rows that changed meanwhile counted again.

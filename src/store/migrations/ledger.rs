@@ -17,7 +17,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::MigrationHarness;
 
-use super::{ALL, Migration};
+use super::{ALL, Migration, application_schema};
 use crate::domain::format::{counted_as, time_ms};
 use crate::domain::schema::migration::{
     self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
@@ -28,6 +28,7 @@ use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 use crate::store::tuples::LoadTuples;
+use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 diesel::table! {
     usagectl_migration_log (id) {
@@ -112,6 +113,9 @@ pub enum SchemaError {
         "this database's usagectl tables belong to the application schema `{served}`, not to `{requested}`"
     )]
     OtherApplication { served: String, requested: String },
+    /// New tables would be a second set.
+    #[error("the table api_usage is in the schema `{found}`, not in `{requested}`")]
+    OtherSchema { found: String, requested: String },
 }
 
 impl From<SchemaError> for Error {
@@ -128,6 +132,10 @@ impl From<SchemaError> for Error {
             SchemaError::OtherApplication { served, .. } => (
                 Exit::Refused,
                 format!("add ?schema={served} to the URL, or use another database"),
+            ),
+            SchemaError::OtherSchema { found, requested } => (
+                Exit::Refused,
+                format!("add ?schema={found} to the URL, or ?schema={requested} for new tables"),
             ),
         };
         Error::new(exit, error).with_next(next)
@@ -215,6 +223,8 @@ pub struct Bookkeeping {
     log: Vec<LoggedStep>,
     /// Of the last row of the log.
     served: Option<String>,
+    /// Without a ledger, another schema that has the application's tables.
+    elsewhere: Option<String>,
 }
 
 impl Bookkeeping {
@@ -225,6 +235,10 @@ impl Bookkeeping {
         let mut found = Bookkeeping {
             has_ledger,
             has_log,
+            elsewhere: match has_ledger {
+                true => None,
+                false => elsewhere(db)?,
+            },
             ..Bookkeeping::default()
         };
         if has_ledger {
@@ -290,21 +304,34 @@ impl Bookkeeping {
         }]
     }
 
-    /// Refuses another application schema than the recorded one.
-    pub fn check_application(&self, requested: &str) -> Result<(), SchemaError> {
-        match &self.served {
-            Some(served)
-                if served != requested
-                    && !(self.applied.is_empty() && self.progress().is_empty()) =>
-            {
-                Err(SchemaError::OtherApplication {
-                    served: served.clone(),
-                    requested: requested.to_owned(),
-                })
+    /// Refuses another application schema than the recorded one, or than that of the application's tables if the
+    /// URL names none.
+    pub fn check_application(&self, url: &DatabaseUrl) -> Result<(), SchemaError> {
+        let requested = application_schema(url).to_owned();
+        let is_used = !(self.applied.is_empty() && self.progress().is_empty());
+        let served = self.served.clone();
+        if let Some(served) = served.filter(|served| *served != requested && is_used) {
+            return Err(SchemaError::OtherApplication { served, requested });
+        }
+        match (&url.target, self.elsewhere.clone()) {
+            (DatabaseTarget::Postgres(target), Some(found)) if !target.names_schema => {
+                Err(SchemaError::OtherSchema { found, requested })
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The first other schema of PostgreSQL that has the application's tables, if the search path has none.
+fn elsewhere(db: &mut Db) -> QueryResult<Option<String>> {
+    let Db::Pg(postgres) = db else {
+        return Ok(None);
+    };
+    let query =
+        "SELECT min(n.nspname::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relname = 'api_usage' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+         HAVING NOT bool_or(n.nspname = ANY (current_schemas(false)))";
+    postgres.run(|conn| sql_query(query).row(conn).optional())
 }
 
 /// Adds a migration to Diesel's ledger, or removes it; inside a transaction. Diesel's harness writes the row.
@@ -386,19 +413,20 @@ pub(super) fn ledger_name(db: &Db) -> &'static str {
 }
 
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
-    let exists = |name: &str| match db {
-        // Fails without the right to use the schema, as reading the table would.
-        Db::Pg(_) => format!("to_regclass('usagectl.{name}') IS NOT NULL"),
+    let [ledger, log] = TABLES.map(|name| exists(db, "usagectl.", name));
+    let query = format!("SELECT {ledger}, {log}");
+    on!(db, |conn| sql_query(query).row(conn))
+}
+
+/// The condition that a table exists. On PostgreSQL it fails without the right to use the schema, as reading the table
+/// would.
+pub(super) fn exists(db: &Db, schema: &str, name: &str) -> String {
+    match db {
+        Db::Pg(_) => format!("to_regclass('{schema}{name}') IS NOT NULL"),
         Db::Sqlite(_) => {
             format!("EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{name}')")
         }
-    };
-    let query = format!(
-        "SELECT {}, {}",
-        exists("__diesel_schema_migrations"),
-        exists("usagectl_migration_log")
-    );
-    on!(db, |conn| sql_query(query).row(conn))
+    }
 }
 
 /// Checks in one query that exactly this program's migrations are applied. A database that a newer version has

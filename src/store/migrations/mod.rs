@@ -154,6 +154,19 @@ impl Migration {
         })
     }
 
+    /// The SQL that is run: PostgreSQL builds no index of a partitioned table concurrently.
+    pub fn runnable_sql(
+        &self,
+        db: &mut Db,
+        direction: Direction,
+    ) -> QueryResult<Cow<'static, str>> {
+        let sql = self.sql(db, direction);
+        Ok(match sql.contains(CONCURRENTLY) && is_partitioned(db)? {
+            true => sql.replace(CONCURRENTLY, " ").into(),
+            false => sql,
+        })
+    }
+
     pub fn effect(&self, db: &Db) -> Effect {
         Effect::parse(&lf(self.script(db).effect))
     }
@@ -184,6 +197,20 @@ impl Migration {
             Db::Pg(_) => &self.postgres,
             Db::Sqlite(_) => &self.sqlite,
         }
+    }
+}
+
+/// Only indexes of `api_usage` are built and dropped so.
+const CONCURRENTLY: &str = " CONCURRENTLY ";
+
+/// Whether the application's `api_usage` is partitioned.
+fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
+    match db {
+        Db::Pg(_) => prisma::is_true(
+            db,
+            "SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass('api_usage') AND relkind = 'p')",
+        ),
+        Db::Sqlite(_) => Ok(false),
     }
 }
 

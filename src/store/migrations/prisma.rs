@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::script::{self, literal};
-use super::{ALL, Direction, Migration};
+use super::{ALL, Direction, Migration, ledger};
 use crate::domain::format::hex;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::prisma::{
@@ -33,22 +33,14 @@ use crate::store::tuples::LoadTuples;
 /// The key of the advisory lock that `prisma migrate` holds.
 const LOCK_KEY: i64 = 72_707_369;
 
-fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
+pub(super) fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
     on!(db, |conn| sql_query(query).row(conn))
 }
 
 /// Whether the application's schema has Prisma's ledger.
 pub fn exists(db: &mut Db) -> QueryResult<bool> {
-    let query = match db {
-        Db::Pg(_) => {
-            "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE c.relname = '_prisma_migrations' AND n.nspname = (current_schemas(false))[1])"
-        }
-        Db::Sqlite(_) => {
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_prisma_migrations')"
-        }
-    };
-    is_true(db, query)
+    let exists = ledger::exists(db, "", "_prisma_migrations");
+    is_true(db, &format!("SELECT {exists}"))
 }
 
 /// Whether Prisma 8 or newer manages the database: it has a schema of its own for its ledger.

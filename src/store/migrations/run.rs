@@ -181,7 +181,7 @@ const POLL: Duration = Duration::from_millis(250);
 /// Runs the steps of a migration that are not done yet, and returns their duration.
 pub fn run(db: &mut Db, task: Task<'_>, observer: &mut dyn Observer) -> Result<Duration> {
     let started = Instant::now();
-    let sql = task.migration.sql(db, task.direction);
+    let sql = task.migration.runnable_sql(db, task.direction)?;
     let steps = script::parse(&sql);
     if matches!(db, Db::Sqlite(_)) {
         // Replacing a table would delete the rows that refer to it. It cannot be changed in a transaction.
@@ -397,7 +397,8 @@ impl RunningStep<'_> {
             )),
         };
         match next {
-            Some(next) if exit != Exit::Failed => error.with_next(next),
+            // An unexpected error of the database points to `status`.
+            Some(next) if next != "usagectl status" => error.with_next(next),
             _ => error.with_next("remove the cause, then run the same command again"),
         }
     }

@@ -66,7 +66,7 @@ pub fn script(
         }
     }
     for migration in plan {
-        let sql = migration.sql(db, direction);
+        let sql = migration.runnable_sql(db, direction)?;
         let steps = script::parse(&sql);
         for (position, step) in steps.iter().enumerate().skip(survey.steps_done(migration)) {
             let (number, count) = (position + 1, steps.len());

@@ -17,7 +17,7 @@ use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
-use crate::store::migrations::archive::{self, PartWriter};
+use crate::store::migrations::archive::{self, ArchiveError, PartWriter};
 use crate::store::migrations::rows::{self, TableColumns, fix_text_forms, selected};
 use crate::store::migrations::{ExportOrigin, Target};
 use crate::store::prelude::*;
@@ -171,14 +171,14 @@ impl<'a> Archive<'a> {
             origin.at,
         );
         new.migrations.push(MigrationExport {
-            version: "prune".to_owned(),
+            version: archive::PRUNE.to_owned(),
             name: TABLE.to_owned(),
             tables: vec![table],
             objects: Vec::new(),
         });
         let mut manifest = archive::open(folder, new)?;
         if table_of(&mut manifest).is_none() {
-            return Err(archive::ArchiveError::NotEmpty(folder.to_owned()).into());
+            return Err(ArchiveError::NotEmpty(folder.to_owned()).into());
         }
         Ok(Archive { folder, manifest })
     }
@@ -249,7 +249,7 @@ fn table_of(manifest: &mut Manifest) -> Option<&mut TableExport> {
     let export = manifest
         .migrations
         .iter_mut()
-        .find(|it| it.version == "prune")?;
+        .find(|it| it.version == archive::PRUNE)?;
     export.tables.first_mut()
 }
 
@@ -286,7 +286,7 @@ pub fn restore(db: &mut Db, folder: &Path) -> Result<RestoredRows> {
     archive::verify(folder, &manifest)?;
     let found = schema_objects::read(db)?;
     let Some(table) = table_of(&mut manifest) else {
-        return Err(archive::ArchiveError::NoManifest(folder.to_owned()).into());
+        return Err(ArchiveError::OtherCommand(folder.to_owned(), "migrate --restore").into());
     };
     let target = Target::new(db, table, &found)?;
     let mut sum = RestoredRows::default();

@@ -186,12 +186,12 @@ fn evidence_is_shown_before_the_adoption(#[values(Sqlite, Postgresql)] engine: E
     let lines: Vec<&str> = evidence.lines().collect();
     let shown = [&lines[..3], &lines[9..]].concat().join("\n");
     assert_snapshot!(shown, @"
-    VERSION         NAME                           FOUND   OF  PRISMA                                                     VERDICT
-    20260101000000  create_api_usage                   9    9  20260101000000_init applied                                adopt
-    20260123210146  enhance_api_monitoring            50   50  20260123210146_enhance_api_monitoring applied              adopt
+    VERSION         NAME                           FOUND   OF  PRISMA                       VERDICT
+    20260101000000  create_api_usage                   9    9  20260101000000_init applied  adopt
+    20260123210146  enhance_api_monitoring            50   50  20260123210146 applied       adopt
     created by prisma migrate (2 applied, last 20260123210146_enhance_api_monitoring)
     ");
-    let pending = "20260124093000_add_infrastructure_monitoring not recorded  pending";
+    let pending = "20260124093000 not recorded  pending";
     assert!(lines[3].ends_with(pending), "{}", lines[3]);
     let json = db
         .usagectl(["migrate", "--adopt", "--dry-run", "--format", "json"])
@@ -428,6 +428,10 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
     if engine == Postgresql {
         losses.extend([
             "ALTER TABLE api_usage ALTER COLUMN response_time TYPE text",
+            "ALTER TABLE api_usage ALTER COLUMN success DROP DEFAULT,
+                 ALTER COLUMN success TYPE integer USING success::integer, ALTER COLUMN success SET DEFAULT 1",
+            "ALTER TABLE \"UpgradeRecommendation\" ALTER COLUMN status DROP DEFAULT,
+                 ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING'",
             "ALTER TABLE api_usage ALTER COLUMN method DROP DEFAULT",
             "ALTER TABLE api_usage ALTER COLUMN api_name DROP NOT NULL",
             "DROP TABLE \"UpgradeRecommendation\"; DROP TYPE \"RecommendationPriority\"",
@@ -460,6 +464,89 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
         assert_works(&db);
         assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
     }
+}
+
+#[test]
+fn printed_sql_keeps_the_instants_of_timestamps_with_time_zone() {
+    let db = pushed(Postgresql, 3);
+    add_calls(&db);
+    db.execute(
+        "ALTER TABLE api_usage ALTER COLUMN timestamp TYPE timestamptz(3) USING timestamp AT TIME ZONE 'UTC'",
+    );
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    run_script(&db, &format!("SET TIME ZONE 'Asia/Seoul';\n{sql}"));
+    adopt(&db).success();
+    let hours = db.rows("SELECT timestamp FROM api_usage ORDER BY id");
+    assert_eq!(hours, ["2026-01-31 08:00:00", "2026-01-31 09:00:00"]);
+}
+
+/// The first table, partitioned.
+fn partitioned(by: &str, key: &str, partition: &str) -> TestDatabase {
+    let db = TestDatabase::empty(Postgresql);
+    db.execute(&format!(
+        "CREATE TABLE api_usage (id text NOT NULL, api_name text NOT NULL, endpoint text,
+             timestamp timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, success boolean NOT NULL DEFAULT true,
+             status_code integer, created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY ({key}))
+             PARTITION BY {by};
+         CREATE TABLE api_usage_1 PARTITION OF api_usage FOR VALUES {partition};
+         CREATE INDEX ON api_usage (api_name, timestamp);
+         CREATE INDEX ON api_usage (timestamp)"
+    ));
+    db
+}
+
+#[test]
+fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
+    let partition = "WITH (MODULUS 1, REMAINDER 0)";
+    let db = partitioned("HASH (id)", "id", partition);
+    add_calls(&db);
+    adopt(&db).success();
+    assert_works(&db);
+    let run = db
+        .usagectl([
+            "rollback",
+            "--to",
+            "create_api_usage",
+            "--yes",
+            "--accept-data-loss",
+        ])
+        .run();
+    run.success();
+    let sql = db.usagectl(["migrate", "--sql"]).run().success().stdout;
+    assert!(!sql.contains("CONCURRENTLY"), "{sql}");
+    db.usagectl(["migrate"]).run().success();
+    // The key of a partitioned table includes the partition key.
+    let partition = "FROM ('2026-01-01') TO ('2027-01-01')";
+    let db = partitioned("RANGE (timestamp)", "id, timestamp", partition);
+    let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let comment = "-- not possible where the partition key is another column: CREATE UNIQUE INDEX \"api_usage_id_key\"";
+    assert!(run.stdout.contains(comment), "{}", run.stdout);
+}
+
+#[test]
+fn tables_in_another_schema_are_not_created_again() {
+    let db = pushed(Postgresql, 3);
+    db.execute("ALTER SCHEMA public RENAME TO app; CREATE SCHEMA public");
+    let next = "next: add ?schema=app to the URL, or ?schema=public for new tables\n";
+    let commands: [(&[&str], i32); 4] = [
+        (&["status"], 4),
+        (&["migrate"], 5),
+        (&["migrate", "--dry-run"], 5),
+        (&["migrate", "--adopt", "--yes"], 5),
+    ];
+    for (command, code) in commands {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+        assert!(run.stderr.ends_with(next), "{}", run.snapshot());
+    }
+    let with_schema = |schema: &str, command: &[&str]| {
+        let url = format!("{}?schema={schema}", db.url());
+        db.sandbox().usagectl(command).database(&url).run()
+    };
+    let planned = with_schema("public", &["migrate", "--dry-run"]).success();
+    assert!(planned.stdout.contains("create table api_usage\n"));
+    with_schema("app", &["migrate", "--adopt", "--yes"]).success();
 }
 
 #[rstest]

@@ -813,7 +813,7 @@ fn api_filter_rolls_up_one_api_and_rejects_unknown_names(
         ------- stderr -------
         error: unknown API `finhub`: expected one of finnhub, jikan, tmdb
         next: correct --api, or omit it for all APIs
-        [exit status: 1]
+        [exit status: 2]
         ");
     aggregate(&db).success();
     assert_eq!(aggregates(&db), expected_aggregates(&calls));

@@ -526,6 +526,20 @@ fn second_database_beside_the_one_of_prisma_is_not_created() {
 }
 
 #[test]
+fn two_names_of_one_file_are_one_database() {
+    let sandbox = Sandbox::new();
+    let run = |direct: &str| {
+        let program = sandbox.usagectl(["migrate"]);
+        let program = program.env("DATABASE_URL", "sqlite:a.db");
+        program.env("DIRECT_URL", direct).run()
+    };
+    run("sqlite:./a.db").success();
+    std::os::unix::fs::symlink("a.db", sandbox.work().join("link.db")).unwrap();
+    run("sqlite:link.db").success();
+    assert_eq!(run("sqlite:b.db").code, 5);
+}
+
+#[test]
 fn direct_url_is_used_by_migrate_and_rollback_only() {
     let sandbox = Sandbox::new();
     let with_both = |args: &[&str]| {

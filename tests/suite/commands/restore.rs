@@ -437,6 +437,8 @@ fn damaged_export_is_refused_before_anything_changes(#[values(Sqlite, Postgresql
     *bad.last_mut().unwrap() ^= 1;
     fs::write(&file, bad).unwrap();
     assert!(restore().contains("its SHA-256 differs"));
+    fs::remove_file(&file).unwrap();
+    assert!(restore().contains("is missing"));
     fs::write(&file, &good).unwrap();
     fs::write(
         folder.join("manifest.json"),
@@ -453,6 +455,23 @@ fn damaged_export_is_refused_before_anything_changes(#[values(Sqlite, Postgresql
         .arg(&folder)
         .run()
         .success();
+    let other = db.usagectl(["prune", "--restore"]).arg(&folder).run();
+    assert_eq!(other.code, 5, "{}", other.snapshot());
+    let next = "\nnext: usagectl migrate --restore ";
+    assert!(other.stderr.contains(next), "{}", other.stderr);
+    for command in [
+        ["aggregate", "-q"].as_slice(),
+        &["prune", "--older-than", "1d", "--archive", "old"],
+    ] {
+        db.usagectl(command).run().success();
+    }
+    let other = db.usagectl(["migrate", "--restore", "old"]).run();
+    assert_eq!(other.code, 5, "{}", other.snapshot());
+    assert!(
+        other
+            .stderr
+            .ends_with("next: usagectl prune --restore old\n")
+    );
 }
 
 #[rstest]
@@ -636,7 +655,7 @@ fn dropped_rows_are_not_replaced_by_a_later_export(#[values(Sqlite, Postgresql)]
     let run = rollback().run();
     assert_eq!(run.code, 5, "{}", run.snapshot());
     let expected = "which was applied again since; nothing was changed\n\
-                    next: name a new folder with --export\n";
+                    next: name a new folder\n";
     assert!(run.stderr.ends_with(expected), "{}", run.stderr);
     assert_eq!(whole_catalogue(&db), whole);
     assert_eq!(fs::read_to_string(&path).unwrap(), manifest);

@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use crate::support::Engine::Postgresql;
+use crate::support::adoption::pushed;
 use crate::support::{OtherRole, Run, TestDatabase};
 
 /// The exit code of a check whose result is unknown.
@@ -95,6 +96,20 @@ fn role_without_rights_can_migrate_after_printed_statements_postgresql() {
         ]]
     );
     role.usagectl(["status"]).run().success();
+}
+
+#[test]
+fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgresql() {
+    let db = pushed(Postgresql, 3);
+    let role = OtherRole::new(&db);
+    let steps = until_success(&role, &["migrate", "--adopt", "--yes"], "").concat();
+    let triggers = format!(
+        "GRANT SELECT, TRIGGER ON public.api_usage TO \"{}\"",
+        role.name
+    );
+    assert!(steps.contains(&triggers), "{steps:?}");
+    assert!(steps.iter().all(|it| !it.contains("OWNER TO")), "{steps:?}");
+    role.usagectl(["status"]).run();
 }
 
 #[test]

@@ -149,6 +149,9 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         run.stdout
     );
     assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
+    let run = db.usagectl(to_the_start).arg("--prisma-history").run();
+    let next = " --to create_api_usage --prisma-history --yes --export DIR\n";
+    assert!(run.stderr.ends_with(next), "{}", run.stderr);
 }
 
 #[rstest]
@@ -254,6 +257,52 @@ fn index_created_after_the_plan_stops_rollback(#[values(Sqlite, Postgresql)] eng
         [exit status: 5]
         ");
     assert_eq!(whole_catalogue(&db), whole);
+}
+
+#[rstest]
+fn rollback_whose_plan_is_not_read_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let program = env!("CARGO_BIN_EXE_usagectl");
+    let script = format!("sleep 1; {program} rollback --all --yes --accept-data-loss; echo $? >&2");
+    let program = db.sandbox().command("sh").env("DATABASE_URL", db.url());
+    let run = program.args(["-c", &format!("({script}) | true")]).run();
+    assert_eq!(
+        run.stderr,
+        "error: stdout is closed; nothing was changed\n\
+         next: run the same command again, and read all of its output\n5\n"
+    );
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn own_objects_of_a_partly_reverted_migration_are_no_loss(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let rollback = ["rollback", "--all", "--yes", "--accept-data-loss"];
+    // Until the first step of the migration that creates our tables is reverted, and the second is not.
+    let partial = (1..300).find(|point| {
+        let run = db
+            .usagectl(rollback)
+            .env("USAGECTL_FAULT", "kill:committed:1")
+            .run();
+        assert_ne!(run.code, 0, "at run {point}");
+        let status = db.usagectl(["status"]).run().stdout;
+        let mut lines = status.lines();
+        lines.any(|line| {
+            line.contains("create_usagectl_bookkeeping") && line.contains("partial (down")
+        })
+    });
+    assert!(partial.is_some());
+    let plan = db
+        .usagectl(["rollback", "--all", "--dry-run"])
+        .run()
+        .success();
+    assert!(
+        !plan.stdout.contains("which no migration created"),
+        "{}",
+        plan.stdout
+    );
 }
 
 #[rstest]

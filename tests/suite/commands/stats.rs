@@ -182,14 +182,14 @@ fn unknown_api_and_empty_window_are_rejected(#[values(Sqlite, Postgresql)] engin
         ------- stderr -------
         error: unknown API `finhub`: no usage is recorded yet
         next: usagectl record
-        [exit status: 1]
+        [exit status: 2]
         ");
     put_calls(&db);
     assert_snapshot!(db.usagectl(["stats", "--api", "finhub"]).run().snapshot(), @"
         ------- stderr -------
         error: unknown API `finhub`: expected one of finnhub, tmdb
         next: correct --api, or omit it for all APIs
-        [exit status: 1]
+        [exit status: 2]
         ");
     let backwards = [
         "stats",

@@ -52,7 +52,7 @@ fn find(channels: Vec<Channel>, name: &str) -> Result<Channel> {
             "" => format!("no channel `{name}`; none is defined"),
             names => format!("no channel `{name}`; expected one of {names}"),
         };
-        Error::message(Exit::Failed, message).with_next("usagectl alerts channel list")
+        Error::usage(message).with_next("usagectl alerts channel list")
     })
 }
 

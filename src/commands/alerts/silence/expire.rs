@@ -58,5 +58,5 @@ fn find<'a>(silences: &'a [Silence], reference: &str) -> Result<&'a Silence> {
         [] => format!("no active or pending silence `{reference}`"),
         several => format!("{} silences begin with `{reference}`", several.len()),
     };
-    Err(Error::message(Exit::Failed, message).with_next("usagectl alerts silence list"))
+    Err(Error::usage(message).with_next("usagectl alerts silence list"))
 }

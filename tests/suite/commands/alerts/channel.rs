@@ -212,7 +212,7 @@ fn test_notice_reports_delivery_and_failure(#[values(Sqlite, Postgresql)] engine
     ------- stderr -------
     error: no channel `opps`; expected one of ops
     next: usagectl alerts channel list
-    [exit status: 1]
+    [exit status: 2]
     ");
     assert!(db.rows("SELECT id FROM usagectl_notices").is_empty());
 }

@@ -151,7 +151,7 @@ fn channel_with_minimum_severity_gets_critical_alerts_only(
     let db = TestDatabase::migrated(engine);
     put_one_rule(&db);
     db.usagectl(words(
-        "alerts channel add pager --min-severity critical stdout",
+        "alerts channel add pager stdout --min-severity critical",
     ))
     .run()
     .success();

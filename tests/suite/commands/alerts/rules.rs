@@ -100,7 +100,7 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
         ------- stderr -------
         error: there is no rule `finnhub/RATE_LIMIT_WARNING/MINUTE`
         next: usagectl alerts list
-        [exit status: 1]
+        [exit status: 2]
         ");
     for table in [
         "api_alerts",
@@ -322,7 +322,7 @@ fn channels_of_rule_are_stored_and_shown(#[values(Sqlite, Postgresql)] engine: E
     // A change of something else keeps them; an unknown one changes nothing.
     set(&["--threshold", "70"]).success();
     let unknown = set(&["--channel", "opps"]);
-    assert_eq!(unknown.code, 1);
+    assert_eq!(unknown.code, 2);
     assert!(
         unknown.stderr.contains("no channel `opps`"),
         "{}",

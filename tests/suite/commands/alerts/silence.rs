@@ -82,7 +82,7 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
         .usagectl(["alerts", "silence", "expire", &id])
         .now("2026-01-31T13:30:00Z")
         .run();
-    assert_eq!(again.code, 1);
+    assert_eq!(again.code, 2);
     assert!(
         again.stderr.contains("next: usagectl alerts silence list"),
         "{}",
@@ -138,7 +138,7 @@ fn silence_without_reason_end_or_matcher_is_refused(#[values(Sqlite, Postgresql)
     let no_rule = [
         "alerts", "silence", "add", "--rule", "zzzz", "--for", "2h", "--reason", "x",
     ];
-    assert_eq!(db.usagectl(no_rule).run().code, 1);
+    assert_eq!(db.usagectl(no_rule).run().code, 2);
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_silences"), ["0"]);
     let unmatched = [
         "alerts", "silence", "add", "--api", "tmbd", "--for", "2h", "--reason", "x",

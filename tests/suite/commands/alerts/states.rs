@@ -313,5 +313,5 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
         .success()
         .stdout;
     assert_eq!(csv.lines().count(), 61);
-    assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 1);
+    assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 2);
 }

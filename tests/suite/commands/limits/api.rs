@@ -46,7 +46,7 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
         ------- stderr -------
         error: no limit of finnhub per SECOND
         next: usagectl limits list
-        [exit status: 1]
+        [exit status: 2]
         ");
     let csv = db
         .usagectl(["limits", "--format", "csv"])

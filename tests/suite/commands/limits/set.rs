@@ -56,7 +56,7 @@ fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] eng
     assert_eq!(held, ["payg", "payg", "budget"]);
     let remove = words("limits remove --service AI_OPENAI --metric COST_USD --plan budget");
     db.usagectl(&remove).run().success();
-    assert_eq!(db.usagectl(&remove).run().code, 1);
+    assert_eq!(db.usagectl(&remove).run().code, 2);
     assert_eq!(
         db.rows("SELECT * FROM usagectl_limit_origins WHERE service = 'AI_OPENAI'"),
         Vec::<String>::new()

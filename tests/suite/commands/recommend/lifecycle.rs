@@ -295,10 +295,10 @@ fn unique_prefix_of_an_id_is_accepted(#[values(Sqlite, Postgresql)] engine: Engi
         ------- stderr -------
         error: 2 recommendations have an id that starts with `019c`
         next: usagectl recommend list --all
-        [exit status: 1]
+        [exit status: 2]
         ");
-    assert_eq!(step(&db, "history 019d").code, 1);
-    assert_eq!(step(&db, "history ").code, 1);
+    assert_eq!(step(&db, "history 019d").code, 2);
+    assert_eq!(step(&db, "history ").code, 2);
     assert_eq!(
         step(&db, "history 019c-2").success().stdout,
         "no history yet\n"
