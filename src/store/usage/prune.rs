@@ -99,14 +99,8 @@ fn changed_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<U
 
 /// The number of rows of a window.
 pub fn count_rows(db: &mut Db, window: Window) -> QueryResult<u64> {
-    let query = match db {
-        Db::Pg(_) => "SELECT count(*) AS number FROM api_usage WHERE timestamp >= $1 AND timestamp < $2".to_owned(),
-        Db::Sqlite(_) => format!(
-            "SELECT (SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {})
-                  + (SELECT count(*) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2) AS number",
-            dirty::CANONICAL
-        ),
-    };
+    let count = dirty::count_query(db, "$1", "$2", None);
+    let query = format!("SELECT ({count}) AS number");
     let found: rows::Number = on!(db, |conn| diesel::sql_query(query)
         .bind::<Timestamp, _>(TimeBoundary(window.from))
         .bind::<Timestamp, _>(TimeBoundary(window.to))

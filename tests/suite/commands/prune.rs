@@ -233,6 +233,27 @@ fn deletion_of_the_oldest_rows_is_reported_once_and_not_followed(
 }
 
 #[rstest]
+fn few_older_rows_do_not_hide_a_deletion_of_the_oldest(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut calls = two_weeks(&db);
+    for (late, deleted) in [
+        ("2026-01-02T04:59:59.999Z", "2026-01-05T06:30:00Z"),
+        ("2025-12-31T04:59:59.999Z", "2026-01-07T06:30:00Z"),
+    ] {
+        delete_before(&db, deleted);
+        // Before the next roll-up, a row arrives that is older than the deleted ones.
+        let late = Call::new(late, "late", late);
+        insert(&db, std::slice::from_ref(&late));
+        calls.push(late);
+        assert_eq!(aggregate(&db).code, 4);
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+        assert_verified(&db);
+    }
+}
+
+#[rstest]
 fn recording_of_pruned_times_is_warned_of(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     two_weeks(&db);
