@@ -44,11 +44,11 @@ impl From<ArchiveError> for Error {
             _ => Exit::Refused,
         };
         let next = match &error {
-            ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => {
-                "name a new folder with --export"
+            ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => "name a new folder",
+            ArchiveError::NoManifest(_) => {
+                "name a folder that rollback --export or prune --archive wrote"
             }
-            ArchiveError::NoManifest(_) => "name a folder that rollback --export wrote",
-            ArchiveError::Damaged(_) => "restore from an unchanged copy of the export",
+            ArchiveError::Damaged(_) => "restore from an unchanged copy of the folder",
             ArchiveError::File { .. } => "check the path, its permissions and free space",
         };
         Error::new(exit, error).with_next(next)

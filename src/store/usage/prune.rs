@@ -108,6 +108,24 @@ pub fn count_rows(db: &mut Db, window: Window) -> QueryResult<u64> {
     Ok(u64::try_from(found.number).unwrap_or(0))
 }
 
+/// The hours of a window that have rows and changed since they were rolled up, those of `unmarked` too, and the number of
+/// their rows.
+pub fn count_changed(
+    db: &mut Db,
+    window: Window,
+    unmarked: &BTreeSet<ApiPeriod>,
+) -> QueryResult<(u64, u64)> {
+    let mut hours = changed_hours(db, window)?;
+    hours.extend(unmarked.iter().map(|hour| hour.start));
+    let (mut count, mut rows) = (0, 0);
+    for hour in hours {
+        let found = count_rows(db, Window::new(hour, Granularity::Hourly.end_of(hour)))?;
+        count += u64::from(found > 0);
+        rows += found;
+    }
+    Ok((count, rows))
+}
+
 /// The bytes on disk: of the table with its indexes on PostgreSQL, of the file on SQLite.
 pub fn size_bytes(db: &mut Db) -> QueryResult<u64> {
     let query = match db {

@@ -71,9 +71,13 @@ fn pruned_rows_stay_in_all_roll_ups(#[values(Sqlite, Postgresql)] engine: Engine
     };
     insert(&db, std::slice::from_ref(&late));
     calls.push(late);
-    let dirty = prune(&db, &["--older-than", "24d"]);
-    assert_eq!(dirty.code, 3);
-    assert_eq!(report(&dirty)["hours_changed"], 1);
+    for args in [&["--dry-run"][..], &[]] {
+        let dirty = prune(&db, &[&["--older-than", "24d"], args].concat());
+        assert_eq!(dirty.code, 3);
+        assert_eq!(report(&dirty)["hours_changed"], 1);
+        let rows = u64::from(args.is_empty());
+        assert_eq!(report(&dirty)["rows_remaining"], rows);
+    }
     for _ in 0..2 {
         aggregate(&db).success();
         assert_eq!(aggregates(&db), expected_aggregates(&calls));
@@ -267,6 +271,7 @@ fn recording_of_pruned_times_is_warned_of(#[values(Sqlite, Postgresql)] engine: 
     aggregate(&db).success();
     prune(&db, &["--older-than", "24d"]).success();
     assert!(record("2026-01-02T10:21:00Z"));
+    assert!(record("2026-01-02T10:01:00Z"));
     assert!(!record("2026-01-20T10:20:00Z"));
 }
 
