@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::time::TimeUnit;
 use super::{Code, LineError};
 use crate::domain::nearest::nearest;
+use crate::error::shell_word;
 
 macro_rules! fields {
     ($($field:ident $snake:literal $(or $camel:literal)?,)+) => {
@@ -222,9 +223,8 @@ pub(super) fn unknown(name: &str) -> String {
     let name = shortened(name);
     let fields = Field::ALL.iter().map(|field| field.name());
     let nearest = nearest(&name, fields).unwrap_or("FIELD");
-    format!(
-        "is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore"
-    )
+    let rule = shell_word(&format!("{name}={nearest}"));
+    format!("is not a known field; read it with --map {rule}, or drop it with --unknown ignore")
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::csv::{Dialect, Header};
 use super::fields::{Field, RawEvent, Target, UnknownFields, Value, same_name, shortened, unknown};
 use super::time::{TimeUnit, Zone, parse_time_format, parse_zone};
 use super::{Code, LineError};
+use crate::error::shell_word;
 
 /// How the names in the input become fields.
 #[derive(Clone, Debug, Default)]
@@ -407,8 +408,9 @@ impl Mapping {
         {
             if !rule.from.iter().any(has_path) {
                 let path = &self.paths[rule.from[0]];
+                let rule = shell_word(path);
                 return Err(format!(
-                    "the header has no column `{path}`; correct --map {path}"
+                    "the header has no column `{path}`; correct --map {rule}"
                 ));
             }
         }
