@@ -64,6 +64,14 @@ impl Field {
         fields.find(|field| same_name(field.name(), name))
     }
 
+    pub(super) fn is_number(self) -> bool {
+        use Field::{CostCredits, RequestSize, ResponseSize, ResponseTime, StatusCode};
+        matches!(
+            self,
+            StatusCode | ResponseTime | RequestSize | ResponseSize | CostCredits
+        )
+    }
+
     /// A field that options and mappings may name.
     pub fn parse(name: &str) -> Result<Field, String> {
         let settable = |field: &Field| *field != Field::CreatedAt;

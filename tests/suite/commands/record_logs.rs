@@ -64,6 +64,16 @@ fn dialects_of_csv_are_read(#[values(Sqlite, Postgresql)] engine: Engine) {
         let run = record(&db, &text, &[]);
         assert_eq!(outcomes(&run), expected, "{text}\n{}", run.stderr);
     }
+    let decimal_comma = "api_name;timestamp;endpoint;seconds;cost_credits\ntmdb;2026-01-31T11:00:02Z;1,5;0,25;1,5\n";
+    let options = ["--map", "seconds=response_time:s"];
+    assert_eq!(
+        outcomes(&record(&db, decimal_comma, &options)),
+        [1, 0, 0, 0]
+    );
+    assert_eq!(
+        db.rows("SELECT response_time, cost_credits FROM api_usage WHERE endpoint = '1,5'"),
+        ["250|1.5"]
+    );
     let odd = "api_name~timestamp~endpoint\ntmdb~2026-01-31T11:00:01Z~-\n";
     let options = ["--delimiter", "~", "--null", "-"];
     assert_eq!(outcomes(&record(&db, odd, &options)), [1, 0, 0, 0]);
@@ -282,26 +292,6 @@ fn rotated_log_is_the_same_source(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn logs_of_one_name_in_two_directories_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let db = TestDatabase::migrated(engine);
-    for host in ["web1", "web2"] {
-        fs::create_dir(db.sandbox().work().join(host)).unwrap();
-        db.sandbox().file(&format!("{host}/api.log"), good(1));
-    }
-    let run = record_file(&db, "web1/api.log", &["web2/api.log"]);
-    assert_eq!(run.code, 2, "{}", run.snapshot());
-    assert!(
-        run.stderr
-            .contains("web1/api.log and web2/api.log have one source, `api.log`")
-    );
-    assert!(run.stderr.contains("--source NAME"), "{}", run.stderr);
-    for host in ["web1", "web2"] {
-        let run = record_file(&db, &format!("{host}/api.log"), &["--source", host]);
-        assert_eq!(outcomes(&run), [1, 0, 0, 0]);
-    }
-}
-
-#[rstest]
 fn link_to_a_log_is_not_another_log(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.sandbox().file("access-1.log", good(1));
@@ -329,6 +319,26 @@ fn replay_repeats_the_options_on_which_lines_depend(#[values(Sqlite, Postgresql)
         db.rows(ROWS),
         ["openai|NULL|2026-01-30T10:00:00.000+00:00|1|NULL|5|0|a b"]
     );
+}
+
+#[rstest]
+fn logs_of_one_name_in_two_directories_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    for host in ["web1", "web2"] {
+        fs::create_dir(db.sandbox().work().join(host)).unwrap();
+        db.sandbox().file(&format!("{host}/api.log"), good(1));
+    }
+    let run = record_file(&db, "web1/api.log", &["web2/api.log"]);
+    assert_eq!(run.code, 2, "{}", run.snapshot());
+    assert!(
+        run.stderr
+            .contains("web1/api.log and web2/api.log have one source, `api.log`")
+    );
+    assert!(run.stderr.contains("--source NAME"), "{}", run.stderr);
+    for host in ["web1", "web2"] {
+        let run = record_file(&db, &format!("{host}/api.log"), &["--source", host]);
+        assert_eq!(outcomes(&run), [1, 0, 0, 0]);
+    }
 }
 
 #[rstest]
