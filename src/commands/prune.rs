@@ -1,5 +1,6 @@
 //! `prune`: deletes old rows that are rolled up, an hour at a time, and puts archived ones back.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,7 +97,15 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         bytes_before: prune::size_bytes(&mut db)?,
         ..PruneAnswer::default()
     };
-    if !args.dry_run {
+    if args.dry_run {
+        let unmarked = match mode {
+            Mode::Lookback => lookback::changed_hours(&mut db, window)?,
+            Mode::Triggers => BTreeSet::new(),
+        };
+        let (hours, rows) = prune::count_changed(&mut db, window, &unmarked)?;
+        answer.hours_changed = hours;
+        answer.rows_remaining -= rows.min(answer.rows_remaining);
+    } else {
         if mode == Mode::Lookback {
             lookback::mark(&mut db, window)?;
         }
@@ -125,10 +134,10 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         context.answer(&answer)?;
     }
     Ok(match () {
-        () if answer.dry_run || answer.rows_remaining == 0 => Outcome::DONE,
         () if answer.hours_changed > 0 => {
             Outcome::with_next(Exit::Incomplete, "usagectl aggregate")
         }
+        () if answer.dry_run || answer.rows_remaining == 0 => Outcome::DONE,
         () => Outcome::with_next(Exit::Incomplete, "run the same command again"),
     })
 }

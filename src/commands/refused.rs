@@ -147,8 +147,12 @@ impl Reason {
 pub(super) fn option_in(message: &str) -> Option<&str> {
     let from = message.find(" --")? + 1;
     let option = &message[from..];
-    let end = option.find([',', ';', '(']).unwrap_or(option.len());
-    Some(option[..end].trim_end())
+    let mut is_quoted = false;
+    let end = option.find(|c| {
+        is_quoted ^= c == '\'';
+        !is_quoted && matches!(c, ',' | ';' | '(')
+    });
+    Some(option[..end.unwrap_or(option.len())].trim_end())
 }
 
 /// A refusal on one line: `usage.csv:7: status_code is 999, expected 100 to 599`.

@@ -1,6 +1,7 @@
 //! `stats`: usage of a window, from roll-ups and rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -50,7 +51,7 @@ pub struct StatsArgs {
 
     /// Show the first lines only, by requests or --sort; the total is that of all
     #[arg(long, value_name = "N")]
-    top: Option<usize>,
+    top: Option<NonZeroUsize>,
 
     /// Order of the lines: the largest number first
     #[arg(long, value_name = "COLUMN", value_parser = one_of::<Sort>())]
@@ -78,6 +79,10 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
             Error::usage("--compare needs a dimension other than hour and day")
                 .with_next("usagectl stats --compare"),
         );
+    }
+    if args.sort == Some(Sort::Change) && !args.compare {
+        return Err(Error::usage("--sort change needs --compare")
+            .with_next("usagectl stats --compare --sort change"));
     }
     let mut db = context.open(Access::Read)?;
     let (window, cells, lines, limits, knows_changes) = db.read_tx(|db| -> Result<_> {
@@ -115,7 +120,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
             counted(left_out.response_times, "response time")
         ));
     }
-    let found = lines.finish(args.sort, args.top);
+    let found = lines.finish(args.sort, args.top.map(NonZeroUsize::get));
     if found.total.surplus > 0 {
         context.info(format_args!(
             "{} known only from api_usage_aggregates, without response times",
@@ -247,10 +252,7 @@ impl Count<'_> {
                 self.read_stored(db, level, &plan.rows, apis)?;
             }
         }
-        if grouping == Grouping::Api {
-            self.read_surplus(db, &stale)?;
-        }
-        Ok(())
+        self.read_surplus(db, &stale)
     }
 
     /// The hours in which a day of the answer begins, unless these are the stored days: their rows are counted.

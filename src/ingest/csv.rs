@@ -133,11 +133,17 @@ impl Header<Target> {
         let mut event = mapping.event();
         self.read_row(text, |target, cell| {
             // PostgreSQL and MySQL write these for NULL.
-            let is_null = matches!(cell.as_ref(), "\\N" | "NULL");
-            let value = if is_null {
-                Value::Absent
-            } else {
-                Value::Text(cell)
+            let value = match cell.as_ref() {
+                "\\N" | "NULL" => Value::Absent,
+                // Where commas are decimal, spreadsheets separate columns by semicolons.
+                text if self.dialect == Dialect::Delimiter(b';')
+                    && text.contains(',')
+                    && !text.contains('.')
+                    && mapping.is_number(target) =>
+                {
+                    Value::Text(text.replacen(',', ".", 1).into())
+                }
+                _ => Value::Text(cell),
             };
             event.put(target, mapping.clean(value));
         })?;
@@ -192,7 +198,8 @@ impl<'a> Cells<'a> {
         let row = row.trim_start_matches(' ');
         let (open, close) = match row.as_bytes().first()? {
             b'"' => (1, '"'),
-            b'[' => (1, ']'),
+            // Not an address with a port: `[::1]:443`.
+            b'[' if !row.split(' ').next()?.contains("]:") => (1, ']'),
             _ => (0, ' '),
         };
         let text = &row[open..];
@@ -300,6 +307,10 @@ mod tests {
                 "200",
                 ""
             ]
+        );
+        assert_eq!(
+            words("[2001:db8::7]:2817 [::1] -"),
+            ["[2001:db8::7]:2817", "::1", "-"]
         );
         assert!(
             Cells::new("a [b c", Dialect::Words)

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::time::TimeUnit;
 use super::{Code, LineError};
 use crate::domain::nearest::nearest;
+use crate::error::shell_word;
 
 macro_rules! fields {
     ($($field:ident $snake:literal $(or $camel:literal)?,)+) => {
@@ -61,6 +62,14 @@ impl Field {
     pub(super) fn of_column(name: &str) -> Option<Field> {
         let mut fields = Field::ALL.iter().copied();
         fields.find(|field| same_name(field.name(), name))
+    }
+
+    pub(super) fn is_number(self) -> bool {
+        use Field::{CostCredits, RequestSize, ResponseSize, ResponseTime, StatusCode};
+        matches!(
+            self,
+            StatusCode | ResponseTime | RequestSize | ResponseSize | CostCredits
+        )
     }
 
     /// A field that options and mappings may name.
@@ -222,9 +231,8 @@ pub(super) fn unknown(name: &str) -> String {
     let name = shortened(name);
     let fields = Field::ALL.iter().map(|field| field.name());
     let nearest = nearest(&name, fields).unwrap_or("FIELD");
-    format!(
-        "is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore"
-    )
+    let rule = shell_word(&format!("{name}={nearest}"));
+    format!("is not a known field; read it with --map {rule}, or drop it with --unknown ignore")
 }
 
 #[cfg(test)]

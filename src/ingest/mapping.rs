@@ -7,7 +7,7 @@
 //! about = "Access log of some proxy, as JSON"
 //! root = "log.entries"          # the array that holds the records
 //! null = ["-"]                  # words that stand for a missing value
-//! time_unit = "s"               # also: time_format, assume_tz, columns, delimiter, calls
+//! time_unit = "s"               # also: time_format, assume_tz, columns, delimiter, calls, required
 //! [fields]
 //! endpoint = "request.uri"      # a path, or a list of paths of which the first with a value is taken
 //! response_time = { from = "duration", unit = "s" }   # also: sum, a list of paths
@@ -25,6 +25,7 @@ use super::csv::{Dialect, Header};
 use super::fields::{Field, RawEvent, Target, UnknownFields, Value, same_name, shortened, unknown};
 use super::time::{TimeUnit, Zone, parse_time_format, parse_zone};
 use super::{Code, LineError};
+use crate::error::shell_word;
 
 /// How the names in the input become fields.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub struct Mapping {
     rules: Vec<Rule>,
     /// The path of the number of calls in a row; only rows of one call are records.
     calls: Option<usize>,
+    /// Paths of which a record has one; other lines are no calls.
+    required: Vec<usize>,
     /// All paths, as they are written. Rules refer to them by their number.
     paths: Vec<String>,
     /// The same paths, by their names.
@@ -104,6 +107,8 @@ struct MappingFile {
     time_unit: Option<TimeUnit>,
     assume_tz: Option<String>,
     calls: Option<String>,
+    #[serde(default)]
+    required: Vec<String>,
     fields: BTreeMap<String, FieldEntry>,
 }
 
@@ -113,8 +118,7 @@ struct MappingFile {
     expecting = "expected a path, a list of paths, or a table with from, sum, value, take, unit, values"
 )]
 enum FieldEntry {
-    Path(String),
-    Paths(Vec<String>),
+    Paths(Paths),
     Rule(RuleEntry),
 }
 
@@ -233,12 +237,8 @@ impl Mapping {
         for (name, entry) in file.fields {
             let field = Field::parse(&name)?;
             let entry = match entry {
-                FieldEntry::Path(path) => RuleEntry {
-                    from: Some(Paths::One(path)),
-                    ..RuleEntry::default()
-                },
                 FieldEntry::Paths(paths) => RuleEntry {
-                    from: Some(Paths::Many(paths)),
+                    from: Some(paths),
                     ..RuleEntry::default()
                 },
                 FieldEntry::Rule(entry) => entry,
@@ -262,9 +262,8 @@ impl Mapping {
             };
             mapping.rules.push(rule);
         }
-        if let Some(path) = &file.calls {
-            mapping.calls = Some(mapping.path(path));
-        }
+        mapping.calls = file.calls.as_deref().map(|path| mapping.path(path));
+        mapping.required = file.required.iter().map(|it| mapping.path(it)).collect();
         Ok(mapping)
     }
 
@@ -384,6 +383,17 @@ impl Mapping {
         })
     }
 
+    /// Whether a field of a number is read from it.
+    pub(super) fn is_number(&self, target: Target) -> bool {
+        match target {
+            Target::Field(field) => field.is_number(),
+            Target::Path(path) => {
+                let mut rules = self.rules.iter();
+                rules.any(|rule| rule.field.is_number() && rule.from.contains(&path))
+            }
+        }
+    }
+
     /// Whether a column or a name in JSON has a meaning.
     pub(super) fn knows(&self, name: &str) -> bool {
         self.column(name).is_some() || self.tree.children.contains_key(name)
@@ -407,8 +417,9 @@ impl Mapping {
         {
             if !rule.from.iter().any(has_path) {
                 let path = &self.paths[rule.from[0]];
+                let rule = shell_word(path);
                 return Err(format!(
-                    "the header has no column `{path}`; correct --map {path}"
+                    "the header has no column `{path}`; correct --map {rule}"
                 ));
             }
         }
@@ -465,6 +476,13 @@ impl Mapping {
                 }
                 _ => {}
             }
+        }
+        let is_missing = |path: &usize| event.paths.get(*path).is_none_or(Value::is_empty);
+        if !self.required.is_empty() && self.required.iter().all(is_missing) {
+            let message = "is not a call: it lacks what the mapping requires of one";
+            event
+                .problem
+                .get_or_insert(LineError::new(Code::Missing, message));
         }
         let calls = self
             .calls
@@ -565,8 +583,15 @@ impl Take {
                 let host = authority
                     .rsplit_once('@')
                     .map_or(authority, |(_, host)| host);
+                // A load balancer ends the port of a malformed request with a hyphen.
+                let is_port = |port: &str| {
+                    let port = port.trim_end_matches('-');
+                    port.bytes().all(|byte| byte.is_ascii_digit())
+                };
                 match host.rsplit_once(':') {
-                    Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+                    // Not an address without brackets: `2001:db8::1`.
+                    Some((name, _)) if name.contains(':') && !name.ends_with(']') => host,
+                    Some((name, port)) if is_port(port) => name,
                     _ => host,
                 }
             }
@@ -679,6 +704,9 @@ mod tests {
             ("https://api.x.io", "", "/", "api.x.io"),
             ("https://api.x.io?q=1", "", "?q=1", "api.x.io"),
             ("api.x.io:8080", "", "api.x.io:8080", "api.x.io"),
+            ("- http://lb.x.io:443- -", "", "/", "lb.x.io"),
+            ("2001:db8::1", "", "2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:80", "", "[2001:db8::1]:80", "[2001:db8::1]"),
             ("", "", "", ""),
             ("- - -", "", "", "-"),
             ("\u{16}\u{3}", "", "\u{16}\u{3}", "\u{16}\u{3}"),
@@ -687,6 +715,23 @@ mod tests {
             assert_eq!(Take::Target.of(text), target, "{text}");
             assert_eq!(Take::Host.of(text), host, "{text}");
         }
+    }
+
+    #[test]
+    fn output_of_a_function_is_no_call() {
+        let mapping = Mapping::preset("vercel").unwrap();
+        let output = event(
+            &mapping,
+            r#"{"projectName":"shop","message":"hi","source":"build"}"#,
+        );
+        let problem = output.problem.unwrap();
+        assert!(
+            problem.message.starts_with("is not a call"),
+            "{}",
+            problem.message
+        );
+        let call = event(&mapping, r#"{"projectName":"shop","requestPath":"/a"}"#);
+        assert_eq!(call.problem, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The name of a file in derived ids: the same before and after a log is rotated and compressed.
 
-/// The name without what rotation and compression add: `.gz`, `.zst`, a number, a date.
+/// The name without what rotation and compression add: `.gz`, `.zst`, a number, a date, seconds since 1970.
 pub(super) fn source_name(file_name: &str) -> String {
     let mut name = file_name;
     while let Some(shorter) = strip(name).filter(|shorter| !shorter.is_empty()) {
@@ -20,6 +20,13 @@ fn strip(name: &str) -> Option<&str> {
     let is_number = |text: &str| {
         (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
     };
+    let is_epoch =
+        |text: &str| text.len() == 10 && text.starts_with('1') && text.parse::<u32>().is_ok();
+    if let Some((stem, end)) = name.rsplit_once('-')
+        && is_epoch(end)
+    {
+        return Some(stem);
+    }
     match name.rsplit_once('.') {
         Some((stem, "gz" | "zst" | "zstd")) => Some(stem),
         Some((stem, number)) if is_number(number) && strip_date(name).is_none() => Some(stem),
@@ -34,7 +41,7 @@ fn strip_date(name: &str) -> Option<&str> {
         let date = &name[at + 1..];
         let digits: String = date
             .chars()
-            .filter(|c| !matches!(c, '-' | '_' | '.' | ':' | 'T'))
+            .filter(|c| !matches!(c, '-' | '_' | '.' | ':' | 'T' | 'Z'))
             .collect();
         let part = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u32>().ok();
         let is_date = date.starts_with(|c: char| c.is_ascii_digit())
@@ -66,6 +73,9 @@ mod tests {
             "access-20260130.log",
             "access-2026-01-30.log.gz",
             "access_2026-01-30T10:00:00.log",
+            "access_20260130T100000Z.log",
+            "access.log-1769767200.gz",
+            "access.log-20260130-1769767200",
         ] {
             assert_eq!(source_name(name), "access.log", "{name}");
         }
@@ -76,6 +86,7 @@ mod tests {
         for name in [
             "usage-2026-01.csv",
             "call-12345678.json",
+            "call-1234567890.json",
             "20260130.log",
             "api_v2.ndjson",
             "-",

@@ -45,24 +45,29 @@ fn size(bytes: u64) -> String {
 impl Answer for PruneAnswer {
     fn table(&self, _width: Option<usize>) -> String {
         let before = format::time(self.before);
-        if self.dry_run {
-            let rows = counted(self.rows_remaining, "row");
-            return format!("would delete {rows} before {before}\n");
-        }
-        let mut text = format!(
-            "deleted {} of {} before {before}; their roll-ups are kept\n",
-            counted(self.rows_deleted, "row"),
-            counted(self.hours_pruned, "hour"),
-        );
+        let mut text = match self.dry_run {
+            true => format!(
+                "would delete {} before {before}\n",
+                counted(self.rows_remaining, "row")
+            ),
+            false => format!(
+                "deleted {} of {} before {before}; their roll-ups are kept\n",
+                counted(self.rows_deleted, "row"),
+                counted(self.hours_pruned, "hour"),
+            ),
+        };
         if self.rows_archived > 0 {
             text += &format!("archived {}\n", counted(self.rows_archived, "row"));
         }
-        if self.rows_remaining > 0 {
+        if self.rows_remaining > 0 && !self.dry_run {
             text += &format!("{} to delete\n", counted(self.rows_remaining, "more row"));
         }
         if self.hours_changed > 0 {
             let hours = counted(self.hours_changed, "hour");
             text += &format!("left out {hours} that changed since the last roll-up\n");
+        }
+        if self.dry_run {
+            return text;
         }
         text + &format!(
             "{} on disk before, {} after\n",

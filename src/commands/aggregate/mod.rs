@@ -41,9 +41,9 @@ use crate::store::usage::{dirty, lookback, rollups, settings};
 /// Days and months are those of UTC, or of the time zone that --tz sets for the database; changing it rolls them up
 /// again. Days with a change of clocks have 23 or 25 hours.
 ///
-/// Where another program deleted the oldest rows, up to any moment, the roll-ups are the only record of their calls:
-/// they stay, a warning names the range, and the exit code is 4. --seal keeps them, also in the future; --rebuild
-/// follows the rows. Deletions inside the kept history are followed.
+/// Where another program deleted the oldest rows, all but a few of them and up to any moment, the roll-ups are the
+/// only record of their calls: they stay, a warning names the range, and the exit code is 4. --seal keeps them,
+/// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed.
 ///
 /// The results are in api_usage_aggregates. A row there that another program wrote and that counts more
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit

@@ -48,6 +48,7 @@ pub(super) fn run(
         rows_win: start.rows_win,
         now: context.now,
         known_apis: start.known_apis,
+        deleted_to: None,
         answer,
         bar: ProgressBar::hidden(),
     };
@@ -81,12 +82,22 @@ struct Stages<'a> {
     rows_win: Option<Window>,
     now: DateTime<Utc>,
     known_apis: usize,
+    /// The end of a deletion of the oldest rows.
+    deleted_to: Option<DateTime<Utc>>,
     answer: &'a mut RunAnswer,
     bar: ProgressBar,
 }
 
 impl Stages<'_> {
     fn run(&mut self, granularity: Granularity) -> Result<()> {
+        if granularity == Granularity::Hourly {
+            self.deleted_to = self.db.read_tx(|db| -> Result<_> {
+                let missing = dirty::missing_calls(db)?;
+                let most = retention::rows_needed(&missing);
+                let oldest = dirty::oldest_rows(db, Window::ALL, most)?;
+                Ok(retention::end(&missing, &oldest))
+            })?;
+        }
         let mut from = Window::ALL.from;
         loop {
             let most = AggregateStep::MOST;
@@ -108,6 +119,7 @@ impl Stages<'_> {
         let settings = self.settings;
         let calendar = settings.calendar;
         let (answer, known_apis, rows_win) = (&mut *self.answer, self.known_apis, self.rows_win);
+        let deleted_to = self.deleted_to;
         self.db.read_tx(|db| {
             let before = rollups::load_to_replace(db, granularity, &apis, window)?;
             if granularity != Granularity::Hourly {
@@ -119,7 +131,7 @@ impl Stages<'_> {
             }
             let mut pieces = count_rows(db, settings, &step.periods, known_apis, answer)?;
             rollups::add_calls_without_rows(db, settings, &apis, window, &mut pieces)?;
-            let mut gone = gone(db, calendar, step, &before, &pieces)?;
+            let mut gone = gone(db, calendar, step, deleted_to, &before, &pieces)?;
             gone.retain(|part, _| rows_win.is_none_or(|window| !window.contains(part.start)));
             for (quarter, calls) in &gone {
                 let piece = quarter.at(calendar.piece_of(quarter.start));
@@ -264,6 +276,7 @@ fn gone(
     db: &mut Db,
     calendar: Calendar,
     step: &AggregateStep,
+    deleted_to: Option<DateTime<Utc>>,
     before: &BTreeMap<ApiPeriod, ApiRollup>,
     found: &BTreeMap<ApiPeriod, ApiRollup>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
@@ -280,8 +293,9 @@ fn gone(
     if deleted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let oldest = dirty::oldest_row(db, Window::ALL)?;
-    deleted.retain(|_, to| retention::is_of_oldest(*to, oldest));
+    let kept = Window::new(deleted_to.unwrap_or(Window::ALL.from), Window::ALL.to);
+    let oldest = dirty::oldest_row(db, kept)?;
+    deleted.retain(|_, to| Some(*to) <= deleted_to || oldest.is_none_or(|oldest| *to <= oldest));
     let before_pieces = rollups::load_to_replace(db, Level::Piece, &step.apis(), step.window)?;
     let mut gone = BTreeMap::new();
     for hour in deleted.keys() {

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::commands::prelude::*;
-use crate::error::shell_word;
 use crate::ingest::{self, Field, Mapping, TimeUnit, UnknownFields};
 
 /// How the input names its fields.
@@ -91,24 +90,6 @@ impl MappingArgs {
         }
         Ok(mapping)
     }
-
-    /// The options that name the mapping, for another command on the same input.
-    pub(super) fn repeat(&self) -> String {
-        let mut words = String::new();
-        let mut add = |option: &str, value: &str| {
-            words.push_str(&format!(" {option} {}", shell_word(value)));
-        };
-        if let Some(preset) = &self.preset {
-            add("--preset", preset);
-        }
-        if let Some(path) = &self.mapping {
-            add("--mapping", &path.display().to_string());
-        }
-        for (field, value) in &self.set {
-            add("--set", &format!("{}={value}", field.name()));
-        }
-        words
-    }
 }
 
 fn parse_preset(name: &str) -> Result<String, String> {
@@ -120,7 +101,13 @@ fn parse_map(text: &str) -> Result<(String, Field, Option<TimeUnit>), String> {
         .rsplit_once('=')
         .ok_or("expected PATH=FIELD, such as ts=timestamp or took=response_time:us")?;
     let (field, unit) = match field.split_once(':') {
-        Some((field, unit)) => (field, Some(clap::ValueEnum::from_str(unit, false)?)),
+        Some((field, unit)) => {
+            let known = clap::ValueEnum::from_str(unit, false);
+            (
+                field,
+                Some(known.map_err(|_| "expected a unit of s, ms, us or ns")?),
+            )
+        }
         None => (field, None),
     };
     Ok((path.to_owned(), Field::parse(field)?, unit))

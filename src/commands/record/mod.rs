@@ -182,8 +182,8 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         return Err(match (summary.unwritten, kept) {
             (1.., Some(path)) => {
                 let path = shell_word(&path);
-                let next = format!("usagectl record --replay {path}{}", args.mapping.repeat());
-                error.with_next(next)
+                let options = reading_options();
+                error.with_next(format!("usagectl record --replay {path}{options}"))
             }
             _ => error,
         });
@@ -193,7 +193,7 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         conflict: summary.conflict,
         kept: kept.as_deref(),
         option: option.as_deref(),
-        repeat: &args.mapping.repeat(),
+        repeat: &reading_options(),
         is_atomic: args.atomic,
         is_dry_run: args.dry_run,
     };
@@ -242,10 +242,17 @@ fn inputs(args: &RecordArgs) -> Result<Vec<Input>> {
         return Ok(vec![open(Path::new("-"))?.with_source(source)]);
     }
     let files = args.files.iter();
-    let inputs: Vec<Input> = files
+    let mut inputs: Vec<Input> = files
         .map(|path| Ok(open(path)?.with_source(source)))
         .collect::<Result<_>>()?;
     if source.is_none() {
+        for at in 0..inputs.len() {
+            // A link to another of the files.
+            let same = inputs[..at].iter().find(|other| other.is_same(&inputs[at]));
+            if let Some(source) = same.map(|other| other.source.clone()) {
+                inputs[at].source = source;
+            }
+        }
         one_log_each(&args.files, &inputs)?;
     }
     Ok(inputs)
@@ -311,6 +318,24 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// The options of this run on which the reading of a line depends, for another command on the same lines.
+fn reading_options() -> String {
+    const NAMES: &str = "--preset --mapping --map --set --null --delimiter --unknown --time-unit --time-format \
+                         --assume-tz --max-future --max-past";
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let mut options = String::new();
+    while let Some(word) = words.next() {
+        let name = word.split('=').next().unwrap_or_default();
+        if NAMES.split(' ').any(|known| known == name) {
+            let value = if name == word { words.next() } else { None };
+            for word in std::iter::once(word).chain(value) {
+                options.push_str(&format!(" {}", shell_word(&word)));
+            }
+        }
+    }
+    options
 }
 
 /// What the exit code and the next step depend on.

@@ -1,8 +1,9 @@
 //! Deletions of the oldest rows by another program, such as a job that keeps 90 days.
 //!
 //! Roll-ups are the history, so they do not follow such a deletion. It is recognized by its position: everything before
-//! the oldest remaining row is gone, and nothing after it. A row that is deleted inside the kept history, also in the hour
-//! of the oldest remaining row, is a correction and is followed.
+//! the oldest remaining row is gone, and nothing after it. Few older rows may remain: late ones, or those that the job
+//! did not find. A row that is deleted inside the kept history, also in the hour of the oldest remaining row, is a
+//! correction and is followed.
 
 use chrono::{DateTime, Utc};
 
@@ -10,10 +11,31 @@ use super::rollup::ApiRollup;
 use crate::domain::format;
 use crate::domain::period::Window;
 
-/// Whether the deletions of an hour are of the oldest rows: the newest deleted row is not newer than the oldest remaining
-/// row of any API, if one remains.
-pub fn is_of_oldest(deleted_to: DateTime<Utc>, oldest_row: Option<DateTime<Utc>>) -> bool {
-    oldest_row.is_none_or(|oldest| deleted_to <= oldest)
+/// The number of deleted calls for each older row that remains.
+const FOR_EACH_ROW: u64 = 5;
+
+/// The greatest number of older rows.
+const MOST_ROWS: usize = 10_000;
+
+/// The number of the oldest rows that [`end`] needs.
+pub fn rows_needed(missing: &[(DateTime<Utc>, u64)]) -> usize {
+    let calls: u64 = missing.iter().map(|(_, calls)| calls).sum();
+    usize::try_from(calls / FOR_EACH_ROW + 1).map_or(MOST_ROWS, |rows| rows.min(MOST_ROWS))
+}
+
+/// The newest deleted row of a deletion of the oldest rows. `missing` has the newest deleted row of each hour, in order,
+/// and the number of its calls whose rows are gone.
+pub fn end(
+    missing: &[(DateTime<Utc>, u64)],
+    oldest_rows: &[DateTime<Utc>],
+) -> Option<DateTime<Utc>> {
+    let mut sum = 0;
+    let ends = missing.iter().filter(|(to, calls)| {
+        sum += calls;
+        let older = oldest_rows.partition_point(|row| row < to);
+        older < MOST_ROWS && older as u64 * FOR_EACH_ROW <= sum
+    });
+    ends.last().map(|(to, _)| *to)
 }
 
 /// The choice that a user has about the calls of a window whose rows were deleted.
@@ -42,10 +64,22 @@ mod tests {
 
     #[test]
     fn deletion_up_to_the_oldest_row_is_of_the_oldest() {
-        let oldest = Some(at("01-30T09:40"));
-        assert!(is_of_oldest(at("01-30T08:59"), oldest) && is_of_oldest(at("01-30T09:40"), oldest));
-        assert!(!is_of_oldest(at("01-30T09:41"), oldest));
-        assert!(is_of_oldest(at("01-30T10:00"), None));
+        let oldest = [at("01-30T09:40")];
+        for to in ["01-30T08:59", "01-30T09:40"] {
+            assert_eq!(end(&[(at(to), 4)], &oldest), Some(at(to)));
+        }
+        assert_eq!(end(&[(at("01-30T09:41"), 4)], &oldest), None);
+        assert_eq!(end(&[(at("01-30T10:00"), 1)], &[]), Some(at("01-30T10:00")));
+    }
+
+    #[test]
+    fn few_older_rows_do_not_end_the_deletion() {
+        let rows = [at("01-02T09:00"), at("01-20T00:00")];
+        let missing = [("01-02T09:30", 1), ("01-05T09:00", 4), ("01-21T10:00", 3)];
+        let missing = missing.map(|(to, calls)| (at(to), calls));
+        assert_eq!(end(&missing, &rows), Some(at("01-05T09:00")));
+        assert_eq!(end(&missing[2..], &rows), None);
+        assert_eq!((rows_needed(&missing), rows_needed(&missing[..1])), (2, 1));
     }
 
     #[test]

@@ -260,7 +260,21 @@ impl Lines {
         // A day cannot be drawn into one of its hours.
         let is_drawn = surplus.granularity <= self.cells.granularity;
         let cell = self.cells.index_of(*start);
-        self.change(api_name, "", |line| {
+        let longest = match self.grouping {
+            Grouping::Day if self.cells.calendar == stale.calendar() => Some(Granularity::Daily),
+            Grouping::Hour | Grouping::Day => Some(Granularity::Hourly),
+            _ => None,
+        };
+        let value = match self.grouping {
+            Grouping::Api => String::new(),
+            _ if longest >= Some(surplus.granularity) => self.period_of(*start),
+            _ => WITHOUT_ROWS.to_owned(),
+        };
+        let api = match self.grouping.is_of_apis() {
+            true => api_name,
+            false => "",
+        };
+        self.change(api, &value, |line| {
             line.rollup.merge(&surplus.rollup);
             line.surplus += surplus.rollup.total_requests;
             if is_drawn {

@@ -52,13 +52,13 @@ impl From<ArchiveError> for Error {
         let next = match &error {
             ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => "name a new folder",
             ArchiveError::NoManifest(_) => {
-                "name a folder that `rollback --export` or `prune --archive` wrote"
+                "name a folder that rollback --export or prune --archive wrote"
             }
             ArchiveError::OtherCommand(folder, command) => {
                 let folder = shell_word(&folder.display().to_string());
                 &format!("usagectl {command} {folder}")
             }
-            ArchiveError::Damaged(_) => "restore from an unchanged copy of the export",
+            ArchiveError::Damaged(_) => "restore from an unchanged copy of the folder",
             ArchiveError::File { .. } => "check the path, its permissions and free space",
         };
         Error::new(exit, error).with_next(next)

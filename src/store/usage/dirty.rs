@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::{count_star, sql};
-use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::rollup::ApiPeriod;
@@ -319,28 +319,79 @@ pub fn marked(
     Ok(hours)
 }
 
+/// A query for the number of rows between two times, of an API or of all.
+pub(super) fn count_query(db: &Db, from: &str, to: &str, api: Option<&str>) -> String {
+    let api = api.map_or(String::new(), |api| {
+        format!(" AND api_usage.api_name = {api}")
+    });
+    match db {
+        Db::Pg(_) => format!(
+            "SELECT count(*) FROM api_usage WHERE timestamp >= {from} AND timestamp < {to}{api}"
+        ),
+        Db::Sqlite(_) => format!(
+            "SELECT count(*) + (
+                 SELECT count(*) FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = usage_id
+                 WHERE odd.hour >= {from} AND odd.hour < {to}{api}
+             ) FROM api_usage WHERE timestamp >= {from} AND timestamp < {to} AND timestamp {CANONICAL}{api}"
+        ),
+    }
+}
+
+/// The newest deleted row of each stale hour, in order, and the number of calls in the hour that were counted and have no
+/// row any more.
+pub fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
+    let end = match db {
+        Db::Pg(_) => "hour.period_start + interval '1 hour'",
+        Db::Sqlite(_) => "substr(hour.period_start, 1, 13) || ';'",
+    };
+    let rows = count_query(db, "hour.period_start", end, Some("hour.api_name"));
+    let query = format!(
+        "SELECT hour.deleted_to, CAST(
+             sum(CASE calls.aggregation_type WHEN 'HOURLY' THEN total_requests ELSE -total_requests END) - ({rows})
+         AS BIGINT) AS calls
+         FROM usagectl_stale_periods AS hour JOIN usagectl_rollups AS calls
+           ON calls.aggregation_type IN ('HOURLY', 'SEALED', 'UNDECIDED') AND calls.scope = 'API'
+           AND calls.api_name = hour.api_name
+           AND calls.period_start >= hour.period_start AND calls.period_start < {end}
+         WHERE hour.aggregation_type = 'HOURLY' AND hour.deleted_to IS NOT NULL
+         GROUP BY hour.period_start, hour.api_name, hour.deleted_to ORDER BY hour.deleted_to"
+    );
+    let found: Vec<(UtcTimestamp, i64)> = on!(db, |conn| diesel::sql_query(&query).rows(conn))?;
+    let calls = |calls: i64| u64::try_from(calls).unwrap_or(0);
+    let missing = found.into_iter().map(|(to, count)| (to.utc(), calls(count)));
+    Ok(missing.collect())
+}
+
 /// The time of the oldest row of a window.
 pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Utc>>> {
+    Ok(oldest_rows(db, window, 1)?.first().copied())
+}
+
+/// The times of the oldest rows of a window, at most `most`, in order.
+pub fn oldest_rows(db: &mut Db, window: Window, most: usize) -> QueryResult<Vec<DateTime<Utc>>> {
     let query = match db {
         Db::Pg(_) => {
             "SELECT timestamp AS at, NULL::timestamp AS hour FROM api_usage WHERE timestamp >= $1 AND timestamp < $2
-             ORDER BY timestamp LIMIT 1"
+             ORDER BY timestamp LIMIT $3"
                 .to_owned()
         }
         Db::Sqlite(_) => format!(
             "SELECT * FROM (
                  SELECT timestamp AS at, NULL AS hour FROM api_usage
-                 WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {CANONICAL} ORDER BY timestamp LIMIT 1
+                 WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {CANONICAL} ORDER BY timestamp LIMIT $3
              )
              UNION ALL
-             SELECT timestamp, hour FROM usagectl_odd_timestamps
-             WHERE hour = (SELECT min(hour) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2)"
+             SELECT timestamp, hour FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour <= coalesce((
+                 SELECT hour FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2
+                 ORDER BY hour LIMIT 1 OFFSET $3 - 1
+             ), $2)"
         ),
     };
     let found: Vec<(StoredTimestamp, Option<UtcTimestamp>)> =
         on!(db, |conn| diesel::sql_query(query)
             .bind::<Timestamp, _>(TimeBoundary(window.from))
             .bind::<Timestamp, _>(TimeBoundary(window.to))
+            .bind::<BigInt, _>(i64::try_from(most).unwrap_or(i64::MAX))
             .rows(conn))?;
     // As when it is counted: the database decides the hour of an odd timestamp.
     let instant = |(at, hour): (StoredTimestamp, Option<UtcTimestamp>)| {
@@ -351,7 +402,10 @@ pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Ut
         let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
         Some(within.unwrap_or(hour))
     };
-    Ok(found.into_iter().filter_map(instant).min())
+    let mut rows: Vec<DateTime<Utc>> = found.into_iter().filter_map(instant).collect();
+    rows.sort();
+    rows.truncate(most);
+    Ok(rows)
 }
 
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {

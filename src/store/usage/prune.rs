@@ -99,19 +99,30 @@ fn changed_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<U
 
 /// The number of rows of a window.
 pub fn count_rows(db: &mut Db, window: Window) -> QueryResult<u64> {
-    let query = match db {
-        Db::Pg(_) => "SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2".to_owned(),
-        Db::Sqlite(_) => format!(
-            "SELECT (SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {})
-                  + (SELECT count(*) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2)",
-            dirty::CANONICAL
-        ),
-    };
+    let query = dirty::count_query(db, "$1", "$2", None);
     let found: i64 = on!(db, |conn| diesel::sql_query(query)
         .bind::<Timestamp, _>(TimeBoundary(window.from))
         .bind::<Timestamp, _>(TimeBoundary(window.to))
         .row(conn))?;
     Ok(u64::try_from(found).unwrap_or(0))
+}
+
+/// The hours of a window that have rows and changed since they were rolled up, those of `unmarked` too, and the number of
+/// their rows.
+pub fn count_changed(
+    db: &mut Db,
+    window: Window,
+    unmarked: &BTreeSet<ApiPeriod>,
+) -> QueryResult<(u64, u64)> {
+    let mut hours = changed_hours(db, window)?;
+    hours.extend(unmarked.iter().map(|hour| hour.start));
+    let (mut count, mut rows) = (0, 0);
+    for hour in hours {
+        let found = count_rows(db, Window::new(hour, Granularity::Hourly.end_of(hour)))?;
+        count += u64::from(found > 0);
+        rows += found;
+    }
+    Ok((count, rows))
 }
 
 /// The bytes on disk: of the table with its indexes on PostgreSQL, of the file on SQLite.

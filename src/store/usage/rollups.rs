@@ -455,7 +455,7 @@ pub fn is_pruned(db: &mut Db, first: DateTime<Utc>, last: DateTime<Utc>) -> Quer
         .filter(dsl::aggregation_type.eq(Level::Sealed.as_str()))
         .filter(dsl::scope.eq(Scope::Api.as_str()))
         .filter(dsl::period_start.ge(TimeBoundary(quarter_of(first))))
-        .filter(dsl::period_start.le(TimeBoundary(quarter_of(last))));
+        .filter(dsl::period_start.le(UtcTimestamp::new(quarter_of(last))));
     on!(db, |conn| diesel::select(diesel::dsl::exists(pruned))
         .get_result(conn))
 }

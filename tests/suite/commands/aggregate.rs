@@ -1028,6 +1028,11 @@ fn larger_row_of_another_program_is_kept_and_counted_by_stats(
         1,498 requests known only from api_usage_aggregates, without response times
         [exit status: 0]
         ");
+    for grouping in ["endpoint", "user", "hour", "day"] {
+        let run = db.usagectl(day).args(["--group-by", grouping]);
+        let run = report(&run.args(["--format", "json"]).run().success());
+        assert_eq!(run["total"]["total_requests"], 1_500, "{grouping}");
+    }
     let year = [
         "stats",
         "--from",

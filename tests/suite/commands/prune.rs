@@ -71,9 +71,13 @@ fn pruned_rows_stay_in_all_roll_ups(#[values(Sqlite, Postgresql)] engine: Engine
     };
     insert(&db, std::slice::from_ref(&late));
     calls.push(late);
-    let dirty = prune(&db, &["--older-than", "24d"]);
-    assert_eq!(dirty.code, 3);
-    assert_eq!(report(&dirty)["hours_changed"], 1);
+    for args in [&["--dry-run"][..], &[]] {
+        let dirty = prune(&db, &[&["--older-than", "24d"], args].concat());
+        assert_eq!(dirty.code, 3);
+        assert_eq!(report(&dirty)["hours_changed"], 1);
+        let rows = u64::from(args.is_empty());
+        assert_eq!(report(&dirty)["rows_remaining"], rows);
+    }
     for _ in 0..2 {
         aggregate(&db).success();
         assert_eq!(aggregates(&db), expected_aggregates(&calls));
@@ -233,6 +237,27 @@ fn deletion_of_the_oldest_rows_is_reported_once_and_not_followed(
 }
 
 #[rstest]
+fn few_older_rows_do_not_hide_a_deletion_of_the_oldest(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut calls = two_weeks(&db);
+    for (late, deleted) in [
+        ("2026-01-02T04:59:59.999Z", "2026-01-05T06:30:00Z"),
+        ("2025-12-31T04:59:59.999Z", "2026-01-07T06:30:00Z"),
+    ] {
+        delete_before(&db, deleted);
+        // Before the next roll-up, a row arrives that is older than the deleted ones.
+        let late = Call::new(late, "late", late);
+        insert(&db, std::slice::from_ref(&late));
+        calls.push(late);
+        assert_eq!(aggregate(&db).code, 4);
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+        assert_verified(&db);
+    }
+}
+
+#[rstest]
 fn recording_of_pruned_times_is_warned_of(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     two_weeks(&db);
@@ -246,6 +271,7 @@ fn recording_of_pruned_times_is_warned_of(#[values(Sqlite, Postgresql)] engine: 
     aggregate(&db).success();
     prune(&db, &["--older-than", "24d"]).success();
     assert!(record("2026-01-02T10:21:00Z"));
+    assert!(record("2026-01-02T10:01:00Z"));
     assert!(!record("2026-01-20T10:20:00Z"));
 }
 

@@ -64,6 +64,16 @@ fn dialects_of_csv_are_read(#[values(Sqlite, Postgresql)] engine: Engine) {
         let run = record(&db, &text, &[]);
         assert_eq!(outcomes(&run), expected, "{text}\n{}", run.stderr);
     }
+    let decimal_comma = "api_name;timestamp;endpoint;seconds;cost_credits\ntmdb;2026-01-31T11:00:02Z;1,5;0,25;1,5\n";
+    let options = ["--map", "seconds=response_time:s"];
+    assert_eq!(
+        outcomes(&record(&db, decimal_comma, &options)),
+        [1, 0, 0, 0]
+    );
+    assert_eq!(
+        db.rows("SELECT response_time, cost_credits FROM api_usage WHERE endpoint = '1,5'"),
+        ["250|1.5"]
+    );
     let odd = "api_name~timestamp~endpoint\ntmdb~2026-01-31T11:00:01Z~-\n";
     let options = ["--delimiter", "~", "--null", "-"];
     assert_eq!(outcomes(&record(&db, odd, &options)), [1, 0, 0, 0]);
@@ -282,6 +292,36 @@ fn rotated_log_is_the_same_source(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
+fn link_to_a_log_is_not_another_log(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.sandbox().file("access-1.log", good(1));
+    let link = db.sandbox().work().join("current");
+    std::os::unix::fs::symlink("access-1.log", link).unwrap();
+    let run = record_file(&db, "access-1.log", &["current"]);
+    assert_eq!(outcomes(&run), [1, 1, 0, 0]);
+}
+
+#[rstest]
+fn replay_repeats_the_options_on_which_lines_depend(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let line = r#"{"startTime":"2026-01-30 11:00:00","request_id":"r1","request_duration_ms":"slow","tenant":"a b"}"#;
+    let options = "--preset litellm --assume-tz Europe/Madrid --set api_name=openai --map=tenant=user_id --null x";
+    let options: Vec<&str> = options.split(' ').collect();
+    let run = record(&db, line, &[&options[..], &["--rejects", "r.nd"]].concat());
+    let (_, next) = run.stderr.split_once("then usagectl ").unwrap();
+    let next = next.trim_end_matches(['"', '}', '\n']);
+    assert_eq!(next, format!("record --replay r.nd {}", options.join(" ")));
+    let path = db.sandbox().work().join("r.nd");
+    let kept = fs::read_to_string(&path).unwrap().replace("slow", "5");
+    fs::write(&path, kept).unwrap();
+    db.usagectl(next.split(' ')).run().success();
+    assert_eq!(
+        db.rows(ROWS),
+        ["openai|NULL|2026-01-30T10:00:00.000+00:00|1|NULL|5|0|a b"]
+    );
+}
+
+#[rstest]
 fn logs_of_one_name_in_two_directories_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for host in ["web1", "web2"] {
@@ -358,6 +398,14 @@ fn refused_lines_are_grouped_and_the_option_is_named(#[values(Sqlite, Postgresql
             .contains("add --assume-tz, then usagectl record --replay r.ndjson"),
         "{}",
         run.stderr
+    );
+    let spaced = record(&db, r#"{"api_name":"a","Took (s)":1}"#, &[]);
+    assert!(
+        spaced
+            .stderr
+            .contains("or add --map 'Took (s)=FIELD', then run"),
+        "{}",
+        spaced.stderr
     );
     let missing = record(&db, "{}", &[]);
     assert!(

@@ -199,6 +199,10 @@ fn unknown_api_and_empty_window_are_rejected(#[values(Sqlite, Postgresql)] engin
         "2026-01-01T00:00:00Z",
     ];
     assert_eq!(db.usagectl(backwards).run().code, 2);
+    for option in [["--top", "0"], ["--sort", "change"]] {
+        let run = db.usagectl(["stats"]).args(option).run();
+        assert_eq!(run.code, 2, "{}", run.snapshot());
+    }
     let none = db.usagectl(["stats", "--last", "0s"]).run();
     assert_eq!(none.code, 2);
     assert!(
