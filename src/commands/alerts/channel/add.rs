@@ -45,14 +45,14 @@ pub struct AddArgs {
     name: String,
 
     /// Replace a channel of the same name; it takes over the waiting notices, which are due at once
-    #[arg(long)]
+    #[arg(long, global = true)]
     replace: bool,
 
     /// Notify the channel only while an alert has at least this severity
     ///
     /// It is notified when the severity is reached, and of the end when it falls below. A rule or a threshold
     /// that names the channel changes nothing about that.
-    #[arg(long, value_name = "SEVERITY", value_parser = severity(), ignore_case = true)]
+    #[arg(long, value_name = "SEVERITY", value_parser = severity(), ignore_case = true, global = true)]
     min_severity: Option<Severity>,
 
     #[command(subcommand)]
@@ -146,7 +146,8 @@ struct WebhookArgs {
 
 /// Post notices as messages to a Slack incoming webhook
 ///
-/// Several notices that are due at once are one message of up to 50. At most one message per second is sent.
+/// Several notices that are due at once are one message of up to 50. At most one message per second is sent. An answer
+/// other than `ok` is a failure, whatever its status.
 ///
 /// The URL of the webhook is a secret, so it is read from an environment variable or a file only.
 #[derive(Args, Debug)]

@@ -141,6 +141,18 @@ fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         ),
         (["--threshold", "many", "--for", "0s"], "expected a number"),
         (
+            ["--threshold", "50:warning,80:critical", "--for", "0s"],
+            "expected N:warning or N:critical, once in each --threshold",
+        ),
+        (
+            ["--threshold", "90:critical", "--critical", "95"],
+            "either as --threshold N:critical or by --critical",
+        ),
+        (
+            ["--threshold", "80%", "--for", "2m"],
+            "expected a number without unit and separators",
+        ),
+        (
             ["--threshold", "80", "--critical", "80"],
             "invalid threshold 80: expected more than the threshold below it, 80",
         ),
