@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -138,6 +138,26 @@ pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| "expected an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
+/// Parses the current time: a later one could not be followed by a waiting period.
+pub fn parse_now(text: &str) -> Result<DateTime<Utc>, String> {
+    let now = parse_instant(text)?;
+    let is_usable = (1970..9999).contains(&now.year());
+    is_usable
+        .then_some(now)
+        .ok_or_else(|| "expected a year from 1970 to 9998".into())
+}
+
+/// Parses any number; commands check its range.
+pub fn parse_number(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    number.ok_or_else(|| "expected a number without unit and separators, such as 80 or 12.5".into())
+}
+
+/// Parses a percentage, with or without the sign.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    parse_number(text.strip_suffix('%').unwrap_or(text))
+}
+
 /// Parses a duration, or the name of a window.
 fn parse_span(text: &str) -> Result<Span, String> {
     match text.parse() {
@@ -184,6 +204,27 @@ pub fn parse_text<const LONGEST: usize>(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_has_no_unit_and_percentage_may_have_its_sign() {
+        assert_eq!(parse_number("12.5"), Ok(12.5));
+        for text in ["", "80%", "1,000", "256MB"] {
+            assert!(parse_number(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            [parse_percent("80%"), parse_percent("80")],
+            [Ok(80.0), Ok(80.0)]
+        );
+        assert!(parse_percent("%").is_err());
+    }
+
+    #[test]
+    fn current_time_leaves_room_for_waiting_periods() {
+        assert!(parse_now("9998-12-31T23:59:59Z").is_ok());
+        for text in ["9999-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "now"] {
+            assert!(parse_now(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn duration_is_whole_number_and_unit() {

@@ -9,7 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::args::parse_instant;
+use crate::args::parse_now;
 use crate::commands::{
     aggregate, alerts, collect, completions, database_error, limits, man, migrate, prune,
     recommend, record, rollback, stats, status,
@@ -58,7 +58,7 @@ struct GlobalArgs {
     format: Format,
 
     /// Use this time as the current time (RFC 3339)
-    #[arg(long, global = true, value_name = "TIME", env = "USAGECTL_NOW", value_parser = parse_instant)]
+    #[arg(long, global = true, value_name = "TIME", env = "USAGECTL_NOW", value_parser = parse_now)]
     now: Option<DateTime<Utc>>,
 
     /// Print more: the database in use, each step

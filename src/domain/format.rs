@@ -84,17 +84,12 @@ fn group(text: &str) -> String {
     format!("{sign}{whole}{point}{fraction}")
 }
 
-/// A percentage (`percent` is 89.2, not 0.892) with one decimal: `89.2%`.
+/// A percentage (`percent` is 89.2, not 0.892) with one decimal: `89.2%`; scientific as [`number`].
 pub fn percent(percent: f64) -> String {
-    if !percent.is_finite() {
-        return DASH.to_owned();
-    }
-    let text = format!("{percent:.1}");
-    let text = if text == "-0.0" { "0.0" } else { &text };
-    let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
-    match whole.parse::<i128>() {
-        Ok(0) | Err(_) => format!("{text}%"),
-        Ok(whole) => format!("{}.{tenth}%", count(whole)),
+    match percentage(percent).strip_suffix(" %") {
+        None => DASH.to_owned(),
+        Some(whole) if !whole.contains('.') => format!("{whole}.0%"),
+        Some(text) => format!("{text}%"),
     }
 }
 
@@ -102,6 +97,9 @@ pub fn percent(percent: f64) -> String {
 pub fn percentage(percent: f64) -> String {
     if !percent.is_finite() {
         return DASH.to_owned();
+    }
+    if percent.abs() >= 1e15 {
+        return format!("{} %", number(percent));
     }
     format!("{} %", group(&format!("{percent:.1}")))
 }
@@ -307,6 +305,7 @@ mod tests {
             (-0.5, "-0.5%"),
             (89.214, "89.2%"),
             (1_250.0, "1,250.0%"),
+            (-1e300, "-1.00e300%"),
             (f64::INFINITY, "-"),
         ];
         for (value, expected) in cases {

@@ -92,7 +92,7 @@ fn is_below(host: &str, domain: &str) -> bool {
 fn contains(entry: &str, address: IpAddr) -> bool {
     let (network, bits) = match entry.split_once('/') {
         Some((network, bits)) => (network, bits.parse().ok()),
-        None => (entry, Some(u128::BITS)),
+        None => (entry, Some(if entry.contains(':') { 128 } else { 32 })),
     };
     let bits_of = |address: IpAddr| match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
@@ -102,9 +102,9 @@ fn contains(entry: &str, address: IpAddr) -> bool {
         return false;
     };
     let ((network, length), (address, own_length)) = (bits_of(network), bits_of(address));
-    let ignored = u128::BITS.saturating_sub(bits.min(length));
+    let ignored = u128::BITS.saturating_sub(bits);
     let prefix = |address: u128| address.checked_shr(ignored);
-    length == own_length && prefix(network) == prefix(address)
+    length == own_length && bits <= length && prefix(network) == prefix(address)
 }
 
 /// Writes the URL of a request before its path, as an HTTP proxy requires for http.
@@ -246,7 +246,7 @@ mod tests {
             desk.example.com | yes | a.org, desk.example.com; a.org example.com:443
             desk.example.com | no | ample.com; example.com:8443; desk.example.com.org; *sk.example.com
             10.1.2.3 | yes | 10.1.0.0/16; 10.1.2.3; 10.1.2.3:443; 0.0.0.0/0; x,10.1.2.3/32
-            10.1.2.3 | no | 10.2.0.0/16; 1.2.3; 10.1.2.30; 10.1.2.3:80; ::/0; 10.0.0.0/x
+            10.1.2.3 | no | 10.2.0.0/16; 1.2.3; 10.1.2.30; 10.1.2.3:80; ::/0; 10.0.0.0/x; 10.1.2.3/33
             [fd00::1] | yes | fd00::/8; fd00::1; [fd00::1]; [fd00::1]:443
             [fd00::1] | no | [fd00::1]:80; fd01::/16";
         for [host, expected, lists] in cases(table) {

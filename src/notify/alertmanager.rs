@@ -100,7 +100,7 @@ impl Receiver<'_> {
 
     fn post(&self, alerts: &[Alert], at: DateTime<Utc>) -> Result<(), Failure> {
         let body = serde_json::to_vec(alerts).map_err(Failure::of_notice)?;
-        self.endpoint.post(JSON, body, &[], at)
+        self.endpoint.post(JSON, body, &[], at).map(drop)
     }
 
     fn held_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {

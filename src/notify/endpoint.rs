@@ -86,7 +86,7 @@ impl Endpoint {
         body: Vec<u8>,
         headers: &[(&str, String)],
         at: DateTime<Utc>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Response, Failure> {
         let mut request = Request::post(self.url.clone(), body, content_type);
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -98,24 +98,27 @@ impl Endpoint {
         };
         let response = self.client.send(request).map_err(Failure::of_channel)?;
         if response.is_success() {
-            return Ok(());
+            return Ok(response);
         }
-        Err(self.refused(&response, at))
+        let failure = self.failure(&response, &response.status.to_string());
+        // These statuses reject the notice; all others are faults of the channel or the server.
+        let channel_is_down = !matches!(response.status, 400 | 413 | 422);
+        Err(Failure {
+            channel_is_down,
+            retry_after: retry_after::wait(&response, at).filter(|_| channel_is_down),
+            ..failure
+        })
     }
 
-    fn refused(&self, response: &Response, at: DateTime<Utc>) -> Failure {
-        let status = response.status;
-        // These statuses reject the notice; all others are faults of the channel or the server.
-        let channel_is_down = !matches!(status, 400 | 413 | 422);
+    /// The failure that an answer reports.
+    pub(super) fn failure(&self, response: &Response, answered: &str) -> Failure {
         // The first line of the answer, such as `invalid_payload` or `no_service`.
         let text = String::from_utf8_lossy(&response.body);
         let line = text.trim().lines().next().unwrap_or_default();
         let detail: String = line.chars().take(200).collect();
         Failure {
-            reason: format!("{} answered {status}", self.url),
             detail: (!detail.is_empty()).then_some(detail),
-            channel_is_down,
-            retry_after: retry_after::wait(response, at).filter(|_| channel_is_down),
+            ..Failure::of_channel(format!("{} answered {answered}", self.url))
         }
     }
 }

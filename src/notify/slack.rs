@@ -8,6 +8,7 @@ use super::endpoint::{Endpoint, JSON};
 use super::{Failure, Message};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
+use crate::http::Response;
 
 /// Slack refuses a block whose text is longer than 3000 characters.
 const LONGEST_TEXT: usize = 2_000;
@@ -26,7 +27,26 @@ pub(super) fn send(endpoint: &Endpoint, message: &Message) -> Result<(), Failure
     };
     let body = serde_json::to_vec(&value).map_err(Failure::of_notice)?;
     let headers = [("Idempotency-Key", message.key())];
-    endpoint.post(JSON, body, &headers, message.at)
+    let answer = endpoint.post(JSON, body, &headers, message.at)?;
+    match is_accepted(&answer) {
+        true => Ok(()),
+        false => Err(Failure {
+            channel_is_down: false,
+            ..endpoint.failure(&answer, "200, but not `ok`")
+        }),
+    }
+}
+
+/// Slack answers `ok`, other services that read its messages with an object; a proxy may answer 200 and an error.
+fn is_accepted(answer: &Response) -> bool {
+    let text = String::from_utf8_lossy(&answer.body);
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(fields)) => {
+            let is_false = |name| fields.get(name) == Some(&Value::Bool(false));
+            !is_false("ok") && !is_false("success") && !fields.contains_key("error")
+        }
+        _ => matches!(text.trim(), "" | "ok"),
+    }
 }
 
 fn single(content: &Content) -> Value {
@@ -142,6 +162,33 @@ mod tests {
         );
         let shown = message["text"].as_str().unwrap();
         assert!(shown.starts_with("2 notices: finnhub uses"), "{shown}");
+    }
+
+    #[test]
+    fn answer_with_an_error_is_no_success() {
+        let accepted = |body: &str| {
+            is_accepted(&Response {
+                status: 200,
+                headers: Vec::new(),
+                body: body.as_bytes().to_vec(),
+            })
+        };
+        let good = [
+            "ok",
+            "ok\n",
+            "",
+            r#"{"success":true}"#,
+            r#"{"result":"success"}"#,
+        ];
+        assert!(good.into_iter().all(accepted));
+        let bad = [
+            "invalid_payload",
+            "<html>",
+            "null",
+            r#"{"ok":false,"error":"channel_not_found"}"#,
+            r#"{"success":false}"#,
+        ];
+        assert!(!bad.into_iter().any(accepted));
     }
 
     #[test]

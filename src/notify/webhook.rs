@@ -95,7 +95,9 @@ impl Receiver {
         }
         let own = self.headers.iter();
         headers.extend(own.map(|(name, secret)| (name.as_str(), secret.expose().to_owned())));
-        self.endpoint.post(content_type, body, &headers, message.at)
+        self.endpoint
+            .post(content_type, body, &headers, message.at)
+            .map(drop)
     }
 
     /// The body and its content type.

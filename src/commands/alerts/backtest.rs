@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::FromArgMatches;
 
 use super::check::StepArgs;
-use super::rule_options::{RuleOptions, alert_period, alert_type, number, usage_error};
+use super::rule_options::{RuleOptions, alert_period, alert_type, usage_error};
 use super::{find_rules, reading};
-use crate::args::parse_instant;
+use crate::args::{parse_instant, parse_number};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
@@ -56,7 +56,7 @@ pub struct BacktestArgs {
     /// Threshold of a described rule
     ///
     /// If it is omitted, the existing rule of this API, type and period is used.
-    #[arg(long, value_name = "N", value_parser = number, requires = "api")]
+    #[arg(long, value_name = "N", value_parser = parse_number, requires = "api")]
     threshold: Option<f64>,
 
     /// First step to evaluate (RFC 3339)
@@ -178,11 +178,11 @@ fn changed(
         let invalid = |reason: String| Error::usage(format_args!("--set {change}: {reason}"));
         match key {
             "threshold" => {
-                rule.threshold = number(value).map_err(invalid)?;
+                rule.threshold = parse_number(value).map_err(invalid)?;
                 rule.settings.percent = false;
             }
             "limit" => {
-                let value = number(value).map_err(invalid)?;
+                let value = parse_number(value).map_err(invalid)?;
                 let value =
                     api_limit::check_value(value).map_err(|error| invalid(error.to_string()))?;
                 let allowance = Allowance {

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use chrono_tz::Tz;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::args::parse_duration;
+use crate::args::{parse_duration, parse_number, parse_percent};
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, Threshold, TimeWindow};
 use crate::domain::alert::validate::{RuleError, RuleField};
@@ -23,7 +23,7 @@ pub(super) struct RuleOptions {
     /// Critical threshold, above the others: the same as --threshold N:critical
     ///
     /// Replaces the critical thresholds above the lowest; `none` removes them.
-    #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = or_none(parse_number), allow_negative_numbers = true)]
     critical: Option<Setting<f64>>,
 
     /// Severity at the lowest threshold, and at those without one
@@ -42,7 +42,7 @@ pub(super) struct RuleOptions {
     ///
     /// Keeps a value that oscillates around the threshold from firing again and again. Higher thresholds are left
     /// as far below them. `none` resolves below the threshold itself.
-    #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = or_none(parse_number), allow_negative_numbers = true)]
     clear_below: Option<Setting<f64>>,
 
     /// How long it must stay below before it resolves
@@ -74,7 +74,7 @@ pub(super) struct RuleOptions {
     /// Threshold of an ERROR_SPIKE rule in percent of the calls, instead of --threshold
     ///
     /// Use it with --min-requests: one failure of two calls is 50 %.
-    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = parse_percent, allow_negative_numbers = true)]
     percent: Option<f64>,
 
     /// Minimum calls in the window; below it the rule stays OK
@@ -120,7 +120,7 @@ pub(super) struct RuleOptions {
     /// Multiple of the --baseline average at which the rule fires
     ///
     /// 3 in a new baseline.
-    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = parse_number, allow_negative_numbers = true)]
     factor: Option<f64>,
 
     /// Notify only this channel; repeat for more
@@ -144,10 +144,10 @@ pub(super) struct ThresholdOption {
 
 pub(super) fn threshold(text: &str) -> Result<ThresholdOption, String> {
     let mut parts = text.splitn(3, ':');
-    let value = number(parts.next().unwrap_or_default())?;
+    let value = parse_number(parts.next().unwrap_or_default())?;
     let severity = parts.next().map(|name| {
         let severity = Severity::named(name);
-        severity.ok_or("expected the severity warning or critical after the number")
+        severity.ok_or("expected N:warning or N:critical, once in each --threshold")
     });
     let names = parts
         .next()
@@ -236,6 +236,12 @@ impl RuleOptions {
         if self.severity.is_some() && thresholds.iter().any(|it| it.severity.is_some()) {
             return Err(Error::usage(
                 "give the severity either in each --threshold or by --severity",
+            ));
+        }
+        let is_critical = |it: &ThresholdOption| it.severity == Some(Severity::Critical);
+        if self.critical.is_some() && thresholds.iter().any(is_critical) {
+            return Err(Error::usage(
+                "give critical thresholds either as --threshold N:critical or by --critical",
             ));
         }
         let default = self.severity.unwrap_or(rule.settings.severity);
@@ -389,11 +395,6 @@ fn or_none<T, E: ToString>(
             .map(Setting::Some)
             .map_err(|error| error.to_string()),
     }
-}
-
-/// Parses any number; the rule checks its range.
-pub(super) fn number(text: &str) -> Result<f64, String> {
-    f64::from_str(text).map_err(|_| "expected a number".to_owned())
 }
 
 fn time_zone(text: &str) -> Result<Tz, String> {

@@ -29,7 +29,8 @@ use crate::store::metrics::{days, points};
 /// With `--kind focus` the lines are charges of a bill in the FOCUS format (1.0 and later), which Vercel and the large
 /// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none); a charge
 /// for several days is spread over them. Several files of one bill add up; a later file of the same name replaces
-/// the values of its days, stdin those of the same accounts, services and regions. A bill with a rejected line is not stored, unless --partial is given.
+/// the values of its days, stdin those of the same accounts, services and regions. The same bill under another name is
+/// refused. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -208,12 +209,17 @@ impl Import<'_> {
                 Cost::Effective => CostKind::Effective,
             };
             let resource = args.resource.as_deref().unwrap_or("");
-            let new = bill.points(&source, resource, cost);
-            self.saved = match &*name {
-                // Stdin has no name that could tell whether it is the same bill again.
-                "-" => points::save(self.db, &new, OnConflict::Replace)?,
-                _ => points::replace_bill(self.db, &new, &source, &bill.metrics())?,
-            };
+            let points = |source: &str| bill.points(source, resource, cost);
+            let saved = points::save_bill(self.db, points, &source, &bill.metrics())?;
+            self.saved = saved.map_err(|other| {
+                let message = format!(
+                    "the bill, or a part of it, is stored already, from {}; nothing was imported",
+                    printable(other.strip_prefix("focus:").unwrap_or(&other))
+                );
+                Error::message(Exit::Refused, message).with_next(
+                    "give the file that name, so that it replaces the values, or another --resource, so that they add up",
+                )
+            })?;
         }
         self.bill = Some((bill, is_stored));
         Ok(broken)

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::import;
-use crate::args::{Author, parse_instant};
+use crate::args::{Author, parse_instant, parse_number};
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
@@ -48,7 +48,7 @@ pub struct SetArgs {
     author: Author,
 
     /// Value, in the unit named by the metric
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_number)]
     value: f64,
 }
 

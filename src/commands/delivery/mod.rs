@@ -103,7 +103,8 @@ pub(in crate::commands) fn deliver(
         dispatcher.run(&targets, &results)
     })?;
     let notices = dispatcher.outcome();
-    let failures = dispatcher.run.failures;
+    let mut failures = dispatcher.run.rejections;
+    failures.extend(dispatcher.run.failures);
     Ok(Report {
         notices,
         failures,

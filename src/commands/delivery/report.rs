@@ -14,7 +14,7 @@ use crate::output::alerts::deliveries::detail;
 pub(in crate::commands) struct Report {
     /// The notices that were waiting, as they are now; without those that another run is sending.
     pub(in crate::commands) notices: Vec<Notice>,
-    /// The channels that failed, with the reason.
+    /// The channels that failed or rejected a notice, with the reason.
     pub(super) failures: BTreeMap<String, String>,
     /// Whether notices were sent before their next attempt was due.
     pub(super) forced: bool,

@@ -2,7 +2,7 @@
 
 use chrono_tz::Tz;
 
-use super::plan::{PlanTerms, select};
+use super::plan::{PlanTerms, catalogue_name, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
 use crate::commands::prelude::*;
@@ -47,7 +47,7 @@ pub struct InitArgs {
 fn parse_plan(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=');
     let (provider, plan) = pair.ok_or("expected PROVIDER=PLAN, such as vercel=pro")?;
-    Ok((provider.trim().to_owned(), plan.trim().to_owned()))
+    Ok((catalogue_name(provider)?, catalogue_name(plan)?))
 }
 
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {

@@ -25,9 +25,11 @@ use crate::store::plans::{catalogues, selections};
 )]
 pub struct PlanArgs {
     /// Provider: vercel, upstash, neon, openai, or an API
+    #[arg(value_parser = catalogue_name)]
     provider: Option<String>,
 
     /// Plan to use
+    #[arg(value_parser = catalogue_name)]
     plan: Option<String>,
 
     #[command(flatten)]
@@ -77,6 +79,11 @@ impl PlanTerms {
 enum Start {
     Day(NaiveDate),
     Instant(DateTime<Utc>),
+}
+
+/// Parses the name of a provider or plan, which catalogues write in lower case.
+pub(super) fn catalogue_name(text: &str) -> Result<String, String> {
+    parse_text::<200>(text).map(|name| name.to_lowercase())
 }
 
 fn parse_start(text: &str) -> Result<Start, String> {
@@ -142,8 +149,6 @@ pub(super) fn select(
     terms: PlanTerms,
     signature: Signature<'_>,
 ) -> Result<bool> {
-    // Names of the catalogue are lower case.
-    let (provider, plan) = (&provider.to_lowercase(), &plan.to_lowercase());
     require_plan(catalogue, provider, plan)?;
     let all = selections::all(db)?;
     let before = selection::current(&all, provider, signature.now);
@@ -152,10 +157,15 @@ pub(super) fn select(
         anchor_day: terms.anchor_day.unwrap_or(billing.anchor_day),
         zone: terms.tz.unwrap_or(billing.zone),
     };
+    // Of two that begin together the one created last is in use.
+    let after = |before: Option<&PlanSelection>| {
+        let next = before.map(|it| it.created_at + TimeDelta::milliseconds(1));
+        next.map_or(signature.now, |next| next.max(signature.now))
+    };
     let selected = PlanSelection {
         id: id::unique(signature.now).to_string(),
-        provider: provider.clone(),
-        plan: plan.clone(),
+        provider: provider.to_owned(),
+        plan: plan.to_owned(),
         seats: terms.seats.or(before.and_then(|it| it.seats)),
         region: terms
             .region
@@ -167,7 +177,7 @@ pub(super) fn select(
             Some(Start::Day(day)) => start_of_day(billing.zone, day),
         },
         chosen_by: signature.by.to_owned(),
-        created_at: signature.now,
+        created_at: after(before),
     };
     let is_same = |before: &PlanSelection| {
         (&before.plan, before.seats, &before.region, before.billing)
@@ -178,13 +188,12 @@ pub(super) fn select(
     }
     selections::insert(db, &selected)?;
     // From an earlier day on, the terms of the plan in use are these too.
-    let in_use = before.filter(|it| it.plan == *plan && it.valid_from > selected.valid_from);
+    let in_use = before.filter(|it| it.plan == plan && it.valid_from > selected.valid_from);
     if let Some(in_use) = in_use {
         let corrected = PlanSelection {
             id: id::unique(signature.now).to_string(),
             valid_from: in_use.valid_from,
-            // Of two that begin together the one created last is in use.
-            created_at: signature.now.max(in_use.created_at) + TimeDelta::milliseconds(1),
+            created_at: after(Some(&selected)),
             ..selected
         };
         selections::insert(db, &corrected)?;

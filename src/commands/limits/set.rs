@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::ArgGroup;
 
-use crate::args::{Author, parse_api_name, parse_text};
+use crate::args::{Author, parse_api_name, parse_number, parse_percent, parse_text};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
@@ -61,11 +61,11 @@ pub struct SetArgs {
     unit: Option<Unit>,
 
     /// Warning threshold in percent of the limit [default: 75]
-    #[arg(long, value_name = "PERCENT", requires = "service")]
+    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_percent)]
     warning: Option<f64>,
 
     /// Critical threshold in percent of the limit [default: 90]
-    #[arg(long, value_name = "PERCENT", requires = "service")]
+    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_percent)]
     critical: Option<f64>,
 
     /// How usage is measured: GAUGE, PERIOD or RATE [default: as usual for the metric]
@@ -88,7 +88,7 @@ pub struct SetArgs {
     author: Author,
 
     /// Limit
-    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
+    #[arg(value_name = "VALUE", allow_negative_numbers = true, value_parser = parse_number)]
     value: Option<f64>,
 }
 

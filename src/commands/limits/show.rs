@@ -1,6 +1,6 @@
 //! `limits show`: the catalogue's rows of a provider.
 
-use super::plan::require_provider;
+use super::plan::{catalogue_name, require_provider};
 use crate::commands::prelude::*;
 use crate::domain::plans::diff::CatalogueRow;
 use crate::domain::plans::selection;
@@ -15,10 +15,11 @@ use crate::store::plans::{catalogues, selections};
 #[command(after_help = "Example: usagectl limits show upstash --plan free")]
 pub struct ShowArgs {
     /// Provider: vercel, upstash, neon, openai, or an API
+    #[arg(value_parser = catalogue_name)]
     provider: String,
 
     /// Only this plan
-    #[arg(long, value_name = "PLAN")]
+    #[arg(long, value_name = "PLAN", value_parser = catalogue_name)]
     plan: Option<String>,
 }
 

@@ -159,6 +159,8 @@ pub struct DeliveryRun {
     in_flight: BTreeSet<(String, String)>,
     /// The channels that failed, with the reason.
     pub failures: BTreeMap<String, String>,
+    /// The channels that rejected a notice, with the reason.
+    pub rejections: BTreeMap<String, String>,
 }
 
 impl DeliveryRun {
@@ -178,6 +180,7 @@ impl DeliveryRun {
             blocked: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             failures: BTreeMap::new(),
+            rejections: BTreeMap::new(),
         }
     }
 
@@ -248,8 +251,11 @@ impl DeliveryRun {
         if notice.attempts >= self.max_attempts {
             notice.drop_for(DropReason::GaveUp);
         }
+        let (channel, reason) = (notice.channel.clone(), failure.reason.clone());
         if failure.channel_is_down {
-            self.fail_channel(&notice.channel, &failure.reason);
+            self.failures.insert(channel, reason);
+        } else {
+            self.rejections.insert(channel, reason);
         }
     }
 

@@ -177,7 +177,7 @@ impl<'a> RuleTarget<'a> {
             needs.window = Some(window);
         }
         needs.baseline = self.baseline(window);
-        needs.recent = Some(Window::new(at - grid.step(), at));
+        needs.recent = Some(self.recent(at, grid));
         needs
     }
 
@@ -261,12 +261,19 @@ impl<'a> RuleTarget<'a> {
         reading
     }
 
-    /// Whether a call succeeded since the previous step. Any call ends a gap.
+    /// The calls that show that calls are recorded: those since the previous step, and all in the stretches of the step,
+    /// since a call may follow failures that are in its busiest stretch and not be in that of the next step.
+    fn recent(&self, at: DateTime<Utc>, grid: Grid) -> Window {
+        let stretches = self.stretch().and_then(|_| self.window(at, grid));
+        stretches.unwrap_or_else(|| Window::new(at - grid.step(), at))
+    }
+
+    /// Whether one of the recent calls succeeded. Any call ends a gap.
     fn has_success(&self, at: DateTime<Utc>, grid: Grid, series: &Series) -> bool {
         if self.rule.alert_type == AlertType::NoData {
             return true;
         }
-        let recent = series.tally(Window::new(at - grid.step(), at));
+        let recent = series.tally(self.recent(at, grid));
         recent.calls > recent.failed
     }
 
@@ -675,6 +682,23 @@ mod tests {
         let calls = [second(50, 20), second(49, 35), second(2, 9)].concat();
         let reading = read(&rule, calls_per_period(30.0), &calls);
         assert_eq!(reading.observed.value, Some(100.0 * 35.0 / 30.0));
+    }
+
+    #[test]
+    fn success_after_the_failures_of_a_busiest_minute_counts() {
+        let rule = rule(AlertType::ErrorSpike, 10.0, Period::Minute);
+        let target = target(&rule, None);
+        let success = (noon() + TimeDelta::seconds(10), true, false, None);
+        let calls = [failed(noon() - TimeDelta::seconds(50), 20), vec![success]].concat();
+        let steps = [0, 1, 2, 3].map(|minute| noon() + TimeDelta::minutes(minute));
+        let usage = usage(target, &steps, &calls);
+        let read = steps.map(|at| target.read(at, GRID, &usage));
+        let found = read.map(|it| (it.observed.value, it.succeeded));
+        let [over, clear] = [Some(20.0), Some(0.0)];
+        assert_eq!(
+            found,
+            [(over, false), (over, true), (clear, true), (clear, false)]
+        );
     }
 
     #[test]

@@ -281,6 +281,21 @@ impl Rule {
         self.needs_limit() || self.settings.percent
     }
 
+    /// The unit of its values and thresholds; empty for an unknown type.
+    pub fn unit(&self) -> String {
+        let unit = match self.alert_type {
+            AlertType::RateLimitWarning => "% of limit",
+            AlertType::CostThreshold => "credits",
+            AlertType::ErrorSpike if self.settings.percent => "% of calls",
+            AlertType::ErrorSpike => "failed calls",
+            AlertType::NoData => {
+                return format!("{}s without calls", self.period).to_lowercase();
+            }
+            AlertType::Other(_) => "",
+        };
+        unit.to_owned()
+    }
+
     /// The type of its window. Quotas of days and months are reset by the calendar.
     pub fn window(&self) -> TimeWindow {
         use AlertType::{CostThreshold, RateLimitWarning};

@@ -66,7 +66,7 @@ pub struct Measurement {
     pub at: DateTime<Utc>,
     pub observed: Observation,
     pub level: Level,
-    /// Whether a call succeeded since the previous step.
+    /// Whether a recent call succeeded, see [`super::evaluate::RuleTarget::read`].
     pub succeeded: bool,
     /// Why the value is unknown during an episode.
     pub no_data: Option<String>,

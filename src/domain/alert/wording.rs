@@ -12,7 +12,13 @@ use crate::domain::plans::Unit;
 /// The notice in one sentence.
 pub fn summary(content: &Content) -> String {
     let api = &content.alert.api_name;
-    let measured = measured(content);
+    let reason = content.unknown_reason.as_deref();
+    let measured = measured(
+        &content.alert,
+        &content.observed,
+        content.limit_unit,
+        reason,
+    );
     let fired = format::time(content.fired_at);
     let ended = content
         .ended_at
@@ -61,17 +67,20 @@ pub fn summary(content: &Content) -> String {
 }
 
 /// `160 % of 100 credits per day, threshold 80 %`.
-fn measured(content: &Content) -> String {
+pub fn measured(
+    alert: &AlertRef,
+    observed: &Observation,
+    limit_unit: Option<Unit>,
+    reason: Option<&str>,
+) -> String {
     let AlertRef {
         alert_type, period, ..
-    } = &content.alert;
+    } = alert;
     let alert_type = AlertType::named(alert_type);
-    let observed = content.observed;
-    let number = |it| value(&content.alert, &observed, it);
+    let number = |it| value(alert, observed, it);
     let threshold = observed.threshold;
     let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
     let Some(value) = observed.value else {
-        let reason = content.unknown_reason.as_ref();
         if alert_type == AlertType::NoData && reason.is_none() {
             return "calls are recorded".to_owned();
         }
@@ -84,7 +93,7 @@ fn measured(content: &Content) -> String {
             let limit = observed.limit_value;
             let limit = limit.map_or_else(
                 || "the limit".to_owned(),
-                |limit| self::limit(limit, content.limit_unit),
+                |limit| self::limit(limit, limit_unit),
             );
             format!("{shown} of {limit}")
         }
@@ -143,6 +152,16 @@ mod tests {
     use super::*;
     use crate::domain::alert::notice::sample;
     use crate::domain::alert::state::Observation;
+
+    fn measured(content: &Content) -> String {
+        let reason = content.unknown_reason.as_deref();
+        super::measured(
+            &content.alert,
+            &content.observed,
+            content.limit_unit,
+            reason,
+        )
+    }
 
     fn content(alert_type: AlertType, observed: [Option<f64>; 3]) -> Content {
         let mut content = sample(NoticeKind::Firing);

@@ -87,6 +87,12 @@ pub(super) fn of(
         (Some(UnknownReason::NoData), _, _) | (None, None, _) => {
             return (LimitState::NoData, Some(UnknownReason::NoData));
         }
+        // Within its period an amount only grows: one that was over the limit still is.
+        (Some(UnknownReason::Old(_)), Some(usage), Some(limit))
+            if measure == Measure::Amount && usage >= limit.value =>
+        {
+            (usage, limit)
+        }
         (Some(reason), _, _) => return (LimitState::Stale, Some(reason)),
         (None, Some(_), None) => return (LimitState::Ok, None),
         (None, Some(usage), Some(limit)) => (usage, limit),

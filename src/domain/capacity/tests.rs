@@ -201,6 +201,20 @@ fn invalid_limit_is_unknown() {
 }
 
 #[test]
+fn old_amount_that_is_over_the_limit_still_is() {
+    let state = |each: f64| {
+        let points = [8, 9, 10].map(|day| (24 * day, each));
+        capacity(Metric::BandwidthGb, Reading::Amount, &points).state
+    };
+    assert_eq!(
+        [80.0, 90.0].map(state),
+        [LimitState::Stale, LimitState::Over]
+    );
+    let level = capacity(Metric::StorageMb, Reading::Level, &[(24 * 8, 300.0)]);
+    assert_eq!(level.state, LimitState::Stale);
+}
+
+#[test]
 fn missing_days_that_could_change_the_state_make_it_unknown() {
     let amounts = |each: f64| {
         // Sixteen days, of which the 4th to the 10th are missing.

@@ -4,7 +4,7 @@
 //! region in one file are one point a day, so that several files of a bill add up and a file that is imported again
 //! replaces its points. A table maps service names to metrics; other quantities are kept in the metadata.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
@@ -313,6 +313,16 @@ fn meter(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
         _ => "unit",
     };
     Some((service, metric, factor(unit, own)?))
+}
+
+/// Whether a bill is one that another source has stored: at least half of the values of the smaller one are equal.
+/// `points` are those of the bill as that source would store it.
+pub fn is_same_bill(points: &[NewPoint], stored: &HashMap<String, f64>) -> bool {
+    let is_equal = |it: &&NewPoint| stored.get(&it.id()) == Some(&it.value);
+    let counted = || points.iter().filter(|it| it.value != 0.0);
+    let smaller = stored.values().filter(|it| **it != 0.0).count();
+    let smaller = counted().count().min(smaller);
+    smaller > 0 && counted().filter(is_equal).count() * 2 >= smaller
 }
 
 #[cfg(test)]

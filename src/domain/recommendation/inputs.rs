@@ -20,7 +20,7 @@ named! {
         TimeToFixHours = "time_to_fix_hours",
         /// The share of simulated cases in which a plan may be too small, from 0 to 1.
         Tolerance = "tolerance",
-        /// Whether one person may review and approve.
+        /// Whether a pending recommendation may be approved, without a review of its own.
         SingleReviewer = "single_reviewer",
     }
 }
@@ -44,9 +44,7 @@ impl InputName {
             InputName::AffectedFraction => "share of the hourly revenue that an outage costs",
             InputName::TimeToFixHours => "length of an outage; default: to the end of the period",
             InputName::Tolerance => "how often a plan may be too small; default: 0.05",
-            InputName::SingleReviewer => {
-                "whether one person may review and approve; default: false"
-            }
+            InputName::SingleReviewer => "whether `approve` includes the review; default: false",
         }
     }
 

@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 
 use super::history::event_table;
 use super::list::NO_RULES;
-use super::{measured, nagios, value_cell};
+use super::nagios;
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::outage::Outage;
-use crate::domain::alert::rule::{AlertRef, AlertType, Severity};
+use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
+use crate::domain::alert::wording;
 use crate::domain::format::{counted, time, time_ms};
 use crate::domain::nagios::NagiosAnswer;
 use crate::domain::period::Window;
@@ -115,28 +116,13 @@ impl Finding {
 
     /// The value and the threshold, or why they are unknown.
     fn detail(&self) -> String {
-        if let Some(reason) = &self.state.reason {
-            return reason.clone();
-        }
-        let observed = self.state.observed;
-        let shown = |value: Option<f64>| {
-            value.map_or(format::DASH.to_owned(), |it| {
-                measured(self.is_percentage(), it)
-            })
-        };
-        let [value, threshold] = [observed.value, observed.threshold].map(shown);
-        format!("{value}, threshold {threshold}")
-    }
-
-    fn is_percentage(&self) -> bool {
-        let alert_type = AlertType::named(&self.alert.alert_type);
-        self.state.observed.is_percentage(&alert_type)
+        let measured = || wording::measured(&self.alert, &self.state.observed, None, None);
+        self.state.reason.clone().unwrap_or_else(measured)
     }
 }
 
 fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
     type Col<'a> = Column<'a, &'a Finding>;
-    let number = |it: &&Finding, value| value_cell(it.is_percentage(), value);
     vec![
         Col::left("STATE", "state", |it| Cell::text(it.state.status)),
         Col::left("SEVERITY", "severity", |it| Cell::maybe(it.state.severity)),
@@ -146,10 +132,8 @@ fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
         Col::left("PERIOD", "period", |it| Cell::text(&it.alert.period)),
         Col::left("SINCE", "since", |it| Cell::Time(it.state.since)),
         Col::table_only("DETAIL", |it| Cell::text(it.detail())),
-        Col::csv_only("value", move |it| number(it, it.state.observed.value)),
-        Col::csv_only("threshold", move |it| {
-            number(it, it.state.observed.threshold)
-        }),
+        Col::csv_only("value", |it| Cell::number(it.state.observed.value)),
+        Col::csv_only("threshold", |it| Cell::number(it.state.observed.threshold)),
         Col::csv_only("limit_value", |it| {
             Cell::number(it.state.observed.limit_value)
         }),

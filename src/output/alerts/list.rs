@@ -132,6 +132,7 @@ impl RuleList {
             Column::right("THRESHOLD", "threshold", |it| {
                 value_cell(it.rule.is_percentage(), Some(it.rule.threshold))
             }),
+            Column::left("UNIT", "unit", |it| Cell::text(it.rule.unit())).dropped(2),
             Column::right("LIMIT", "limit_value", |it| Cell::number(limit(it)))
                 .in_table(self.wide)
                 .dropped(2),

@@ -139,6 +139,7 @@ impl Answer for AlertsStatus {
                 Col::right("VALUE", "", |line| {
                     value_cell(line.rule.is_percentage(), value(line))
                 }),
+                Col::table_only("UNIT", |line| Cell::text(line.rule.unit())).dropped(2),
                 Col::table_only("AGE", |line| age_cell(line, self.now)).dropped(1),
                 Col::table_only("DETAIL", |line| Cell::text(detail(line))),
             ];

@@ -310,7 +310,8 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
     })
 }
 
-/// The running total of a period on each of its days, shifted to end at its known usage.
+/// The running total of a period on each of its days, shifted to end at its known usage; without the days before a
+/// counter restarted.
 fn running_total(
     period: &PeriodTotal,
     days: impl Iterator<Item = (DayNumber, f64)>,
@@ -325,6 +326,7 @@ fn running_total(
         .collect();
     let missing = period.used - sum;
     totals.iter_mut().for_each(|(_, total)| *total += missing);
+    totals.retain(|(_, total)| period.used < 0.0 || *total >= 0.0);
     totals
 }
 

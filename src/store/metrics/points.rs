@@ -13,6 +13,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
+use crate::domain::metrics::focus_bill::is_same_bill;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
 use crate::store::prelude::*;
@@ -104,47 +105,60 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> Que
     Ok(saved)
 }
 
+/// The source of bills that are read from stdin, which has no name that could tell whether it is the same bill again.
+pub const STDIN: &str = "focus:-";
+
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for its days and that
-/// it no longer has, in one transaction.
-pub fn replace_bill(
+/// it no longer has, in one transaction. Saves nothing if another source has stored the bill: returns its name.
+pub fn save_bill(
     db: &mut Db,
-    points: &[NewPoint],
+    points_of: impl Fn(&str) -> Vec<NewPoint>,
     source: &str,
     metrics: &BTreeSet<(Service, Metric)>,
-) -> QueryResult<Saved> {
+) -> QueryResult<Result<Saved, String>> {
     use infrastructure_metric::dsl;
+    let points = points_of(source);
     let days = points.iter().map(|point| point.at.date_naive());
     let (Some(from), Some(to)) = (days.clone().min(), days.max()) else {
-        return Ok(Saved::default());
+        return Ok(Ok(Saved::default()));
     };
     let end = to.succ_opt().unwrap_or(NaiveDate::MAX);
     db.write_tx(|db| {
-        let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
-        let mut gone: Vec<String> = Vec::new();
+        // The ids and values of each source.
+        let mut stored: BTreeMap<String, HashMap<String, f64>> = BTreeMap::new();
         for (service, metric) in metrics {
-            let found: Vec<(String, Option<Json>)> = on!(db, |conn| dsl::infrastructure_metric
-                .filter(dsl::service.eq(EnumColumn(*service)))
-                .filter(dsl::metric.eq(EnumColumn(*metric)))
-                .filter(dsl::timestamp.ge(DayBoundary(from)))
-                .filter(dsl::timestamp.lt(DayBoundary(end)))
-                .select((dsl::id, dsl::metadata))
-                .load(conn))?;
-            let is_gone = |(id, metadata): &(String, Option<Json>)| {
+            let found: Vec<(String, LenientFloat, Option<Json>)> =
+                on!(db, |conn| dsl::infrastructure_metric
+                    .filter(dsl::service.eq(EnumColumn(*service)))
+                    .filter(dsl::metric.eq(EnumColumn(*metric)))
+                    .filter(dsl::timestamp.ge(DayBoundary(from)))
+                    .filter(dsl::timestamp.lt(DayBoundary(end)))
+                    .select((dsl::id, dsl::value, dsl::metadata))
+                    .load(conn))?;
+            for (id, LenientFloat(value), metadata) in found {
                 let text = metadata.as_ref().map(|Json(text)| text.as_str());
-                let parsed = PointMetadata::parse(text);
-                parsed.source.as_deref() == Some(source) && !kept.contains(id)
-            };
-            gone.extend(found.into_iter().filter(is_gone).map(|(id, _)| id));
+                if let Some(source) = PointMetadata::parse(text).source {
+                    stored.entry(source).or_default().insert(id, value);
+                }
+            }
         }
+        let own = stored.remove(source).unwrap_or_default();
+        let mut others = stored.iter();
+        if let Some((other, _)) = others.find(|(it, values)| is_same_bill(&points_of(it), values)) {
+            return Ok(Err(other.clone()));
+        }
+        let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
+        let is_gone = |id: &&String| source != STDIN && !kept.contains(*id);
+        let gone: Vec<&String> = own.keys().filter(is_gone).collect();
         for ids in gone.chunks(ROWS) {
             on!(db, |conn| diesel::delete(
                 dsl::infrastructure_metric.filter(dsl::id.eq_any(ids))
             )
             .execute(conn))?;
         }
-        let mut saved = save_in(db, points, OnConflict::Replace)?;
+        let mut saved = save_in(db, &points, OnConflict::Replace)?;
         saved.updated += gone.len() as u64;
-        Ok(saved)
+        Ok(Ok(saved))
     })
 }
 

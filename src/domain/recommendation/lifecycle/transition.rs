@@ -16,7 +16,7 @@ pub struct Request<'a> {
     pub note: Option<&'a str>,
     /// End of a dismissal.
     pub until: Option<DateTime<Utc>>,
-    /// Whether one person may review and approve in one go.
+    /// Whether a pending recommendation is reviewed and approved in one go.
     pub single_reviewer: bool,
 }
 

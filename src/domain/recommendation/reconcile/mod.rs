@@ -193,7 +193,7 @@ fn answer(
     let Some(old) = open.or_else(newest) else {
         return Some(create(topic, facts, None, now));
     };
-    let new = || Some(create(topic, facts, Some(old), now));
+    let new = || Some(create(topic, facts, Some((old, stored.len())), now));
     // Another plan is another decision.
     if old.current_plan != topic.plan {
         return new();
@@ -218,16 +218,20 @@ fn answer(
     }
 }
 
+/// Creates an answer after `earlier` ones: the newest, and their number.
 fn create(
     topic: &Topic,
     facts: &Facts,
-    predecessor: Option<&Recommendation>,
+    earlier: Option<(&Recommendation, usize)>,
     now: DateTime<Utc>,
 ) -> Update {
     let facts = with_baseline(facts, None);
     let question = topic.key();
+    // Earlier answers may have been created at the same instant.
+    let number = earlier.map_or(String::new(), |(_, count)| count.to_string());
+    let predecessor = earlier.map(|(newest, _)| newest);
     let mut after = Recommendation {
-        id: id::derived(now, question.as_bytes()).to_string(),
+        id: id::derived(now, format!("{question}{number}").as_bytes()).to_string(),
         service: facts.service,
         metric: Some(facts.metric),
         current_plan: topic.plan.clone(),

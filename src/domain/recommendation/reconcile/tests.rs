@@ -231,16 +231,21 @@ fn change_of_plan_expires_and_answers_again() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     store.put(Status::Approved, now());
-    let assessed = Assessed {
-        topic: Topic {
-            plan: "fixed-1gb".to_owned(),
-            ..topic()
-        },
-        assessment: holds(facts()),
-    };
-    let steps = reconcile(&assessed, &store.all, later(1));
-    let actions: Vec<_> = steps.into_iter().map(|it| store.take(it)).collect();
-    assert_eq!(actions, [Expired, Created]);
+    for plan in ["fixed-1gb", "payg", "fixed-5gb"] {
+        let assessed = Assessed {
+            topic: Topic {
+                plan: plan.to_owned(),
+                ..topic()
+            },
+            assessment: holds(facts()),
+        };
+        // Even at the instant of the first answer.
+        let steps = reconcile(&assessed, &store.all, now());
+        let actions: Vec<_> = steps.into_iter().map(|it| store.take(it)).collect();
+        assert_eq!(actions, [Expired, Created], "{plan}");
+    }
+    let ids: HashSet<&String> = store.all.iter().map(|it| &it.id).collect();
+    assert_eq!(ids.len(), 4);
     let open = store.all.iter().filter(|it| is_open(it.status)).count();
     assert_eq!(open, 1);
 }

@@ -299,6 +299,19 @@ fn channel_may_be_named_like_a_kind(#[values(Sqlite, Postgresql)] engine: Engine
     add(&["stdout", "stdout"]).success();
     add(&["--replace", "stdout", "stdout", "--json"]).success();
     add(&["help", "stdout"]).success();
+    // The options of all kinds may follow the kind too.
+    let after = [
+        "webhook",
+        "exec",
+        "--replace",
+        "--min-severity",
+        "critical",
+        "--",
+        "true",
+    ];
+    add(&after).success();
+    let severity = "SELECT min_severity FROM usagectl_channels WHERE name = 'webhook'";
+    assert_eq!(db.rows(severity), ["CRITICAL"]);
     let names = db.rows("SELECT name, kind FROM usagectl_channels ORDER BY name");
     let expected = [
         "help|STDOUT",

@@ -332,7 +332,14 @@ fn episode_order_is_kept_and_ended_episode_does_not_fire(
             notice("n3", NoticeKind::Firing, "e2", 1),
         ],
     );
-    assert_eq!(deliver(&db, 2).code, 12);
+    let rejected = deliver(&db, 2);
+    let reason = "warning: the channel `ops` failed: http://";
+    assert_eq!(
+        (rejected.code, rejected.stderr.contains(reason)),
+        (12, true),
+        "{rejected:?}"
+    );
+    assert!(rejected.stderr.contains("answered 400"), "{rejected:?}");
     // The group and the first are refused, so the second waits for it; the third has nothing to do with them.
     let first = [&["n1", "n3", "n2"][..], &["n1"], &["n3"]];
     assert_eq!(all_keys(&server), first);

@@ -89,8 +89,8 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
     ");
     assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid");
     assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @"
-    ID        API      TYPE                PERIOD  VALUE  THRESHOLD  STATE     AGE  DETAIL
-    3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -      75.0%  DISABLED  -
+    ID        API      TYPE                PERIOD  VALUE  THRESHOLD  UNIT        STATE     AGE  DETAIL
+    3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -      75.0%  % of limit  DISABLED  -
 
     not evaluated yet: run `usagectl alerts check`
     ");
@@ -140,6 +140,18 @@ fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
             "expected a number above 0 and below 2^53",
         ),
         (["--threshold", "many", "--for", "0s"], "expected a number"),
+        (
+            ["--threshold", "50:warning,80:critical", "--for", "0s"],
+            "expected N:warning or N:critical, once in each --threshold",
+        ),
+        (
+            ["--threshold", "90:critical", "--critical", "95"],
+            "either as --threshold N:critical or by --critical",
+        ),
+        (
+            ["--threshold", "80%", "--for", "2m"],
+            "expected a number without unit and separators",
+        ),
         (
             ["--threshold", "80", "--critical", "80"],
             "invalid threshold 80: expected more than the threshold below it, 80",
@@ -211,9 +223,9 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
     put_rule(&db, first, "tmdb", "ERROR_SPIKE", "10", "HOUR");
     put_rule(&db, second, "tmdb", "LATENCY", "500", "WEEK");
     assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
-    ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  STATE      AGE  DETAIL
-    cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10  UNCHECKED  -
-    cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500  UNKNOWN    -    unknown alert type "LATENCY"
+    ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  UNIT          STATE      AGE  DETAIL
+    cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10  failed calls  UNCHECKED  -
+    cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500                UNKNOWN    -    unknown alert type "LATENCY"
 
     not evaluated yet: run `usagectl alerts check`
     "#);

@@ -20,30 +20,30 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     ");
     put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
-    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  STATE       AGE  DETAIL
-    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10  PENDING     15m
-    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10  RECOVERING  15m
-    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  OK          15m
-    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  UNKNOWN     15m  no limit per MINUTE is set
-    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  FIRING      15m  critical
-    eeeeeeee  tmdb           LATENCY             WEEK          -        500  UNKNOWN     -    unknown alert type "LATENCY"
+    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  UNIT          STATE       AGE  DETAIL
+    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10  failed calls  PENDING     15m
+    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10  failed calls  RECOVERING  15m
+    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  credits       OK          15m
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  % of limit    UNKNOWN     15m  no limit per MINUTE is set
+    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  % of limit    FIRING      15m  critical
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500                UNKNOWN     -    unknown alert type "LATENCY"
 
     as of 2026-01-31T12:00:00Z
     "#);
     assert_snapshot!(db.usagectl(["alerts", "--wide"]).run().success().stdout, @r#"
-    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE                 DETAIL
-    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
-    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
-    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
-    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is set
-    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
-    eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     unknown alert type "LATENCY"
+    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  UNIT          LIMIT                        STATE       SINCE                 DETAIL
+    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10  failed calls      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
+    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10  failed calls      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
+    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  credits           -  ██·············│····  OK          2026-01-31T11:45:00Z
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  % of limit        -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is set
+    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  % of limit       60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500                    -                        UNKNOWN     -                     unknown alert type "LATENCY"
 
     as of 2026-01-31T12:00:00Z
     "#);
     assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
-    id,api_name,alert_type,period,value,threshold,limit_value,state,since,detail
-    aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00.000Z,critical
+    id,api_name,alert_type,period,value,threshold,unit,limit_value,state,since,detail
+    aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,% of limit,60,FIRING,2026-01-31T11:45:00.000Z,critical
     ");
     let json = db
         .usagectl(["alerts", "list", "--format", "json"])
@@ -66,12 +66,12 @@ fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: En
     put_rules_with_states(&db);
     db.usagectl(["alerts", "disable", "bbbb"]).run().success();
     assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
-    STATE       API      TYPE                PERIOD  VALUE  AGE  DETAIL
-    FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.7%  15m  critical
-    RECOVERING  tmdb     ERROR_SPIKE         HOUR        2  15m
-    UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  15m  no limit per MINUTE is set
-    UNKNOWN     tmdb     LATENCY             WEEK        -  -    unknown alert type "LATENCY"
-    PENDING     finnhub  ERROR_SPIKE         HOUR       12  15m
+    STATE       API      TYPE                PERIOD  VALUE  UNIT          AGE  DETAIL
+    FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.7%  % of limit    15m  critical
+    RECOVERING  tmdb     ERROR_SPIKE         HOUR        2  failed calls  15m
+    UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  % of limit    15m  no limit per MINUTE is set
+    UNKNOWN     tmdb     LATENCY             WEEK        -                -    unknown alert type "LATENCY"
+    PENDING     finnhub  ERROR_SPIKE         HOUR       12  failed calls  15m
 
     2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
     "#);
@@ -107,9 +107,9 @@ fn status_answers_nagios_without_a_lock(#[values(Sqlite, Postgresql)] engine: En
     put_rules_with_states(&db);
     let lock = db.lock(RunKind::Alerts);
     assert_snapshot!(nagios(1, &[]).snapshot(), @r#"
-    CRITICAL - finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%, and 1 more | firing=2 pending=1 unknown=2 undelivered=0 'finnhub/ERROR_SPIKE/HOUR'=12;10 'tmdb/ERROR_SPIKE/HOUR'=2;10 'coinmarketcap/COST_THRESHOLD/DAY'=1234.5;8000 'espn/RATE_LIMIT_WARNING/MINUTE'=U;60 'finnhub/RATE_LIMIT_WARNING/MINUTE'=96.6666%;80 'tmdb/LATENCY/WEEK'=U;500
-    CRITICAL: finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%
-    WARNING: tmdb ERROR_SPIKE HOUR: 2, threshold 10
+    CRITICAL - finnhub RATE_LIMIT_WARNING MINUTE: 96.7 % of 60 per minute, threshold 80 %, and 1 more | firing=2 pending=1 unknown=2 undelivered=0 'finnhub/ERROR_SPIKE/HOUR'=12;10 'tmdb/ERROR_SPIKE/HOUR'=2;10 'coinmarketcap/COST_THRESHOLD/DAY'=1234.5;8000 'espn/RATE_LIMIT_WARNING/MINUTE'=U;60 'finnhub/RATE_LIMIT_WARNING/MINUTE'=96.6666%;80 'tmdb/LATENCY/WEEK'=U;500
+    CRITICAL: finnhub RATE_LIMIT_WARNING MINUTE: 96.7 % of 60 per minute, threshold 80 %
+    WARNING: tmdb ERROR_SPIKE HOUR: 2 failed calls per hour, threshold 10
     UNKNOWN: espn RATE_LIMIT_WARNING MINUTE: no limit per MINUTE is set
     UNKNOWN: tmdb LATENCY WEEK: unknown alert type "LATENCY"
     [exit status: 2]

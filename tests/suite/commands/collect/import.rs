@@ -212,6 +212,23 @@ fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Eng
     let of_day = "SELECT resource, CAST(round(CAST(sum(used) AS NUMERIC)) AS INTEGER) FROM usagectl_metric_days
          WHERE resource IN ('', 'AWS') GROUP BY resource ORDER BY 1";
     assert_eq!(db.rows(of_day), ["|2", "AWS|114"]);
+    // The same bill under another name, or longer, would be counted twice.
+    let copy = db
+        .sandbox()
+        .file("bill (1).csv", std::fs::read(BILL).unwrap());
+    for run in [
+        db.usagectl(args[..4].iter().copied().chain([copy.to_str().unwrap()])),
+        db.usagectl(args).stdin_bytes(std::fs::read(BILL).unwrap()),
+    ] {
+        let refused = run.run();
+        let reason = "is stored already, from focus-1.0-sample.csv; nothing was imported";
+        assert_eq!(
+            (refused.code, refused.stderr.contains(reason)),
+            (5, true),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(total(), "11617");
     let own = import(&["--resource", "billing", "--cost", "effective", BILL]);
     assert!(
         own.stdout.contains("billed            $14.67\n"),

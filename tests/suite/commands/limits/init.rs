@@ -232,6 +232,29 @@ fn plan_selections_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) 
     // The same plan again is not a new selection.
     plan(&["upstash", "payg"]);
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
+    // Names are in either case.
+    let same = plan(&["Upstash", "PAYG"]).stdout;
+    assert!(same.contains("upstash   payg       IN USE"), "{same}");
+    db.usagectl(["limits", "show", "Upstash", "--plan", "Payg"])
+        .run()
+        .success();
+    // Of selections at one instant the last is in use.
+    for name in [
+        "free",
+        "fixed-1gb",
+        "free",
+        "fixed-250mb",
+        "free",
+        "payg",
+        "fixed-1gb",
+    ] {
+        let selected = plan(&["upstash", name]).stdout;
+        let in_use = selected.lines().find(|line| line.contains("IN USE"));
+        assert!(
+            in_use.is_some_and(|it| it.contains(&format!(" {name} "))),
+            "{selected}"
+        );
+    }
 }
 
 #[rstest]

@@ -219,6 +219,7 @@ fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         &["--api", "finnhub", "--per", "MINUTE", "256"],
         &["--unit", "credits", "256"],
         &["--warning", "80"],
+        &["256MB"],
         &[],
     ] {
         let run = db.usagectl(set.iter().chain(args)).run();
@@ -231,6 +232,11 @@ fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         2
     );
     assert_eq!(db.usagectl(["limits", "set", "256"]).run().code, 2);
+    let unit = db.usagectl(set.iter().chain(&["256MB"])).run();
+    assert!(
+        unit.stderr.contains("expected a number without unit"),
+        "{unit:?}"
+    );
     assert_eq!(
         db.rows("SELECT * FROM \"InfrastructureLimit\""),
         Vec::<String>::new()
