@@ -17,8 +17,8 @@ pub const GAUGES: [&str; 8] = [
     "flat walk",
 ];
 
-/// Levels whose shape shows only after weeks: a retention that deletes the oldest data every so many days, and growth that
-/// compounds by a share of the level a day.
+/// Levels of a retention, which deletes the oldest data every 7, 10 or 30 days, and of growth that compounds. A history of
+/// a few weeks does not show which it is.
 pub const SHAPES: [&str; 5] = [
     "drop every 7 days",
     "drop every 10",

@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// That of so many equal calls.
+    /// The tally of this number of equal calls.
     pub fn times(self, number: u64) -> Tally {
         Tally {
             calls: self.calls.saturating_mul(number),

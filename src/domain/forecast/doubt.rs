@@ -79,7 +79,7 @@ impl Growth {
         (MOST * (1.5 - self.error_ratio) / 0.4).clamp(0.0, MOST)
     }
 
-    /// By how much compounding growth exceeds a line, so many days ahead.
+    /// The difference between compounding growth and a line, this number of days ahead.
     pub(super) fn excess(&self, days: usize) -> f64 {
         /// Growth is not made up by a few noisy days.
         const MOST: f64 = 3.0;

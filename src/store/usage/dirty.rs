@@ -358,7 +358,9 @@ pub fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
     );
     let found: Vec<(UtcTimestamp, i64)> = on!(db, |conn| diesel::sql_query(&query).rows(conn))?;
     let calls = |calls: i64| u64::try_from(calls).unwrap_or(0);
-    let missing = found.into_iter().map(|(to, count)| (to.utc(), calls(count)));
+    let missing = found
+        .into_iter()
+        .map(|(to, count)| (to.utc(), calls(count)));
     Ok(missing.collect())
 }
 
