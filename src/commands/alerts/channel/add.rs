@@ -147,7 +147,7 @@ struct WebhookArgs {
 /// Post notices as messages to a Slack incoming webhook
 ///
 /// Several notices that are due at once are one message of up to 50. At most one message per second is sent. An answer
-/// other than `ok` is a failure, even with status 200.
+/// other than `ok` is a failure, also with status 200.
 ///
 /// The URL of the webhook is a secret, so it is read from an environment variable or a file only.
 #[derive(Args, Debug)]
