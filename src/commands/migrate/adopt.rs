@@ -99,13 +99,7 @@ pub(super) fn run(
     let (mut adopted, mut applied) = (false, Applied::default());
     let result = check_consent(context, args, &findings).and_then(|()| {
         let db = &mut db;
-        let mut run = Run {
-            context,
-            db,
-            url,
-            args,
-        };
-        run.adopt(&findings, &mut adopted, &mut applied)
+        Run::new(context, db, url, args).adopt(&findings, &mut adopted, &mut applied)
     });
     answer.adopted = adopted;
     let is_shown = result.is_ok() || !applied.migrations.is_empty();
@@ -162,16 +156,11 @@ fn partial(findings: &Findings) -> Error {
         .iter()
         .filter(|it| !it.differences.is_empty());
     let lines = partial.map(|it| {
-        let Evidence {
-            found, expected, ..
-        } = it;
-        format!("{} ({found} of {expected} objects)", it.full_name())
+        let (name, found) = (it.full_name(), it.found);
+        format!("{name} ({found} of {} objects)", it.expected)
     });
-    let lines: Vec<String> = lines.collect();
-    let message = format!(
-        "only partly in the database: {}; nothing was changed",
-        lines.join(", ")
-    );
+    let lines = lines.collect::<Vec<_>>().join(", ");
+    let message = format!("only partly in the database: {lines}; nothing was changed");
     Error::message(Exit::Refused, message).with_next(
         "run the SQL of `usagectl migrate --adopt --sql`, change by hand each object with only a comment, then: usagectl migrate --adopt",
     )
@@ -253,23 +242,13 @@ fn script(
     args: &MigrateArgs,
     findings: &Findings,
 ) -> Result<String> {
-    let Findings {
-        survey,
-        prisma,
-        pending,
-        ..
-    } = findings;
-    let entry = LogContext::of_script(url, prisma);
+    let (survey, pending) = (&findings.survey, &findings.pending);
+    let entry = LogContext::of_script(url, &findings.prisma);
+    let schema = entry.application_schema;
     let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
-    setup.extend(migrations::setup(
-        db,
-        entry.application_schema,
-        &survey.bookkeeping,
-    )?);
+    setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
     setup.push(adopt::script(db, &findings.evidence, entry));
-    let timeout = args.locks.lock_timeout;
-    let direction = Direction::Up;
-    Ok(migrations::script(
-        db, survey, pending, direction, entry, timeout, &setup,
-    )?)
+    let (up, timeout) = (Direction::Up, args.locks.lock_timeout);
+    let sql = migrations::script(db, survey, pending, up, entry, timeout, &setup)?;
+    Ok(sql)
 }

@@ -247,13 +247,7 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let mut db = context.open_unchecked(&url, Access::Create)?;
     let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
-    let result = Run {
-        context,
-        db: &mut db,
-        url: &url,
-        args: &args,
-    }
-    .apply_pending(&mut applied);
+    let result = Run::new(context, &mut db, &url, &args).apply_pending(&mut applied);
     // When one fails, the earlier ones stay applied.
     let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
     if result.is_ok() || has_done {
@@ -283,6 +277,22 @@ struct Run<'a> {
     db: &'a mut Db,
     url: &'a DatabaseUrl,
     args: &'a MigrateArgs,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        context: &'a mut Context,
+        db: &'a mut Db,
+        url: &'a DatabaseUrl,
+        args: &'a MigrateArgs,
+    ) -> Run<'a> {
+        Run {
+            context,
+            db,
+            url,
+            args,
+        }
+    }
 }
 
 impl Run<'_> {

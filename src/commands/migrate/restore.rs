@@ -38,14 +38,7 @@ pub(super) fn run(
             to: Some(newest.to_owned()),
             ..args.clone()
         };
-        let db = &mut db;
-        let mut run = Run {
-            context,
-            db,
-            url,
-            args,
-        };
-        run.apply_pending(&mut applied)?;
+        Run::new(context, &mut db, url, args).apply_pending(&mut applied)?;
     }
     let (user, prisma) = (current_user(), PrismaSync::default());
     let log = LogContext::new(url, &user, context.now, &prisma);

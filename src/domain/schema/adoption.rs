@@ -361,9 +361,6 @@ fn column(
     let (table, column) = (quoted(table), quoted(column));
     let wanted = Column::parse(expected);
     let Some(found) = found else {
-        if dialect == Dialect::Sqlite && wanted.not_null && wanted.default.is_none() {
-            return vec![None];
-        }
         let not_null = if wanted.not_null { " NOT NULL" } else { "" };
         let default = wanted
             .default

@@ -389,13 +389,11 @@ impl RunningStep<'_> {
             (_, None) => "failed and was rolled back",
         };
         let migration = self.task.migration;
-        let error = match self.count {
-            1 => error.context(format!("{migration} {what}")),
-            count => error.context(format!(
-                "{migration} {what} at step {} of {count}",
-                self.number
-            )),
+        let step = match self.count {
+            1 => String::new(),
+            count => format!(" at step {} of {count}", self.number),
         };
+        let error = error.context(format!("{migration} {what}{step}"));
         match next {
             // An unexpected error of the database points to `status`.
             Some(next) if next != "usagectl status" => error.with_next(next),
