@@ -131,7 +131,7 @@ fn invalid_change_or_range_is_a_usage_error(#[values(Sqlite, Postgresql)] engine
     assert_eq!(backtest(&db, &backwards).code, 2);
     assert_eq!(
         backtest(&db, &[&["no such rule"][..], &RANGE].concat()).code,
-        1
+        2
     );
 }
 

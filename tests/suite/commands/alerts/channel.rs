@@ -249,7 +249,7 @@ fn removing_only_channel_of_rule_warns(#[values(Sqlite, Postgresql)] engine: Eng
         db.usagectl(["alerts", "channel", "remove", "ops"])
             .run()
             .code,
-        1
+        2
     );
 }
 
