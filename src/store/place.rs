@@ -1,6 +1,7 @@
 //! The place that a URL names.
 
-use std::env;
+use std::path::{self, Path, PathBuf};
+use std::{env, io};
 
 use percent_encoding::percent_decode_str;
 
@@ -83,12 +84,19 @@ pub fn other_than(used: &DatabaseUrl) -> Result<Option<Place>, UrlError> {
         return Ok(None);
     }
     if let (DatabaseTarget::Sqlite(a), DatabaseTarget::Sqlite(b)) = (&other.target, &used.target)
-        && (a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b))
+        && is_one_file(a, b)
     {
         return Ok(None);
     }
     let other = of(&other.target);
     Ok((!other.may_be(&of(&used.target))).then_some(other))
+}
+
+/// Whether two paths lead to one file, which may not exist yet.
+fn is_one_file(a: &Path, b: &Path) -> bool {
+    let are_equal =
+        |of: fn(&Path) -> io::Result<PathBuf>| matches!((of(a), of(b)), (Ok(a), Ok(b)) if a == b);
+    are_equal(|path| path::absolute(path)) || are_equal(|path| path.canonicalize())
 }
 
 #[cfg(test)]

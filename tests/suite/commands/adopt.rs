@@ -479,7 +479,10 @@ fn printed_sql_keeps_the_instants_of_timestamps_with_time_zone() {
     let hours = db.rows("SELECT timestamp FROM api_usage ORDER BY id");
     assert_eq!(
         hours,
-        ["2026-01-31T08:00:00.000+00:00", "2026-01-31T09:00:00.000+00:00"]
+        [
+            "2026-01-31T08:00:00.000+00:00",
+            "2026-01-31T09:00:00.000+00:00"
+        ]
     );
 }
 

@@ -119,6 +119,9 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         );
         assert_eq!(whole_catalogue(&db), whole);
     }
+    let run = db.usagectl(to_the_start).arg("--prisma-history").run();
+    let next = " --to create_api_usage --prisma-history --yes --export DIR\n";
+    assert!(run.stderr.ends_with(next), "{}", run.stderr);
     let run = db.usagectl(TO_APPLICATION_TABLES).run();
     assert_eq!(run.code, 5);
     assert_eq!(
@@ -149,9 +152,6 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         run.stdout
     );
     assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
-    let run = db.usagectl(to_the_start).arg("--prisma-history").run();
-    let next = " --to create_api_usage --prisma-history --yes --export DIR\n";
-    assert!(run.stderr.ends_with(next), "{}", run.stderr);
 }
 
 #[rstest]

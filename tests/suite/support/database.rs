@@ -277,7 +277,7 @@ impl Drop for OtherRole<'_> {
     fn drop(&mut self) {
         let name = &self.name;
         self.db
-            .execute(&format!("DROP OWNED BY {name}; DROP ROLE {name}"));
+            .execute(&format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}"));
     }
 }
 

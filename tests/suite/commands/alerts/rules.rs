@@ -246,7 +246,7 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
         ------- stderr -------
         error: `cmc0` is a prefix of 2 rules: cmc0exampleid0000000000001, cmc0exampleid0000000000002
         next: usagectl alerts list
-        [exit status: 1]
+        [exit status: 2]
         ");
     let rows = db.rows("SELECT threshold, updated_at FROM api_alerts ORDER BY id");
     assert_eq!(

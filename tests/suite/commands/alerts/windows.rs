@@ -240,7 +240,10 @@ fn error_spike_in_percent_shows_percentages(#[values(Sqlite, Postgresql)] engine
     let expected = "WARNING: tmdb 15 % of 20 calls failed per hour, threshold 5 %";
     assert!(summary.contains(expected), "{summary}");
     let list = db.usagectl(["alerts", "list"]).run().success().stdout;
-    assert!(list.contains("15.0%       5.0%  FIRING"), "{list}");
+    assert!(
+        list.contains("15.0%       5.0%  % of calls  FIRING"),
+        "{list}"
+    );
     let set = ["alerts", "set", "tmdb/ERROR_SPIKE/HOUR", "--threshold", "5"];
     let changed = db.usagectl(set).run().success();
     assert!(

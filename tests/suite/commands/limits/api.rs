@@ -115,7 +115,7 @@ fn invalid_limit_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         db.usagectl(["limits", "remove", "--api", "finnhub"])
             .run()
             .code,
-        1
+        2
     );
     assert_eq!(
         db.rows("SELECT * FROM usagectl_api_limits"),

@@ -45,7 +45,7 @@ fn every_series_is_listed(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_snapshot!(db.usagectl(["recommend", "forecast"]).run().snapshot(), @"
         SERVICE           METRIC                 NOW   LIMIT   USED  DAYS TO LIMIT  30D     PERIOD END
         VERCEL_KV         STORAGE_MB          228.39     256  89.2%  21 (19 to 23)  100.0%           -
-        VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  38 (20 to 53)  23.2%            -
+        VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  33 (18 to 51)  36.2%            -
         VERCEL_KV         REQUEST_COUNT      206,433       -      -  -              -        209,283.7
         VERCEL_POSTGRES   STORAGE_MB          195.02       -      -  -              -                -
         VERCEL_POSTGRES   CONNECTIONS             11       -      -  -              -                -
