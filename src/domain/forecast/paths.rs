@@ -257,7 +257,10 @@ impl Cycle {
     fn of(points: &[Point]) -> Option<Cycle> {
         const DROPS: usize = 2;
         let steps: Vec<f64> = increments(points).map(|(_, gain)| gain).collect();
-        let far = median_of(&mut steps.clone()) - DROP * spread(&steps);
+        // Where most rises are equal, the drops would make up the spread.
+        let rises: Vec<f64> = steps.iter().copied().filter(|step| *step >= 0.0).collect();
+        let noise = spread(&steps).min(2.0 * spread(&rises));
+        let far = median_of(&mut steps.clone()) - DROP * noise;
         let fell = (1..points.len()).filter(|at| steps[at - 1] < far);
         let drops: Vec<(DayNumber, f64)> = fell.map(|at| (points[at].0, -steps[at - 1])).collect();
         if drops.len() < DROPS {
@@ -604,6 +607,10 @@ mod tests {
             .map(|day| (day, 100.0 + f64::from(day % 12) * 8.0))
             .collect();
         assert!(prepare(MetricKind::Gauge, &sawtooth).resets.is_empty());
+        let weekly: Vec<Point> = (0..15)
+            .map(|day| (day, 200.0 + f64::from(day % 7) * 30.0))
+            .collect();
+        assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
     }
 
     #[test]
