@@ -96,19 +96,19 @@ pub fn run() -> Exit {
         .and_then(|matches| {
             let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
             let cli = cli.map_err(|error| error.format(&mut definition()))?;
-            let command = command_of(&matches);
+            let (command, arguments) = command_of(matches);
             if cli.global.format == Format::Prometheus && command != "usagectl stats" {
                 let message = "--format prometheus is an option of `usagectl stats` only";
                 return Err(definition().error(ErrorKind::InvalidValue, message));
             }
-            Ok((cli, command))
+            Ok((cli, command, arguments))
         });
-    let (cli, command) = match parsed {
+    let (cli, command, arguments) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return parse_failed(&error),
     };
     let mut context = Context::new(
-        command,
+        command.clone(),
         cli.global
             .now
             .unwrap_or_else(|| Utc::now().trunc_subsecs(3)),
@@ -117,14 +117,14 @@ pub fn run() -> Exit {
         Verbosity::new(cli.global.verbose, cli.global.quiet),
         io::stderr().is_terminal(),
     );
+    context.arguments = arguments;
     context.now_is_given = cli.global.now.is_some();
     let result = cli.command.run(&mut context).and_then(|outcome| {
         context.flush()?;
         Ok(outcome)
     });
     let result = result.map_err(|error| {
-        let name = command_named(&arguments());
-        let command = name.strip_prefix("usagectl ").unwrap_or_default();
+        let command = command.strip_prefix("usagectl ").unwrap_or_default();
         database_error::explain(&context, command, error)
     });
     conclude(&mut context, result)
@@ -226,14 +226,14 @@ fn command_named(arguments: &[String]) -> String {
     name
 }
 
-/// The command that was given: `usagectl limits set`.
-fn command_of(mut matches: &clap::ArgMatches) -> String {
+/// The command that was given, such as `usagectl limits set`, and its arguments.
+fn command_of(mut matches: clap::ArgMatches) -> (String, clap::ArgMatches) {
     let mut command = "usagectl".to_owned();
-    while let Some((name, inner)) = matches.subcommand() {
+    while let Some((name, inner)) = matches.remove_subcommand() {
         command = format!("{command} {name}");
         matches = inner;
     }
-    command
+    (command, matches)
 }
 
 /// clap's message without its usage line and its hint to `--help`.

@@ -1,10 +1,12 @@
 //! What a command receives: the current time, the database to open, the streams to print to.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Stderr, Stdout, Write};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use clap::parser::ValueSource;
 use rustix::process::getuid;
 use rustix::system::uname;
 
@@ -89,6 +91,8 @@ pub struct Context {
     opened: Option<(DatabaseUrl, Access)>,
     /// The command, such as `usagectl alerts check`.
     command: String,
+    /// The arguments of the command.
+    pub arguments: clap::ArgMatches,
     stdout: BufWriter<Stdout>,
     stderr: Stderr,
 }
@@ -112,6 +116,7 @@ impl Context {
             database_url,
             opened: None,
             command,
+            arguments: clap::ArgMatches::default(),
             stdout: BufWriter::new(io::stdout()),
             stderr: io::stderr(),
         }
@@ -122,6 +127,24 @@ impl Context {
     pub fn time(&self) -> DateTime<Utc> {
         let seconds = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(0);
         self.now + TimeDelta::seconds(seconds)
+    }
+
+    /// The options of `A` as they were given, to repeat them in a next step: ` --map 'a b=cost'`.
+    pub fn repeated<A: clap::Args>(&self) -> String {
+        let declared = A::augment_args(clap::Command::default());
+        let given = declared.get_arguments().filter_map(|option| {
+            let id = option.get_id().as_str();
+            let is_given = self.arguments.value_source(id) == Some(ValueSource::CommandLine);
+            let values = self.arguments.get_raw(id).filter(|_| is_given)?;
+            let of_value = |value: &OsStr| {
+                let name = option.get_long().unwrap_or_default();
+                let value = value.to_string_lossy();
+                let separator = if value.starts_with('-') { '=' } else { ' ' };
+                format!(" --{name}{separator}{}", shell_word(&value))
+            };
+            Some(values.map(of_value).collect::<String>())
+        });
+        given.collect()
     }
 
     /// A context for another thread, which prints how the command ends.

@@ -9,8 +9,9 @@ use crate::store::migrations;
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
-/// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The catalogue decides, not the message: Diesel passes on no SQLSTATE, the server's language may be any, and a table
-/// in a schema without USAGE is reported as one that does not exist.
+/// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The
+/// catalogue decides, not the message: Diesel passes on no SQLSTATE, the server's language may be any, and a table in a
+/// schema without USAGE is reported as one that does not exist.
 pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     let Some((url, access)) = context.opened() else {
         return error;

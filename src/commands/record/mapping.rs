@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use crate::commands::prelude::*;
 use crate::ingest::{self, Field, Mapping, TimeUnit, UnknownFields};
 
+/// The heading of these options in the help.
+pub(super) const FOREIGN_LOGS: &str = "Foreign logs";
+
 /// How the input names its fields.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Foreign logs")]
+#[command(next_help_heading = FOREIGN_LOGS)]
 pub(super) struct MappingArgs {
     /// Embedded mapping of a known log; see --list-presets
     #[arg(long, value_name = "NAME", value_parser = parse_preset)]
-    pub(super) preset: Option<String>,
+    preset: Option<String>,
 
     /// Mapping of names, units and values to fields: a TOML file
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     mapping: Option<PathBuf>,
-
-    /// List the presets
-    #[arg(long, conflicts_with_all = ["files", "replay"])]
-    pub(super) list_presets: bool,
 
     /// Read the column or path in JSON, such as request.uri, as FIELD; repeat for more
     ///

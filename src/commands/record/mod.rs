@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use self::event::EventArgs;
 use self::interrupt::Cancel;
 use self::loader::{LoadOptions, Loader};
-use self::mapping::MappingArgs;
+use self::mapping::{FOREIGN_LOGS, MappingArgs};
 use super::refused::{Refusals, option_in};
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
@@ -70,25 +70,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 
-    /// Unit of numeric times, counted from 1970
-    #[arg(long, value_enum, value_name = "UNIT")]
-    time_unit: Option<TimeUnit>,
-
-    /// Form of times that are text: clf, or strftime such as %d.%m.%Y %H:%M:%S [default: detected]
-    #[arg(long, value_name = "FORMAT", value_parser = ingest::parse_time_format, allow_hyphen_values = true, hide_short_help = true)]
-    time_format: Option<String>,
-
-    /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
-    #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
-    assume_tz: Option<Zone>,
-
-    /// Reject times further in the future than this
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, hide_short_help = true)]
-    max_future: Duration,
-
-    /// Reject times further in the past than this
-    #[arg(long, value_name = "DURATION", default_value = "7300d", value_parser = parse_duration, hide_short_help = true)]
-    max_past: Duration,
+    #[command(flatten)]
+    times: TimeArgs,
 
     /// Append rejected lines to this file
     #[arg(long, value_name = "FILE")]
@@ -119,6 +102,10 @@ pub struct RecordArgs {
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration, hide_short_help = true)]
     lock_wait: Duration,
 
+    /// List the presets
+    #[arg(long, conflicts_with_all = ["files", "replay"], help_heading = FOREIGN_LOGS)]
+    list_presets: bool,
+
     #[command(flatten)]
     mapping: MappingArgs,
 
@@ -126,9 +113,33 @@ pub struct RecordArgs {
     event: EventArgs,
 }
 
+/// How the input writes its times, and which of them are accepted.
+#[derive(Args, Debug)]
+struct TimeArgs {
+    /// Unit of numeric times, counted from 1970
+    #[arg(long, value_enum, value_name = "UNIT")]
+    time_unit: Option<TimeUnit>,
+
+    /// Form of times that are text: clf, or strftime such as %d.%m.%Y %H:%M:%S [default: detected]
+    #[arg(long, value_name = "FORMAT", value_parser = ingest::parse_time_format, allow_hyphen_values = true, hide_short_help = true)]
+    time_format: Option<String>,
+
+    /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
+    assume_tz: Option<Zone>,
+
+    /// Reject times further in the future than this
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, hide_short_help = true)]
+    max_future: Duration,
+
+    /// Reject times further in the past than this
+    #[arg(long, value_name = "DURATION", default_value = "7300d", value_parser = parse_duration, hide_short_help = true)]
+    max_past: Duration,
+}
+
 /// Records what the arguments name.
 pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
-    if args.mapping.list_presets {
+    if args.list_presets {
         let presets = ingest::presets().map_err(|reason| Error::message(Exit::Failed, reason))?;
         return context.finish(&PresetList(presets));
     }
@@ -178,11 +189,12 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
     context.answer(&summary)?;
     let option = refusals.missing_option().map(str::to_owned);
     let kept = refusals.close()?;
+    // For another command on the same lines.
+    let options = context.repeated::<MappingArgs>() + &context.repeated::<TimeArgs>();
     if let Some(error) = error {
         return Err(match (summary.unwritten, kept) {
             (1.., Some(path)) => {
                 let path = shell_word(&path);
-                let options = reading_options();
                 error.with_next(format!("usagectl record --replay {path}{options}"))
             }
             _ => error,
@@ -193,7 +205,7 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         conflict: summary.conflict,
         kept: kept.as_deref(),
         option: option.as_deref(),
-        repeat: &reading_options(),
+        repeat: &options,
         is_atomic: args.atomic,
         is_dry_run: args.dry_run,
     };
@@ -213,11 +225,12 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
 fn times(context: &Context, args: &RecordArgs, mapping: &Mapping) -> TimeOptions {
     let span = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
     TimeOptions {
-        max_future: span(args.max_future),
-        max_past: span(args.max_past),
-        time_unit: args.time_unit.or(mapping.time_unit),
-        assumed_zone: args.assume_tz.or(mapping.assumed_zone),
+        max_future: span(args.times.max_future),
+        max_past: span(args.times.max_past),
+        time_unit: args.times.time_unit.or(mapping.time_unit),
+        assumed_zone: args.times.assume_tz.or(mapping.assumed_zone),
         format: args
+            .times
             .time_format
             .clone()
             .or_else(|| mapping.time_format.clone()),
@@ -318,24 +331,6 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
-}
-
-/// The options of this run on which the reading of a line depends, for another command on the same lines.
-fn reading_options() -> String {
-    const NAMES: &str = "--preset --mapping --map --set --null --delimiter --unknown --time-unit --time-format \
-                         --assume-tz --max-future --max-past";
-    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    let mut options = String::new();
-    while let Some(word) = words.next() {
-        let name = word.split('=').next().unwrap_or_default();
-        if NAMES.split(' ').any(|known| known == name) {
-            let value = if name == word { words.next() } else { None };
-            for word in std::iter::once(word).chain(value) {
-                options.push_str(&format!(" {}", shell_word(&word)));
-            }
-        }
-    }
-    options
 }
 
 /// What the exit code and the next step depend on.

@@ -305,7 +305,7 @@ fn link_to_a_log_is_not_another_log(#[values(Sqlite, Postgresql)] engine: Engine
 fn replay_repeats_the_options_on_which_lines_depend(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = r#"{"startTime":"2026-01-30 11:00:00","request_id":"r1","request_duration_ms":"slow","tenant":"a b"}"#;
-    let options = "--preset litellm --assume-tz Europe/Madrid --set api_name=openai --map=tenant=user_id --null x";
+    let options = "--preset litellm --map tenant=user_id --set api_name=openai --null=-x --assume-tz Europe/Madrid";
     let options: Vec<&str> = options.split(' ').collect();
     let run = record(&db, line, &[&options[..], &["--rejects", "r.nd"]].concat());
     let (_, next) = run.stderr.split_once("then usagectl ").unwrap();
