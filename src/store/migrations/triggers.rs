@@ -76,21 +76,21 @@ impl TriggerSet {
         Ok(trigger_names(&self.sql(db)).is_subset(&found))
     }
 
-    /// The statements that created those of the named triggers that exist on SQLite as the migrations create them.
-    pub(in crate::store) fn unchanged(
+    /// Name and statement of each trigger that runs for a new row on SQLite; nothing unless all of them exist as the
+    /// migrations create them.
+    pub(in crate::store) fn of_new_rows(
         self,
         db: &mut Db,
-        names: &[&str],
-    ) -> QueryResult<Vec<String>> {
+    ) -> QueryResult<Option<Vec<(String, String)>>> {
         let query = format!(
-            "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{}' AND name IN ('{}')",
-            self.table(),
-            names.join("', '")
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{}'",
+            self.table()
         );
-        let mut found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+        let mut found: Vec<(String, String)> = on!(db, |conn| sql_query(query).rows(conn))?;
         let script = self.sql(db);
-        found.retain(|sql| script.contains(sql.as_str()));
-        Ok(found)
+        let event = format!(" INSERT ON \"{}\"", self.table());
+        found.retain(|(_, sql)| sql.contains(&event) && script.contains(sql.as_str()));
+        Ok((found.len() == script.matches(&event).count()).then_some(found))
     }
 
     /// Whether the difference is one of these triggers or of their functions.

@@ -28,21 +28,18 @@ pub(super) struct Bulk {
 impl Bulk {
     /// Drops the triggers, if all of them are there as we create them; in a write transaction.
     pub(super) fn begin(db: &mut Db, rows: usize) -> QueryResult<Option<Bulk>> {
-        const NAMES: [&str; 3] = [
-            "usagectl_before_insert",
-            "usagectl_after_insert",
-            "usagectl_after_insert_odd",
-        ];
         if rows < FEWEST_ROWS || matches!(db, Db::Pg(_)) {
             return Ok(None);
         }
-        let triggers = TriggerSet::Usage.unchanged(db, &NAMES)?;
-        if triggers.len() < NAMES.len() {
+        let Some(triggers) = TriggerSet::Usage.of_new_rows(db)? else {
             return Ok(None);
+        };
+        let (names, statements): (Vec<String>, _) = triggers.into_iter().unzip();
+        for name in names {
+            db.batch_execute(&format!("DROP TRIGGER {name}"))?;
         }
-        db.batch_execute(&NAMES.map(|name| format!("DROP TRIGGER {name};")).concat())?;
         Ok(Some(Bulk {
-            triggers,
+            triggers: statements,
             hours: HashMap::new(),
         }))
     }
