@@ -51,6 +51,32 @@ pub(super) fn mark<'a>(
     Ok(())
 }
 
+/// Marks at most 5,000 hours whose rows changed at an unknown time, or will until they are counted: rows may have been
+/// deleted, at the start of the hour since their times are unknown.
+pub(super) fn mark_compared(db: &mut Db, hours: &[&ApiPeriod]) -> QueryResult<()> {
+    use usagectl_dirty_hours::dsl;
+    let mark = |hour: &&ApiPeriod| {
+        let start = UtcTimestamp::new(hour.start);
+        (
+            dsl::api_name.eq(hour.api_name.clone()),
+            dsl::hour.eq(start),
+            dsl::deleted_to.eq(Some(start)),
+        )
+    };
+    let marks: Vec<_> = hours.iter().map(mark).collect();
+    match db {
+        Db::Pg(postgres) => postgres.run(|conn| {
+            diesel::insert_into(dsl::usagectl_dirty_hours)
+                .values(marks)
+                .execute(conn)
+        })?,
+        Db::Sqlite(conn) => diesel::replace_into(dsl::usagectl_dirty_hours)
+            .values(marks)
+            .execute(conn)?,
+    };
+    Ok(())
+}
+
 /// Whether `alerts check` evaluates the hour of `dirty` again. Not an hour without all of its rows: the minutes in it are
 /// unknown.
 pub fn is_late(db: &Db) -> &'static str {
@@ -348,7 +374,7 @@ pub fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
     let query = format!(
         "SELECT hour.deleted_to, CAST(
              sum(CASE calls.aggregation_type WHEN 'HOURLY' THEN total_requests ELSE -total_requests END) - ({rows})
-         AS BIGINT) AS calls
+         AS BIGINT)
          FROM usagectl_stale_periods AS hour JOIN usagectl_rollups AS calls
            ON calls.aggregation_type IN ('HOURLY', 'SEALED', 'UNDECIDED') AND calls.scope = 'API'
            AND calls.api_name = hour.api_name

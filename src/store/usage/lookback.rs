@@ -20,7 +20,7 @@ use crate::domain::usage::settings::{Mode, Settings};
 use crate::error::Error;
 use crate::store::migrations::TriggerSet;
 use crate::store::prelude::*;
-use crate::store::schema::{usagectl_dirty_hours, usagectl_fingerprints};
+use crate::store::schema::usagectl_fingerprints;
 use crate::store::time::TimeBoundary;
 
 /// How long a run looks for changes in hours before the look-back.
@@ -152,6 +152,7 @@ fn find(db: &mut Db, window: Window) -> QueryResult<Fingerprints> {
         read::for_each_with(db, &RowRange::of_all(window), "id", |row| {
             let call = row.call;
             let cost = call.cost_credits.map(f64::to_bits);
+            // Another version of the standard library may hash otherwise: all hours are then counted again, once.
             let mut hasher = DefaultHasher::new();
             let sizes = (call.response_time, call.request_size, call.response_size);
             let outcome = (call.success, call.status_code, call.error_type, call.cached);
@@ -247,28 +248,7 @@ fn save(db: &mut Db, stored: &Fingerprints, found: &Fingerprints) -> QueryResult
     }
     let changed: Vec<&ApiPeriod> = changed.into_iter().collect();
     for hours in changed.chunks(5_000) {
-        use usagectl_dirty_hours::dsl;
-        // Rows may have been deleted, now or until the hour is counted: at the start of the hour, since the times of
-        // deleted rows are unknown.
-        let mark = |hour: &&ApiPeriod| {
-            let start = UtcTimestamp::new(hour.start);
-            (
-                dsl::api_name.eq(hour.api_name.clone()),
-                dsl::hour.eq(start),
-                dsl::deleted_to.eq(Some(start)),
-            )
-        };
-        let marks: Vec<_> = hours.iter().map(mark).collect();
-        match db {
-            Db::Pg(postgres) => postgres.run(|conn| {
-                diesel::insert_into(dsl::usagectl_dirty_hours)
-                    .values(marks)
-                    .execute(conn)
-            })?,
-            Db::Sqlite(conn) => diesel::replace_into(dsl::usagectl_dirty_hours)
-                .values(marks)
-                .execute(conn)?,
-        };
+        dirty::mark_compared(db, hours)?;
     }
     Ok(())
 }
