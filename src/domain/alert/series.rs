@@ -2,8 +2,9 @@
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
 //! that overlap nearly everywhere. [`Demand`] cuts time at the boundaries of all windows: an hour with a boundary inside
-//! is counted from the rows, the rest is read from fresh roll-ups, each period once. [`Series`] holds the running sum of
-//! the calls at each cut, so that the tally of a window is the difference of two sums.
+//! is counted from the rows, the rest is read from fresh roll-ups, each period once. Of such an hour, the longest part
+//! may be the roll-up of the hour without the rows of its other parts. [`Series`] holds the running sum of the calls at
+//! each cut, so that the tally of a window is the difference of two sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,6 +95,8 @@ pub struct Demand {
     pub cuts: Vec<DateTime<Utc>>,
     /// Periods whose seconds are tallied one by one.
     pub seconds: Vec<Window>,
+    /// Hours in `stored` of which all parts but one are in `rows`, each with that part, from one cut to the next.
+    remainders: BTreeMap<DateTime<Utc>, Window>,
 }
 
 impl Demand {
@@ -111,16 +114,40 @@ impl Demand {
         let ends = divided.iter().map(|hour| Granularity::Hourly.end_of(*hour));
         let edges: Vec<_> = ends.chain(divided.iter().copied()).collect();
         demand.add_cuts(edges);
+        let parts: Vec<Window> = demand
+            .cuts
+            .windows(2)
+            .map(|pair| Window::new(pair[0], pair[1]))
+            .collect();
         let (mut stored, mut rows) = (Vec::new(), Vec::new());
-        for pair in demand.cuts.windows(2) {
-            let part = Window::new(pair[0], pair[1]);
-            if !is_in(&covered, part.from) {
+        for parts in parts.chunk_by(|a, b| hour(&a.from) == hour(&b.from)) {
+            let start = hour(&parts[0].from);
+            if divided.contains(&start) {
+                let is_wanted = |part: &Window| is_in(&covered, part.from);
+                let remainder = longest(parts, |part| {
+                    is_wanted(part) && !is_in(&demand.seconds, part.from)
+                });
+                let unwanted = parts.iter().filter(|part| !is_wanted(part));
+                let unwanted: TimeDelta = unwanted.map(length).sum();
+                let remainder = remainder.filter(|part| {
+                    length(part) > unwanted && stale.is_fresh(Granularity::Hourly, start)
+                });
+                if let Some(part) = remainder {
+                    let end = Granularity::Hourly.end_of(start);
+                    stored.push((Granularity::Hourly, Window::new(start, end)));
+                    rows.extend(parts.iter().filter(|other| *other != part));
+                    demand.remainders.insert(start, *part);
+                } else {
+                    rows.extend(parts.iter().filter(|part| is_wanted(part)));
+                }
                 continue;
             }
-            if divided.contains(&hour(&part.from)) || is_in(&demand.seconds, part.from) {
-                rows.push(part);
-            } else {
-                let plan = ReadPlan::new(part, Granularity::Monthly, stale);
+            for part in parts.iter().filter(|part| is_in(&covered, part.from)) {
+                if is_in(&demand.seconds, part.from) {
+                    rows.push(*part);
+                    continue;
+                }
+                let plan = ReadPlan::new(*part, Granularity::Monthly, stale);
                 stored.extend(plan.stored);
                 rows.extend(plan.rows);
             }
@@ -165,6 +192,16 @@ impl Demand {
         self.cuts.sort_unstable();
         self.cuts.dedup();
     }
+}
+
+/// The longest of the parts that `may_be` it.
+fn longest(parts: &[Window], may_be: impl Fn(&Window) -> bool) -> Option<&Window> {
+    let parts = parts.iter().filter(|part| may_be(part));
+    parts.max_by_key(|part| length(part))
+}
+
+fn length(part: &Window) -> TimeDelta {
+    part.to - part.from
 }
 
 /// The union of `windows`, in order; no two touch.
@@ -216,7 +253,13 @@ impl Series {
 
     /// Counts the calls of a roll-up that starts at `start`, in [`Demand::stored`].
     pub fn add_stored(&mut self, start: DateTime<Utc>, tally: Tally) {
-        let after = self.demand.cuts.partition_point(|cut| *cut <= start);
+        let remainder = self.demand.remainders.get(&start);
+        self.add(remainder.map_or(start, |part| part.from), tally);
+    }
+
+    /// Counts calls between the cut before `at` and the next one, which lie in [`Demand::rows`].
+    pub fn add(&mut self, at: DateTime<Utc>, tally: Tally) {
+        let after = self.demand.cuts.partition_point(|cut| *cut <= at);
         if let Some(sum) = after.checked_sub(1).and_then(|cut| self.sums.get_mut(cut)) {
             *sum = sum.plus(tally);
         }
@@ -224,7 +267,7 @@ impl Series {
 
     /// Counts calls of one instant, or from there to the next cut or second, which lie in [`Demand::rows`].
     pub fn add_rows(&mut self, at: DateTime<Utc>, tally: Tally) {
-        self.add_stored(at, tally);
+        self.add(at, tally);
         if is_in(&self.demand.seconds, at) {
             let second = DateTime::from_timestamp_secs(at.timestamp()).unwrap_or(at);
             let sum = self.seconds.entry(second).or_default();
@@ -235,6 +278,17 @@ impl Series {
     /// Computes running sums; call it after reading.
     #[must_use]
     pub fn finish(mut self) -> Series {
+        let (cuts, sums) = (&self.demand.cuts, &mut self.sums);
+        for (hour, part) in &self.demand.remainders {
+            let place = |at| cuts.partition_point(|cut| *cut < at);
+            let end = Granularity::Hourly.end_of(*hour);
+            let (before, after) = (place(*hour)..place(part.from), place(part.to)..place(end));
+            let others = before.chain(after).filter_map(|at| sums.get(at));
+            let others = others.fold(Tally::default(), |sum, other| sum.plus(*other));
+            if let Some(sum) = sums.get_mut(place(part.from)) {
+                *sum = sum.minus(others);
+            }
+        }
         let mut sum = Tally::default();
         for of_cut in &mut self.sums {
             let next = sum.plus(*of_cut);
@@ -312,6 +366,22 @@ mod tests {
         assert_eq!(demand.rows, rows);
         let hours = window("01-30T13:00", "01-31T12:00");
         assert_eq!(demand.stored, [(Granularity::Hourly, hours)]);
+    }
+
+    #[test]
+    fn longest_part_of_a_fresh_hour_is_the_rest_of_its_roll_up() {
+        let windows = [
+            window("01-31T10:00", "01-31T13:00"),
+            window("01-31T12:40", "01-31T13:00"),
+        ];
+        let demand = Demand::new(windows, [], &StalePeriods::default());
+        assert_eq!(demand.rows, [window("01-31T12:40", "01-31T13:00")]);
+        let hours = window("01-31T10:00", "01-31T13:00");
+        assert_eq!(demand.stored, [(Granularity::Hourly, hours)]);
+        let mut stale = StalePeriods::default();
+        stale.insert(Granularity::Hourly, at("01-31T12:00"));
+        let demand = Demand::new(windows, [], &stale);
+        assert_eq!(demand.rows, [window("01-31T12:00", "01-31T13:00")]);
     }
 
     /// Aggregates calls as `aggregate` does.
