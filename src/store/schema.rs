@@ -390,7 +390,7 @@ diesel::table! {
 
 diesel::table! {
     usagectl_late_hours (id) {
-        id -> Integer,
+        id -> BigInt,
         api_name -> Text,
         hour -> Timestamp,
     }

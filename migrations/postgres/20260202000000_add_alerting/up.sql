@@ -161,7 +161,7 @@ CREATE INDEX usagectl_alert_events_alert_idx
 -- Hours of APIs with rules in which rows changed since the last check: it evaluates them again. Written when their
 -- dirty hours are taken, by `aggregate` or `alerts check`, and deleted by id once the result is saved.
 CREATE TABLE usagectl.usagectl_late_hours (
-    "id" INTEGER GENERATED ALWAYS AS IDENTITY,
+    "id" BIGINT GENERATED ALWAYS AS IDENTITY,
     "api_name" TEXT NOT NULL,
     "hour" TIMESTAMP(3) NOT NULL,
 

@@ -201,7 +201,7 @@ struct Evaluation {
     /// All rules, by their ids.
     rules: BTreeMap<String, Rule>,
     /// The ids of the late hours that were evaluated.
-    late_hours: Vec<i32>,
+    late_hours: Vec<i64>,
 }
 
 fn evaluate(db: &mut Db, schedule: Schedule, knows_changes: bool) -> Result<Evaluation> {

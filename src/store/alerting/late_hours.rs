@@ -16,7 +16,7 @@ use crate::store::usage::dirty;
 /// The late hours of a snapshot.
 #[derive(Debug, Default)]
 pub struct LateHours {
-    pub ids: Vec<i32>,
+    pub ids: Vec<i64>,
     /// The starts of the hours of each API, in order.
     pub by_api: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
@@ -70,7 +70,7 @@ pub fn list_unseen(db: &mut Db) -> QueryResult<()> {
 
 /// All late hours. One that is not a time is listed by its id alone.
 pub fn all(db: &mut Db) -> QueryResult<LateHours> {
-    let rows: Vec<(i32, String, StoredTimestamp)> =
+    let rows: Vec<(i64, String, StoredTimestamp)> =
         on!(db, |conn| usagectl_late_hours::table.load(conn))?;
     let mut late = LateHours::default();
     for (id, api_name, hour) in rows {
@@ -89,7 +89,7 @@ pub fn all(db: &mut Db) -> QueryResult<LateHours> {
 /// Fewer than any engine's limit for the values of one statement.
 const PER_STATEMENT: usize = 500;
 
-pub fn delete(db: &mut Db, ids: &[i32]) -> QueryResult<()> {
+pub fn delete(db: &mut Db, ids: &[i64]) -> QueryResult<()> {
     for ids in ids.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::delete(usagectl_late_hours::table)
             .filter(usagectl_late_hours::id.eq_any(ids))
