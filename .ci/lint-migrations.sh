@@ -1,33 +1,45 @@
 #!/bin/sh
-# Checks the PostgreSQL migrations with squawk, step by step: a step is one transaction, except for one that builds
-# or drops an index CONCURRENTLY. The exceptions to its rules are in .squawk.toml, with their reasons.
-#   sh .ci/lint-migrations.sh SQUAWK
+# Checks the PostgreSQL migrations with squawk and diesel-guard, step by step: a step is one transaction, except for one
+# that builds or drops an index CONCURRENTLY. The exceptions to their rules are in .squawk.toml and diesel-guard.toml,
+# with their reasons.
+#   sh .ci/lint-migrations.sh SQUAWK DIESEL_GUARD
 set -eu
 cd "$(dirname "$0")/.."
 squawk=$1
-steps=$(mktemp -d)
-trap 'rm -rf "$steps"' EXIT
-mkdir "$steps/up" "$steps/down"
+guard=$2
+config=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
+# Each step as a migration of its own: steps/VERSION_NAME-NUMBER/up.sql or down.sql.
 for script in migrations/postgres/*/*.sql; do
-    direction=$(basename "$script" .sql)
-    migration=$(basename "$(dirname "$script")")
-    awk -v out="$steps/$direction/$migration" '
-        BEGIN { number = 0 }
-        /^-- step:/ { number += 1 }
-        { print > (out "-" number ".sql") }
+    awk -v steps="$work/steps/$(basename "$(dirname "$script")")" -v name="$(basename "$script")" '
+        function begin() {
+            directory = steps "-" number
+            system("mkdir -p " directory)
+        }
+        BEGIN { number = 0; begin() }
+        /^-- step:/ { number += 1; begin() }
+        { print > (directory "/" name) }
     ' "$script"
 done
 
-# check DIRECTORY CONFIG: its steps in a transaction, then those outside.
+# check NAME CONFIG: the steps in a transaction, then those outside.
 check() {
     # shellcheck disable=SC2046
-    "$squawk" --config "$2" --assume-in-transaction $(grep -L CONCURRENTLY "$1"/*.sql)
+    "$squawk" --config "$2" --assume-in-transaction $(grep -L CONCURRENTLY "$work"/steps/*/"$1")
     # shellcheck disable=SC2046
-    "$squawk" --config "$2" --no-assume-in-transaction $(grep -l CONCURRENTLY "$1"/*.sql)
+    "$squawk" --config "$2" --no-assume-in-transaction $(grep -l CONCURRENTLY "$work"/steps/*/"$1")
 }
 
-check "$steps/up" .squawk.toml
+check up.sql .squawk.toml
 # `rollback` shows the loss with each table and column, and requires consent.
-sed 's/^]/    "ban-drop-table",\n    "ban-drop-column",\n]/' .squawk.toml >"$steps/down.toml"
-check "$steps/down" "$steps/down.toml"
+sed 's/^]/    "ban-drop-table",\n    "ban-drop-column",\n]/' .squawk.toml >"$work/down.toml"
+check down.sql "$work/down.toml"
+
+grep -l CONCURRENTLY "$work"/steps/*/*.sql | while read -r script; do
+    echo 'run_in_transaction = false' >"$(dirname "$script")/metadata.toml"
+done
+cp "$config/.ci/diesel-guard.toml" "$work"
+cd "$work"
+"$guard" check steps
