@@ -62,7 +62,7 @@ pub struct CheckArgs {
     steps: StepArgs,
 
     /// Delay before a step is evaluated, so that its calls are complete
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_settle, default_value = "10s")]
     settle: Duration,
 
     /// Maximum time to catch up
@@ -88,6 +88,16 @@ pub(super) struct StepArgs {
     /// Evaluation interval in whole seconds, at most a day
     #[arg(long, value_name = "DURATION", value_parser = parse_grid, default_value = "1m")]
     pub(super) step: Grid,
+}
+
+/// Parses a delay before the evaluation. Calls that arrive after it are counted by another evaluation.
+pub(super) fn parse_settle(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_hours(24);
+    let settle = parse_duration(text)?;
+    if settle > LONGEST {
+        return Err("expected at most 1d; steps with later calls are evaluated again".to_owned());
+    }
+    Ok(settle)
 }
 
 fn parse_grid(text: &str) -> Result<Grid, String> {

@@ -8,7 +8,7 @@ use crate::commands::prelude::*;
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::period::Calendar;
 use crate::output::alerts::history::{Events, Notices};
-use crate::store::alerting::{events, notices};
+use crate::store::alerting::{events, notices, rules};
 
 /// Show state changes of rules and the notices sent
 ///
@@ -37,6 +37,12 @@ pub struct HistoryArgs {
 
 impl HistoryArgs {
     fn includes(&self, alert: &AlertRef) -> bool {
+        let apis = &self.filter.apis;
+        self.names(alert) && (apis.is_empty() || apis.contains(&alert.api_name))
+    }
+
+    /// Whether --rule does not exclude the rule.
+    fn names(&self, alert: &AlertRef) -> bool {
         let AlertRef {
             alert_id,
             api_name,
@@ -48,8 +54,7 @@ impl HistoryArgs {
             !reference.is_empty() && alert_id.starts_with(reference.as_str())
                 || full.eq_ignore_ascii_case(reference)
         };
-        let apis = &self.filter.apis;
-        self.rule.as_ref().is_none_or(is_rule) && (apis.is_empty() || apis.contains(api_name))
+        self.rule.as_ref().is_none_or(is_rule)
     }
 }
 
@@ -59,6 +64,16 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     let window = args.lookback.window(until, Calendar::UTC)?;
     let mut db = context.open(Access::Read)?;
     warn_of_unknown(context, &mut db, &args.filter.apis)?;
+    if let Some(reference) = &args.rule {
+        let rules = rules::all(&mut db)?;
+        let mut alerts = rules.iter().map(|rule| AlertRef::new(rule, &rule.api_name));
+        if !alerts.any(|alert| args.names(&alert)) {
+            context.warn(format_args!(
+                "there is no rule `{}` now",
+                printable(reference)
+            ));
+        }
+    }
     if args.notices {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
         notices.retain(|notice| args.includes(&notice.content.alert));

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use chrono_tz::Tz;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::check::parse_settle;
 use crate::args::{parse_duration, parse_number, parse_percent};
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, Threshold, TimeWindow};
@@ -60,7 +61,7 @@ pub(super) struct RuleOptions {
     /// Delay before a step is evaluated, so that its calls are complete
     ///
     /// `none`, as in a new rule, is the delay of `alerts check --settle`.
-    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_settle))]
     settle: Option<Setting<Duration>>,
 
     /// Time without calls after which the rule is UNKNOWN

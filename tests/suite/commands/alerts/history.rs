@@ -129,3 +129,19 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
     ];
     assert_eq!(db.usagectl(backwards).run().code, 2);
 }
+
+#[rstest]
+fn history_of_an_unknown_rule_is_warned_of(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let rule = "tmdb/ERROR_SPIKE/HOUR";
+    let history = ["alerts", "history", "--rule", rule, "--api", "finnhub"];
+    let run = db.usagectl(history).run().success();
+    assert!(
+        run.stderr
+            .contains(&format!("there is no rule `{rule}` now"))
+    );
+    let add = "alerts add --api tmdb --type ERROR_SPIKE --period HOUR --threshold 5";
+    db.usagectl(add.split(' ')).run().success();
+    let run = db.usagectl(history).run().success();
+    assert!(!run.stderr.contains("no rule"), "{}", run.stderr);
+}

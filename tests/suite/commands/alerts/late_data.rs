@@ -342,6 +342,10 @@ fn call_of_the_future_exits_12(#[values(Sqlite, Postgresql)] engine: Engine) {
 fn rule_waits_as_long_as_its_own_settle_time(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_spike(&db);
+    let run = db
+        .usagectl(["alerts", "set", "rule", "--settle", "25h"])
+        .run();
+    assert_eq!(run.code, 2, "{}", run.stderr);
     db.usagectl(["alerts", "set", "rule", "--settle", "3m"])
         .run()
         .success();
