@@ -379,7 +379,7 @@ impl Peer {
         match self {
             Peer::Sqlx => &["migrate", "run", "--source", "sqlx"],
             Peer::Dbmate => &["--migrations-dir", "dbmate", "--no-dump-schema", "migrate"],
-            Peer::Refinery => &["migrate", "-c", "refinery.toml", "-p", "refinery"],
+            Peer::Refinery => &["migrate", "-c", "./refinery.toml", "-p", "refinery"],
         }
     }
 
