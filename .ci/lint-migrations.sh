@@ -6,8 +6,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 squawk=$1
-guard=$2
-config=$PWD
+guard=$(realpath "$(command -v "$2")")
+root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -16,7 +16,7 @@ for script in migrations/postgres/*/*.sql; do
     awk -v steps="$work/steps/$(basename "$(dirname "$script")")" -v name="$(basename "$script")" '
         function begin() {
             directory = steps "-" number
-            system("mkdir -p " directory)
+            system("mkdir -p \"" directory "\"")
         }
         BEGIN { number = 0; begin() }
         /^-- step:/ { number += 1; begin() }
@@ -40,6 +40,6 @@ check down.sql "$work/down.toml"
 grep -l CONCURRENTLY "$work"/steps/*/*.sql | while read -r script; do
     echo 'run_in_transaction = false' >"$(dirname "$script")/metadata.toml"
 done
-cp "$config/.ci/diesel-guard.toml" "$work"
+cp "$root/.ci/diesel-guard.toml" "$work"
 cd "$work"
 "$guard" check steps
