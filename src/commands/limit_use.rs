@@ -10,6 +10,7 @@ use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::Grid;
 use crate::domain::plans::ApiLimit;
+use crate::domain::usage::settings::Mode;
 use crate::domain::usage::stats::LimitUse;
 use crate::store::alerting::rules;
 use crate::store::plans::api_limits;
@@ -20,7 +21,7 @@ pub(super) fn limit_use(
     db: &mut Db,
     apis: &[String],
     at: DateTime<Utc>,
-    knows_changes: bool,
+    mode: Option<Mode>,
 ) -> Result<BTreeMap<String, Vec<LimitUse>>> {
     let mut limits = api_limits::all(db)?;
     limits.retain(|limit| apis.is_empty() || apis.contains(&limit.api_name));
@@ -31,12 +32,13 @@ pub(super) fn limit_use(
         .map(|(rule, limit)| providers.target(rule, &limit.api_name))
         .collect();
     let grid = Grid::MINUTES;
+    let marked = mode.filter(|mode| *mode == Mode::Triggers);
     let mut needs: BTreeMap<&str, Vec<RequiredWindows>> = BTreeMap::new();
     for target in &targets {
         let of_api = needs.entry(target.api_name).or_default();
         of_api.push(target.needs(at, grid));
     }
-    let series = reading::series(db, &needs, knows_changes)?;
+    let series = reading::series(db, &needs, marked)?;
     let mut found: BTreeMap<String, Vec<LimitUse>> = BTreeMap::new();
     for (target, limit) in targets.iter().zip(&limits) {
         let series = series.get(target.api_name);

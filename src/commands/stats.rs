@@ -104,10 +104,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
             lines.compare(count(context, db, &args, settings, before, &unmarked)?);
         }
         let limits = match args.group_by {
-            Grouping::Api => {
-                let knows_changes = mode == Some(Mode::Triggers);
-                limit_use(db, &args.filter.apis, window.to, knows_changes)?
-            }
+            Grouping::Api => limit_use(db, &args.filter.apis, window.to, mode)?,
             _ => BTreeMap::new(),
         };
         Ok((window, cells, lines, limits, mode.is_some()))

@@ -18,6 +18,7 @@ use crate::domain::alert::window::Grid;
 use crate::domain::period::{Granularity, Period, Window};
 use crate::domain::plans::api_limit;
 use crate::domain::usage::rollup::ApiPeriod;
+use crate::domain::usage::settings::Mode;
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
 use crate::store::usage::lookback;
@@ -227,7 +228,7 @@ fn replay(
     range: Window,
     grid: Grid,
 ) -> Result<ReplayResult> {
-    let knows_changes = lookback::marks_at_once(db)?;
+    let mode = lookback::marks_at_once(db)?.then_some(Mode::Triggers);
     let mut replays: Vec<Replay<'_>> = targets.into_iter().map(Replay::new).collect();
     let mut from = range.from;
     while from < range.to {
@@ -239,7 +240,7 @@ fn replay(
             let of_api = steps.map(|at| target.needs(at, grid)).collect();
             needs.insert(target.api_name, of_api);
         }
-        let usage = reading::read(db, &needs, knows_changes)?;
+        let usage = reading::read(db, &needs, mode)?;
         for replay in &mut replays {
             if let Some(usage) = usage.get(replay.target().api_name) {
                 for at in grid.steps(from, to) {

@@ -61,7 +61,7 @@ pub struct CheckArgs {
     #[command(flatten)]
     steps: StepArgs,
 
-    /// Delay before a step is evaluated, so that its calls are complete
+    /// Delay before a step is evaluated, so that its calls are complete; at most 1d
     #[arg(long, value_name = "DURATION", value_parser = parse_settle, default_value = "10s")]
     settle: Duration,
 
@@ -95,7 +95,9 @@ pub(super) fn parse_settle(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_hours(24);
     let settle = parse_duration(text)?;
     if settle > LONGEST {
-        return Err("expected at most 1d; steps with later calls are evaluated again".to_owned());
+        return Err(
+            "expected at most 1d; steps with later calls are evaluated again anyway".to_owned(),
+        );
     }
     Ok(settle)
 }
@@ -149,13 +151,12 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     if late_hours::is_any_unseen(&mut db)? {
         db.write_tx(late_hours::list_unseen)?;
     }
-    let knows_changes = mode.is_some();
-    let evaluation = db.read_tx(|db| evaluate(db, schedule, knows_changes))?;
+    let evaluation = db.read_tx(|db| evaluate(db, schedule, mode))?;
     db.write_tx(|db| save(db, &evaluation, schedule))?;
     lock.release(&mut db)?;
     let Evaluation { round, rules, .. } = evaluation;
     if !context.is_quiet() {
-        warn(context, args, &round, knows_changes);
+        warn(context, args, &round, mode.is_some());
     }
     if let Some(problem) = &clock {
         context.warn(problem);
@@ -214,19 +215,19 @@ struct Evaluation {
     late_hours: Vec<i64>,
 }
 
-fn evaluate(db: &mut Db, schedule: Schedule, knows_changes: bool) -> Result<Evaluation> {
+fn evaluate(db: &mut Db, schedule: Schedule, mode: Option<Mode>) -> Result<Evaluation> {
     let late = late_hours::all(db)?;
     let mut stored = load(db, schedule)?;
     stored.late_hours = late.by_api;
     if stored.rules.iter().any(|rule| rule.enabled) {
         stored.outage = clock::outage(db, schedule.last(None))?;
     }
-    if !knows_changes {
+    if mode.is_none() {
         look_back(&mut stored, schedule);
     }
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
-    let usage = reading::read(db, &round.required_windows(), knows_changes)?;
+    let usage = reading::read(db, &round.required_windows(), mode)?;
     let result = round.evaluate(&usage);
     let rules = stored.rules.into_iter();
     Ok(Evaluation {

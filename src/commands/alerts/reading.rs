@@ -10,6 +10,7 @@ use crate::domain::alert::gaps::Gaps;
 use crate::domain::alert::series::{Demand, Series};
 use crate::domain::period::Window;
 use crate::domain::plans::selection::BillingCalendars;
+use crate::domain::usage::settings::Mode;
 use crate::store::alerting::usage;
 use crate::store::plans::{api_limits, selections};
 use crate::store::usage::{rollups, settings};
@@ -21,12 +22,12 @@ pub(in crate::commands) fn providers(db: &mut Db, now: DateTime<Utc>) -> Result<
     Ok(Providers::new(&api_limits::all(db)?, billing))
 }
 
-/// Reads the calls in the required windows of each API, each part once. Where changed hours are unknown, roll-ups may
-/// be stale, so all calls are counted from the rows.
+/// Reads the calls in the required windows of each API, each part once. `mode` is how changed hours were found; if they
+/// are unknown, roll-ups may be stale, so all calls are counted from the rows.
 pub(in crate::commands) fn series<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
-    knows_changes: bool,
+    mode: Option<Mode>,
 ) -> Result<HashMap<&'a str, Series>> {
     let windows = needs.values().flatten();
     let windows = windows.flat_map(RequiredWindows::tallied);
@@ -37,10 +38,9 @@ pub(in crate::commands) fn series<'a>(
     let demand = |(api_name, needs): (&&'a str, &Vec<RequiredWindows>)| {
         let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
-        let demand = if knows_changes {
-            Demand::new(windows, seconds, stale.of(api_name))
-        } else {
-            Demand::of_rows(windows, seconds)
+        let demand = match mode {
+            Some(mode) => Demand::new(windows, seconds, mode, stale.of(api_name)),
+            None => Demand::of_rows(windows, seconds),
         };
         (*api_name, demand)
     };
@@ -51,10 +51,10 @@ pub(in crate::commands) fn series<'a>(
 pub(super) fn read<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
-    knows_changes: bool,
+    mode: Option<Mode>,
 ) -> Result<HashMap<&'a str, ApiUsage>> {
     let mut usage = HashMap::new();
-    for (api_name, series) in series(db, needs, knows_changes)? {
+    for (api_name, series) in series(db, needs, mode)? {
         let needs = needs.get(api_name).map_or(&[][..], Vec::as_slice);
         let begins = usage::first_call_hour(db, api_name)?;
         let mut gaps = Gaps::default();

@@ -58,7 +58,7 @@ pub(super) struct RuleOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     repeat: Option<Duration>,
 
-    /// Delay before a step is evaluated, so that its calls are complete
+    /// Delay before a step is evaluated, so that its calls are complete; at most 1d
     ///
     /// `none`, as in a new rule, is the delay of `alerts check --settle`.
     #[arg(long, value_name = "DURATION", value_parser = or_none(parse_settle))]

@@ -15,6 +15,7 @@ use crate::domain::alert::summary::Line;
 use crate::domain::alert::window::Grid;
 use crate::domain::api_name::ALL_APIS;
 use crate::domain::period::{Period, Window};
+use crate::domain::usage::settings::Mode;
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
 use crate::store::usage::lookback;
@@ -98,8 +99,8 @@ fn measure(
             (target.api_name, needs.collect())
         })
         .collect();
-    let knows_changes = lookback::marks_at_once(db)?;
-    let usage = reading::read(db, &needs, knows_changes)?;
+    let mode = lookback::marks_at_once(db)?.then_some(Mode::Triggers);
+    let usage = reading::read(db, &needs, mode)?;
     let measured = |target: &RuleTarget<'_>| {
         let usage = usage.get(target.api_name)?;
         let read = |at: &DateTime<Utc>| target.read(*at, grid, usage);

@@ -2,9 +2,10 @@
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
 //! that overlap nearly everywhere. [`Demand`] cuts time at the boundaries of all windows: an hour with a boundary inside
-//! is counted from the rows, the rest is read from fresh roll-ups, each period once. Of such an hour, the longest part
-//! may be the roll-up of the hour without the rows of its other parts. [`Series`] holds the running sum of the calls at
-//! each cut, so that the tally of a window is the difference of two sums.
+//! is counted from the rows, the rest is read from fresh roll-ups, each period once. If the roll-up of such an hour is
+//! fresh, its longest part is the roll-up minus the other parts: an hour is the sum of its rows and of the calls whose
+//! rows are gone. [`Series`] holds the running sum of the calls at each cut, so that the tally of a window is the
+//! difference of two sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::plans::Unit;
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
+use crate::domain::usage::settings::Mode;
 
 /// The sums of some calls that rules use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,22 +90,24 @@ impl Tally {
 pub struct Demand {
     /// Whole periods to be read from the roll-ups; they do not overlap.
     pub stored: Vec<(Granularity, Window)>,
-    /// Periods to be counted from the rows; they do not overlap.
+    /// Periods to be counted from the rows, with the calls whose rows are gone; they do not overlap.
     pub rows: Vec<Window>,
     /// The instants between which calls are summed, in order: the boundaries of all windows, and of the hours that
     /// are counted from the rows.
     pub cuts: Vec<DateTime<Utc>>,
     /// Periods whose seconds are tallied one by one.
     pub seconds: Vec<Window>,
-    /// Hours in `stored` of which all parts but one are in `rows`, each with that part, from one cut to the next.
+    /// By hour: the part that is derived, as the roll-up of the hour minus the parts in `rows`.
     remainders: BTreeMap<DateTime<Utc>, Window>,
 }
 
 impl Demand {
-    /// The periods to read for the tallies of `windows` and of each second of `seconds`.
+    /// The periods to read for the tallies of `windows` and of each second of `seconds`. Only with triggers do rows and
+    /// fresh roll-ups agree at any instant, so that a part of an hour may be derived.
     pub fn new(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
+        mode: Mode,
         stale: &StalePeriods,
     ) -> Demand {
         let (mut demand, covered) = Demand::divided(windows, seconds);
@@ -129,8 +133,11 @@ impl Demand {
                 });
                 let unwanted = parts.iter().filter(|part| !is_wanted(part));
                 let unwanted: TimeDelta = unwanted.map(length).sum();
+                // The rows of the parts that no window contains are read too.
                 let remainder = remainder.filter(|part| {
-                    length(part) > unwanted && stale.is_fresh(Granularity::Hourly, start)
+                    mode == Mode::Triggers
+                        && length(part) > unwanted
+                        && stale.is_fresh(Granularity::Hourly, start)
                 });
                 if let Some(part) = remainder {
                     let end = Granularity::Hourly.end_of(start);
@@ -257,7 +264,7 @@ impl Series {
         self.add(remainder.map_or(start, |part| part.from), tally);
     }
 
-    /// Counts calls between the cut before `at` and the next one, which lie in [`Demand::rows`].
+    /// Adds calls to the part that contains `at`, in [`Demand::rows`].
     pub fn add(&mut self, at: DateTime<Utc>, tally: Tally) {
         let after = self.demand.cuts.partition_point(|cut| *cut <= at);
         if let Some(sum) = after.checked_sub(1).and_then(|cut| self.sums.get_mut(cut)) {
@@ -275,7 +282,7 @@ impl Series {
         }
     }
 
-    /// Computes running sums; call it after reading.
+    /// Subtracts the other parts of an hour from the derived one and computes running sums; call it after reading.
     #[must_use]
     pub fn finish(mut self) -> Series {
         let (cuts, sums) = (&self.demand.cuts, &mut self.sums);
@@ -358,7 +365,7 @@ mod tests {
             window("01-30T12:31", "01-31T12:31"),
             window("01-31T12:29", "01-31T12:30"),
         ];
-        let demand = Demand::new(windows, [], &StalePeriods::default());
+        let demand = Demand::new(windows, [], Mode::Triggers, &StalePeriods::default());
         let rows = [
             window("01-30T12:30", "01-30T13:00"),
             window("01-31T12:00", "01-31T12:31"),
@@ -374,14 +381,25 @@ mod tests {
             window("01-31T10:00", "01-31T13:00"),
             window("01-31T12:40", "01-31T13:00"),
         ];
-        let demand = Demand::new(windows, [], &StalePeriods::default());
+        let demand = Demand::new(windows, [], Mode::Triggers, &StalePeriods::default());
         assert_eq!(demand.rows, [window("01-31T12:40", "01-31T13:00")]);
         let hours = window("01-31T10:00", "01-31T13:00");
         assert_eq!(demand.stored, [(Granularity::Hourly, hours)]);
         let mut stale = StalePeriods::default();
+        let rows = |mode, stale: &StalePeriods| Demand::new(windows, [], mode, stale).rows;
+        let whole = [window("01-31T12:00", "01-31T13:00")];
+        assert_eq!(rows(Mode::Lookback, &stale), whole);
         stale.insert(Granularity::Hourly, at("01-31T12:00"));
-        let demand = Demand::new(windows, [], &stale);
-        assert_eq!(demand.rows, [window("01-31T12:00", "01-31T13:00")]);
+        assert_eq!(rows(Mode::Triggers, &stale), whole);
+
+        let calls = |number| Tally::of_call(true, false, None).times(number);
+        let mut series = Series::new(demand);
+        series.add_stored(at("01-31T12:00"), calls(10));
+        // Without rows, from 12:45 on.
+        series.add(at("01-31T12:45"), calls(3));
+        let series = series.finish();
+        let [whole, last] = windows.map(|window| series.tally(window).calls);
+        assert_eq!((whole, last), (10, 3));
     }
 
     /// Aggregates calls as `aggregate` does.
@@ -460,7 +478,10 @@ mod tests {
             for ms in stale_hours {
                 stale.insert(Granularity::Hourly, Granularity::Hourly.start_of(moment(ms)));
             }
-            let series = read(Demand::new(windows.clone(), [], &stale), &calls);
+            let first = windows[0];
+            let seconds = [Window::new(first.from, first.to.min(first.from + TimeDelta::seconds(90)))];
+            let demand = Demand::new(windows.clone(), seconds, Mode::Triggers, &stale);
+            let series = read(demand, &calls);
             for window in windows {
                 let rows = calls.iter().filter(|(at, _)| window.contains(*at));
                 let expected = rows.fold(Tally::default(), |sum, (_, tally)| sum.plus(*tally));

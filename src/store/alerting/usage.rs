@@ -335,6 +335,7 @@ fn read_stored(
             })
         };
         let tally = tally().map_err(|damage: Damage| damage.of(api_name, &level, start))?;
+        // They lie in the parts that are counted from rows; an hour may stand for its derived part.
         match WITHOUT_ROWS.iter().any(|gone| gone.as_str() == level) {
             true => series.add(start.utc(), tally),
             false => series.add_stored(start.utc(), tally),
