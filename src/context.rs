@@ -129,7 +129,7 @@ impl Context {
         self.now + TimeDelta::seconds(seconds)
     }
 
-    /// The options of `A` as they were given, to repeat them in a next step: ` --map 'a b=cost'`.
+    /// The given options of `A`, in the order of declaration, to repeat them in a next step: ` --map 'a b=cost'`.
     pub fn repeated<A: clap::Args>(&self) -> String {
         let declared = A::augment_args(clap::Command::default());
         let given = declared.get_arguments().filter_map(|option| {

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
-use crate::domain::alert::rule::AlertRef;
+use crate::domain::alert::rule::{ALL_APIS, AlertRef};
 use crate::domain::period::Calendar;
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices, rules};
@@ -41,7 +41,7 @@ impl HistoryArgs {
         self.names(alert) && (apis.is_empty() || apis.contains(&alert.api_name))
     }
 
-    /// Whether --rule does not exclude the rule.
+    /// Whether --rule names the rule, or is not given.
     fn names(&self, alert: &AlertRef) -> bool {
         let AlertRef {
             alert_id,
@@ -66,7 +66,12 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     warn_of_unknown(context, &mut db, &args.filter.apis)?;
     if let Some(reference) = &args.rule {
         let rules = rules::all(&mut db)?;
-        let mut alerts = rules.iter().map(|rule| AlertRef::new(rule, &rule.api_name));
+        let api_name = reference.split('/').next().unwrap_or_default();
+        let mut alerts = rules.iter().map(|rule| match rule.api_name.as_str() {
+            // Its events have the API.
+            ALL_APIS => AlertRef::new(rule, api_name),
+            own => AlertRef::new(rule, own),
+        });
         if !alerts.any(|alert| args.names(&alert)) {
             context.warn(format_args!(
                 "there is no rule `{}` now",

@@ -144,4 +144,9 @@ fn history_of_an_unknown_rule_is_warned_of(#[values(Sqlite, Postgresql)] engine:
     db.usagectl(add.split(' ')).run().success();
     let run = db.usagectl(history).run().success();
     assert!(!run.stderr.contains("no rule"), "{}", run.stderr);
+    let add = "alerts add --api * --type ERROR_SPIKE --period DAY --threshold 5";
+    db.usagectl(add.split(' ')).run().success();
+    let history = ["alerts", "history", "--rule", "tmdb/ERROR_SPIKE/DAY"];
+    let run = db.usagectl(history).run().success();
+    assert!(!run.stderr.contains("no rule"), "{}", run.stderr);
 }
