@@ -195,7 +195,7 @@ fn revert(
     }
     let user = current_user();
     let log = LogContext::new(url, &user, context.now, prisma);
-    interrupt::end_on_signals(context, url, db, args.after_interrupt())?;
+    interrupt::end_on_signals(context, url, db, args.after_interrupt(context))?;
     migrations::remove_capture(db, &mut args.locks.retry(context))?;
     let survey = migrations::survey(db)?;
     let mut export = None;
@@ -390,7 +390,7 @@ fn check_consent(
             true => "stdin is not a terminal",
             false => "data would be lost",
         };
-        let mut command = args.without_consent();
+        let mut command = args.without_consent(context);
         command.push_str(match (loses, &args.export) {
             (true, None) if args.accept_data_loss => " --yes --accept-data-loss",
             (true, None) => " --yes --export DIR",
@@ -417,8 +417,8 @@ fn check_consent(
 }
 
 impl RollbackArgs {
-    fn after_interrupt(&self) -> interrupt::NextStep {
-        let command = self.without_consent();
+    fn after_interrupt(&self, context: &Context) -> interrupt::NextStep {
+        let command = self.without_consent(context);
         if self.all || self.to.is_some() {
             return command.into();
         }
@@ -428,14 +428,14 @@ impl RollbackArgs {
             ..self.clone()
         };
         interrupt::NextStep {
-            if_partial: one.without_consent(),
+            if_partial: one.without_consent(context),
             otherwise: "usagectl status".to_owned(),
             restored: None,
         }
     }
 
     /// The same command without its consent flags.
-    fn without_consent(&self) -> String {
+    fn without_consent(&self, context: &Context) -> String {
         let mut command = "usagectl rollback".to_owned();
         command += &match (&self.to, self.all, self.steps.get()) {
             (Some(to), _, _) => format!(" --to {}", shell_word(to)),
@@ -450,7 +450,7 @@ impl RollbackArgs {
         if self.prisma_history {
             command += " --prisma-history";
         }
-        command + &self.prisma.repeated() + &self.confirm.repeated()
+        command + &context.repeated::<PrismaArgs>() + &context.repeated::<ConfirmDatabase>()
     }
 }
 

@@ -173,7 +173,7 @@ fn check_consent(context: &mut Context, args: &MigrateArgs, findings: &Findings)
     }
     if !io::stdin().is_terminal() {
         let message = "stdin is not a terminal; nothing was changed";
-        let next = format!("usagectl migrate{} --yes", args.repeated());
+        let next = format!("usagectl migrate{} --yes", args.repeated(context));
         return Err(Error::message(Exit::Refused, message).with_next(next));
     }
     let question = format!(

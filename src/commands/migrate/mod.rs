@@ -97,12 +97,12 @@ pub struct MigrateArgs {
 
 impl MigrateArgs {
     /// The options that `migrate --adopt` needs again.
-    fn repeated(&self) -> String {
+    fn repeated(&self, context: &Context) -> String {
         let mut text = " --adopt".to_owned();
         if let Some(to) = &self.to {
             text.push_str(&format!(" --to {}", shell_word(to)));
         }
-        text + &self.prisma.repeated() + &self.confirm.repeated()
+        text + &context.repeated::<PrismaArgs>() + &context.repeated::<ConfirmDatabase>()
     }
 }
 
@@ -114,15 +114,6 @@ pub(super) struct PrismaArgs {
 }
 
 impl PrismaArgs {
-    /// The option, if it was given, for a next step.
-    pub(super) fn repeated(&self) -> String {
-        let folder = self.prisma_migrations.as_ref();
-        folder.map_or_else(String::new, |folder| {
-            let folder = shell_word(&folder.display().to_string());
-            format!(" --prisma-migrations {folder}")
-        })
-    }
-
     /// Reads Prisma's ledger and folder; `writes_history` marks reverted migrations as rolled back.
     pub(super) fn read(&self, db: &mut Db, writes_history: bool) -> Result<PrismaSync> {
         if !prisma::exists(db)? {
@@ -145,14 +136,6 @@ pub(super) struct ConfirmDatabase {
 }
 
 impl ConfirmDatabase {
-    /// The option, if it was given, for a next step.
-    pub(super) fn repeated(&self) -> String {
-        let name = self.confirm_database.as_deref();
-        name.map_or_else(String::new, |name| {
-            format!(" --confirm-database {}", shell_word(name))
-        })
-    }
-
     /// Returns the place of the database. Requires its name if DATABASE_URL, which all other commands use, is
     /// another database: by the flag, or at the terminal.
     pub(super) fn check(

@@ -305,12 +305,13 @@ fn link_to_a_log_is_not_another_log(#[values(Sqlite, Postgresql)] engine: Engine
 fn replay_repeats_the_options_on_which_lines_depend(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = r#"{"startTime":"2026-01-30 11:00:00","request_id":"r1","request_duration_ms":"slow","tenant":"a b"}"#;
-    let options = "--preset litellm --map tenant=user_id --set api_name=openai --null=-x --assume-tz Europe/Madrid";
+    let options = "--preset litellm --assume-tz Europe/Madrid --set api_name=openai --map=tenant=user_id --null x --null=-x";
     let options: Vec<&str> = options.split(' ').collect();
     let run = record(&db, line, &[&options[..], &["--rejects", "r.nd"]].concat());
     let (_, next) = run.stderr.split_once("then usagectl ").unwrap();
     let next = next.trim_end_matches(['"', '}', '\n']);
-    assert_eq!(next, format!("record --replay r.nd {}", options.join(" ")));
+    let expected = "--preset litellm --map tenant=user_id --set api_name=openai --null x --null=-x --assume-tz Europe/Madrid";
+    assert_eq!(next, format!("record --replay r.nd {expected}"));
     let path = db.sandbox().work().join("r.nd");
     let kept = fs::read_to_string(&path).unwrap().replace("slow", "5");
     fs::write(&path, kept).unwrap();
