@@ -51,8 +51,8 @@ pub(super) fn mark<'a>(
     Ok(())
 }
 
-/// Marks at most 5,000 hours whose rows changed at an unknown time, or will until they are counted: rows may have been
-/// deleted, at the start of the hour since their times are unknown.
+/// Marks hours that differ from their fingerprints. Rows may have been deleted, now or until the hour is counted, at an
+/// unknown time: the start of the hour is taken.
 pub(super) fn mark_compared(db: &mut Db, hours: &[&ApiPeriod]) -> QueryResult<()> {
     use usagectl_dirty_hours::dsl;
     let mark = |hour: &&ApiPeriod| {
@@ -63,17 +63,20 @@ pub(super) fn mark_compared(db: &mut Db, hours: &[&ApiPeriod]) -> QueryResult<()
             dsl::deleted_to.eq(Some(start)),
         )
     };
-    let marks: Vec<_> = hours.iter().map(mark).collect();
-    match db {
-        Db::Pg(postgres) => postgres.run(|conn| {
-            diesel::insert_into(dsl::usagectl_dirty_hours)
+    // Of one statement; SQLite allows 32,766 values.
+    for hours in hours.chunks(5_000) {
+        let marks: Vec<_> = hours.iter().map(mark).collect();
+        match db {
+            Db::Pg(postgres) => postgres.run(|conn| {
+                diesel::insert_into(dsl::usagectl_dirty_hours)
+                    .values(marks)
+                    .execute(conn)
+            })?,
+            Db::Sqlite(conn) => diesel::replace_into(dsl::usagectl_dirty_hours)
                 .values(marks)
-                .execute(conn)
-        })?,
-        Db::Sqlite(conn) => diesel::replace_into(dsl::usagectl_dirty_hours)
-            .values(marks)
-            .execute(conn)?,
-    };
+                .execute(conn)?,
+        };
+    }
     Ok(())
 }
 

@@ -247,8 +247,5 @@ fn save(db: &mut Db, stored: &Fingerprints, found: &Fingerprints) -> QueryResult
             .execute(conn))?;
     }
     let changed: Vec<&ApiPeriod> = changed.into_iter().collect();
-    for hours in changed.chunks(5_000) {
-        dirty::mark_compared(db, hours)?;
-    }
-    Ok(())
+    dirty::mark_compared(db, &changed)
 }
