@@ -66,7 +66,8 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     warn_of_unknown(context, &mut db, &args.filter.apis)?;
     if let Some(reference) = &args.rule {
         let rules = rules::all(&mut db)?;
-        let api_name = reference.split('/').next().unwrap_or_default();
+        // From the end: an API name may contain a slash.
+        let api_name = reference.rsplitn(3, '/').nth(2).unwrap_or_default();
         let mut alerts = rules.iter().map(|rule| match rule.api_name.as_str() {
             // Its events have the API.
             ALL_APIS => AlertRef::new(rule, api_name),
