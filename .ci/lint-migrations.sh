@@ -7,7 +7,6 @@ set -eu
 cd "$(dirname "$0")/.."
 squawk=$1
 guard=$(realpath "$(command -v "$2")")
-root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -40,6 +39,6 @@ check down.sql "$work/down.toml"
 grep -l CONCURRENTLY "$work"/steps/*/*.sql | while read -r script; do
     echo 'run_in_transaction = false' >"$(dirname "$script")/metadata.toml"
 done
-cp "$root/.ci/diesel-guard.toml" "$work"
+cp .ci/diesel-guard.toml "$work"
 cd "$work"
 "$guard" check steps
