@@ -410,6 +410,26 @@ mod tests {
         assert!(ALL.is_sorted_by(|a, b| a.version < b.version));
     }
 
+    /// An edited script is refused by every database that has its checksum.
+    #[test]
+    fn released_scripts_are_unchanged() {
+        let mut found = String::new();
+        for migration in ALL {
+            let scripts = [
+                ("postgres", &migration.postgres),
+                ("sqlite", &migration.sqlite),
+            ];
+            for (engine, script) in scripts {
+                for (file, sql) in [("up", script.up), ("down", script.down)] {
+                    let checksum = checksum(&lf(sql));
+                    found += &format!("{checksum}  {engine}/{migration}/{file}.sql\n");
+                }
+            }
+        }
+        let released = include_str!("../../../migrations/checksums.txt");
+        assert_eq!(found, lf(released));
+    }
+
     #[test]
     fn checksum_ignores_line_ends_and_trailing_space() {
         assert_eq!(lf("a\r\nb\r\n"), "a\nb\n");
