@@ -49,7 +49,7 @@ const ALERTS: &str = "WITH all_rules AS (
 
 pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     let version = match db {
-        Db::Pg(_) => "SELECT current_setting('server_version')",
+        Db::Pg(_) => "SHOW server_version",
         Db::Sqlite(_) => "SELECT sqlite_version()",
     };
     let version: String = on!(db, |conn| sql_query(version).row(conn))?;
