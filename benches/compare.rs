@@ -10,7 +10,8 @@
 //! and `sqlite3`, load a prepared CSV file into a table without our triggers. The recorded and rolled-up rows
 //! are compared with the generator's count.
 //!
-//! Requires `sqlite3`, `psql`, PostgreSQL's server programs, and Linux for the resident memory.
+//! Requires `sqlite3`, `psql`, PostgreSQL's server programs, and Linux for the resident memory. Peers that are not
+//! installed are left out: `sqlx`, `refinery` and `dbmate`, and DuckDB (see `group_by_duckdb.py`).
 
 // A development program: it prints, and it panics on any error.
 #![allow(clippy::disallowed_methods, reason = "it writes input, not answers")]
@@ -74,8 +75,12 @@ struct Args {
 enum Workload {
     /// Recording, against the engine's own loader
     Record,
-    /// The full roll-up, against one GROUP BY
+    /// The full roll-up, against one GROUP BY, a materialized view and DuckDB
     Rollup,
+    /// The roll-up of one late row, with another endpoint in each record
+    Endpoints,
+    /// The roll-up after inserts of single rows, against a rebuild
+    Marks,
     /// The roll-up of one late row, and of none
     Late,
     /// The application's inserts, with and without our triggers
@@ -110,6 +115,8 @@ fn main() {
             match workload {
                 Workload::Record => bench.record(),
                 Workload::Rollup => bench.rollup(),
+                Workload::Endpoints => bench.endpoints(),
+                Workload::Marks => bench.marks(),
                 Workload::Late => bench.late(),
                 Workload::Triggers => bench.triggers(),
                 Workload::Stats => bench.stats(),
@@ -196,19 +203,58 @@ impl Bench {
             &ours,
         );
         self.check_rollup();
+        match self.engine {
+            Engine::Sqlite => self.compare_with_duckdb(&ours),
+            Engine::Postgresql => self.compare_with_view(&ours),
+        }
+    }
+
+    /// Against a materialized view of one GROUP BY hour.
+    fn compare_with_view(&self, ours: &Times) {
+        let query = GROUP_BY[self.engine as usize];
+        let view = query.replace("CREATE TABLE", "CREATE MATERIALIZED VIEW");
+        run(&mut self.sql("rolled", &format!("{view} WITH NO DATA")));
+        let mut peer = Times::default();
+        for _ in 0..self.rounds {
+            let refresh = "REFRESH MATERIALIZED VIEW by_hand";
+            peer.add(timed(&mut self.sql("rolled", refresh)));
+        }
+        run(&mut self.sql("rolled", "DROP MATERIALIZED VIEW by_hand"));
+        let workload = "full roll-up, against a refreshed materialized view";
+        self.row(workload, Goal::Ratio(0.6), Some(peer), ours);
+    }
+
+    fn compare_with_duckdb(&self, ours: &Times) {
+        let duckdb = || {
+            let mut command = Command::new("python3");
+            command
+                .arg(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/benches/group_by_duckdb.py"
+                ))
+                .arg(self.path("rolled.db"));
+            command
+        };
+        if !duckdb()
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            println!("DuckDB does not run, so the roll-up is not compared with it");
+            return;
+        }
+        let mut peer = Times::default();
+        for _ in 0..self.rounds {
+            peer.add(timed(&mut duckdb()));
+        }
+        let workload = "full roll-up, against DuckDB's GROUP BY endpoint and hour";
+        self.row(workload, Goal::Ratio(1.2), Some(peer), ours);
     }
 
     fn late(&mut self) {
         self.need_rolled();
         let (mut late, mut nothing) = (Times::default(), Times::default());
         for n in 0..self.rounds {
-            let at = until() - chrono::Duration::hours(100 + i64::from(n));
-            let row = format!(
-                "INSERT INTO api_usage (id, api_name, endpoint, timestamp, created_at)
-                 VALUES ('late-{n}', 'finnhub', '/quote', '{at}', '{at}')",
-                at = self.instant(at)
-            );
-            run(&mut self.sql("rolled", &row));
+            self.insert_late("rolled", n);
             late.add(timed(&mut self.aggregate()));
             nothing.add(timed(&mut self.aggregate()));
         }
@@ -216,6 +262,80 @@ impl Bench {
         self.row("aggregate, one late row", Goal::Ms(goal), None, &late);
         let goal = self.by_engine(5.0, 10.0);
         self.row("aggregate, nothing to do", Goal::Ms(goal), None, &nothing);
+    }
+
+    fn insert_late(&self, database: &str, number: u32) {
+        let at = until() - chrono::Duration::hours(100 + i64::from(number));
+        let row = format!(
+            "INSERT INTO api_usage (id, api_name, endpoint, timestamp, created_at)
+             VALUES ('late-{number}', 'finnhub', '/quote', '{at}', '{at}')",
+            at = self.instant(at)
+        );
+        run(&mut self.sql(database, &row));
+    }
+
+    fn endpoints(&mut self) {
+        self.need_raw();
+        self.copy("raw", "endpoints");
+        let endpoint = "UPDATE api_usage SET endpoint = '/of/' || id";
+        run(&mut self.sql("endpoints", endpoint));
+        let aggregate = |options: &[&str]| {
+            let mut command = self.usagectl("endpoints");
+            command.args(["aggregate", "--quiet"]).args(options);
+            command
+        };
+        let all = self.records.to_string();
+        for (number, (name, most)) in (0..).zip([("1,000", "1000"), ("all", &all)]) {
+            run(&mut aggregate(&[
+                "--endpoints",
+                "raw",
+                "--max-endpoints",
+                most,
+            ]));
+            let mut ours = Times::default();
+            for round in 0..self.rounds {
+                self.insert_late("endpoints", number * self.rounds + round);
+                ours.add(timed(&mut aggregate(&[])));
+            }
+            let workload = format!("aggregate, one late row, {name} of an endpoint a record");
+            let goal = self.by_engine(100.0, 200.0);
+            self.row(&workload, Goal::Ms(goal), None, &ours);
+            self.insert_late("endpoints", 90 + number);
+            let megabytes = memory(&mut aggregate(&[]));
+            let found = format!("{megabytes:.1} MB");
+            let met = megabytes < 64.0;
+            self.line("the same, resident memory", "< 64 MB", "", &found, "", met);
+        }
+    }
+
+    fn marks(&self) {
+        self.fresh("marks");
+        let path = self.path("marks.sql");
+        let mut out = BufWriter::new(File::create(&path).unwrap());
+        let inserts = File::open(self.inserts(3, self.records, 1)).unwrap();
+        // In long transactions: only the number of statements counts.
+        out.write_all(b"BEGIN;\n").unwrap();
+        for (number, line) in (1..).zip(BufReader::new(inserts).lines()) {
+            writeln!(out, "{}", line.unwrap()).unwrap();
+            if number % 10_000 == 0 {
+                out.write_all(b"COMMIT; BEGIN;\n").unwrap();
+            }
+        }
+        out.write_all(b"COMMIT;\n").unwrap();
+        drop(out);
+        run(&mut self.script("marks", &path));
+        let aggregate = |options: &[&str]| {
+            let mut command = self.usagectl("marks");
+            command.args(["aggregate", "--quiet"]).args(options);
+            timed(&mut command)
+        };
+        let (mut peer, mut ours) = (Times::default(), Times::default());
+        ours.add(aggregate(&[]));
+        for _ in 0..self.rounds {
+            peer.add(aggregate(&["--rebuild"]));
+        }
+        let workload = "aggregate after inserts of single rows, against --rebuild";
+        self.row(workload, Goal::Ratio(3.0), Some(peer), &ours);
     }
 
     fn triggers(&mut self) {

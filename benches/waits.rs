@@ -1,4 +1,4 @@
-//! The longest wait of an application's statements beside each command that changes the schema.
+//! The waits of an application's statements beside each command that changes the schema or deletes rows.
 //!
 //! ```text
 //! cargo bench --bench waits                                  2,000,000 rows on PostgreSQL, 1,500,000 on SQLite
@@ -50,7 +50,7 @@ enum Engine {
 }
 
 /// The commands in order; each begins with the database that the one before left.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("", "migrate"),
     (
         CHANGE_VALUES,
@@ -62,7 +62,16 @@ const COMMANDS: [(&str, &str); 5] = [
         "rollback --to create_api_usage --yes --accept-data-loss",
     ),
     (FORGET, "migrate --adopt --yes"),
+    ("", "aggregate"),
+    ("", ALONE),
+    ("", "prune --older-than 7d"),
 ];
+
+/// Ten seconds without a command.
+const ALONE: &str = "the application alone";
+
+/// After the last filled hour.
+const NOW: &str = "2026-01-31T13:30:00Z";
 
 /// Gives every tenth row values that a rollback would lose.
 const CHANGE_VALUES: &str =
@@ -83,8 +92,8 @@ const SETTINGS: &str = "shared_buffers = 512MB\nmax_wal_size = 8GB";
 fn main() {
     let args = Args::parse();
     println!(
-        "{:<84} {:>8} {:>8} {:>11} {:>9} {:>7}",
-        "command", "took", "inserts", "longest", "read", "failed"
+        "{:<84} {:>8} {:>8} {:>9} {:>11} {:>9} {:>7}",
+        "command", "took", "inserts", "99 %", "longest", "read", "failed"
     );
     for (engine, rows) in [(Engine::Postgresql, 2_000_000), (Engine::Sqlite, 1_500_000)] {
         if args.engine.is_none_or(|only| only == engine) {
@@ -118,7 +127,10 @@ fn measure(engine: Engine, rows: u64) {
             }),
             sql => connection.execute(sql),
         }
-        watch(engine, &url, rows, command, || run(&url, command, &export));
+        watch(engine, &url, rows, command, || match command {
+            ALONE => thread::sleep(Duration::from_secs(10)),
+            _ => run(&url, command, &export),
+        });
     }
 }
 
@@ -136,12 +148,13 @@ fn watch(engine: Engine, url: &str, rows: u64, name: &str, work: impl FnOnce()) 
         (took, inserts.join().unwrap(), reads.join().unwrap())
     });
     println!(
-        "{:<84} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
+        "{:<84} {:>6.1} s {:>8} {:>6.1} ms {:>8} ms {:>6} ms {:>7}",
         format!("{engine:?}, {rows} rows: {name}"),
         took.as_secs_f64(),
-        inserts.count,
-        inserts.longest.as_millis(),
-        reads.longest.as_millis(),
+        inserts.times.len(),
+        inserts.percentile(99).as_secs_f64() * 1000.0,
+        inserts.percentile(100).as_millis(),
+        reads.percentile(100).as_millis(),
         inserts.failed + reads.failed,
     );
 }
@@ -183,6 +196,7 @@ fn run(url: &str, command: &str, export: &str) {
         .map(|word| if word == "EXPORT" { export } else { word });
     let program = std::env::var("USAGECTL");
     let output = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_usagectl")))
+        .env("USAGECTL_NOW", NOW)
         .args(["--database-url", url])
         .args(arguments)
         .output()
@@ -195,9 +209,18 @@ fn run(url: &str, command: &str, export: &str) {
 /// The statements of one connection.
 #[derive(Default)]
 struct Waits {
-    count: u64,
+    times: Vec<Duration>,
     failed: u64,
-    longest: Duration,
+}
+
+impl Waits {
+    /// The time that this percentage of the statements does not exceed.
+    fn percentile(&self, percent: usize) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let rank = (times.len() * percent).div_ceil(100);
+        times[rank - 1]
+    }
 }
 
 /// A connection of the application.
@@ -235,11 +258,10 @@ impl App {
     fn repeat(&mut self, stop: &AtomicBool, statement: impl Fn(u64) -> String) -> Waits {
         let mut waits = Waits::default();
         while !stop.load(Ordering::SeqCst) {
-            let sql = statement(waits.count);
+            let sql = statement(waits.times.len() as u64);
             let started = Instant::now();
             waits.failed += u64::from(self.try_execute(&sql).is_err());
-            waits.longest = waits.longest.max(started.elapsed());
-            waits.count += 1;
+            waits.times.push(started.elapsed());
             thread::sleep(Duration::from_millis(2));
         }
         waits
