@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
-use super::{Answer, printable};
+use super::{Answer, printable, wrap};
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::named::Named;
 use crate::domain::schema::locks::{StepEstimate, TableEstimate};
@@ -134,25 +134,22 @@ fn changes(step: &PlanStep) -> String {
     text
 }
 
-/// The widest table of steps; titles are shortened.
+/// The widest table of steps; longer titles are wrapped.
 const STEPS_WIDTH: usize = 98;
 
-/// One line for each step and each existing table that it uses.
+/// One line for each step and each existing table that it uses, and for each further line of the title.
 fn steps_table(steps: &[StepEstimate]) -> String {
-    let lines: Vec<_> = steps
-        .iter()
-        .flat_map(|step| {
-            let tables = step.tables.iter().map(Some);
-            let none = step.tables.is_empty().then_some(None);
-            tables.chain(none).map(move |table| (step, table))
-        })
-        .collect();
-    if lines.is_empty() {
+    if steps.is_empty() {
         return String::new();
     }
-    let text = (6..=48)
-        .rev()
-        .map(|width| table(&step_columns(width), &lines, None));
+    let wrapped = |width: usize| {
+        let lines: Vec<StepLine<'_>> = steps
+            .iter()
+            .flat_map(|step| step_lines(step, width))
+            .collect();
+        table(&step_columns(), &lines, None)
+    };
+    let text = (6..=48).rev().map(wrapped);
     let is_narrow = |text: &String| text.lines().all(|line| line.chars().count() <= STEPS_WIDTH);
     let mut widest = text.peekable();
     let first = widest.peek().cloned().unwrap_or_default();
@@ -160,41 +157,65 @@ fn steps_table(steps: &[StepEstimate]) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-type StepLine<'a> = (&'a StepEstimate, Option<&'a TableEstimate>);
+/// A line of the table: a part of the title, and on the first line the step and a table.
+type StepLine<'a> = (
+    String,
+    Option<(&'a StepEstimate, Option<&'a TableEstimate>)>,
+);
 
-fn step_columns<'a>(title_width: usize) -> [Column<'a, StepLine<'a>>; 7] {
+fn step_lines(step: &StepEstimate, width: usize) -> Vec<StepLine<'_>> {
+    let number = step.number.to_string();
+    let indent = number.len() + 1;
+    let title = wrap(&step.title, width.saturating_sub(indent));
+    let first = format!("{number} {}", title[0]);
+    let mut tables = step.tables.iter();
+    let mut lines = vec![(first.trim_end().to_owned(), Some((step, tables.next())))];
+    let mut rest = title[1..]
+        .iter()
+        .map(|part| format!("{:indent$}{part}", ""));
+    lines.extend(tables.map(|table| (rest.next().unwrap_or_default(), Some((step, Some(table))))));
+    lines.extend(rest.map(|part| (part, None)));
+    lines
+}
+
+fn step_columns<'a>() -> [Column<'a, StepLine<'a>>; 7] {
     type Col<'a> = Column<'a, StepLine<'a>>;
-    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
-    let of = move |table: Option<&TableEstimate>, value: fn(&TableEstimate) -> Option<String>| {
-        Cell::maybe(table.map(|it| known(value(it))))
+    fn known(value: Option<String>) -> Cell {
+        Cell::text(value.unwrap_or_else(|| "unknown".to_owned()))
+    }
+    // The further lines of a title have no other cells.
+    let of_table = move |line: &StepLine<'_>, cell: fn(&TableEstimate) -> Cell| {
+        line.1
+            .map_or(Cell::text(""), |(_, table)| Cell::or_missing(table, cell))
     };
-    let duration = |ms: i64| match ms {
-        ..1_000 => "<1s".to_owned(),
-        _ => format::duration(TimeDelta::milliseconds(ms)),
-    };
+    fn duration(ms: i64) -> String {
+        match ms {
+            ..1_000 => "<1s".to_owned(),
+            _ => format::duration(TimeDelta::milliseconds(ms)),
+        }
+    }
     [
-        Col::left("STEP", "step", move |(step, _)| {
-            let title = format!("{} {}", step.number, step.title);
-            Cell::text(match title.char_indices().nth(title_width) {
-                Some((end, _)) => format!("{}...", title[..end].trim_end()),
-                None => title.trim_end().to_owned(),
-            })
+        Col::left("STEP", "step", |(title, _)| Cell::text(title)),
+        Col::left("TABLE", "table", move |line| {
+            of_table(line, |it| Cell::text(&it.table))
         }),
-        Col::left("TABLE", "table", |(_, it)| {
-            Cell::maybe(it.map(|it| &it.table))
+        Col::left("LOCK", "lock", move |line| {
+            let lock = |(step, it): (&StepEstimate, Option<&TableEstimate>)| {
+                Cell::text(it.map_or(step.lock, |it| it.lock))
+            };
+            line.1.map_or(Cell::text(""), lock)
         }),
-        Col::left("LOCK", "lock", |(step, it)| {
-            Cell::text(it.map_or(step.lock, |it| it.lock))
+        Col::left("WORK", "work", move |line| {
+            of_table(line, |it| Cell::text(it.work))
         }),
-        Col::left("WORK", "work", |(_, it)| Cell::maybe(it.map(|it| it.work))),
-        Col::right("ROWS", "rows", move |(_, it)| {
-            of(*it, |it| it.rows.map(count))
+        Col::right("ROWS", "rows", move |line| {
+            of_table(line, |it| known(it.rows.map(count)))
         }),
-        Col::right("SIZE", "bytes", move |(_, it)| {
-            of(*it, |it| it.bytes.map(format::bytes))
+        Col::right("SIZE", "bytes", move |line| {
+            of_table(line, |it| known(it.bytes.map(format::bytes)))
         }),
-        Col::right("TIME", "duration_ms", move |(_, it)| {
-            Cell::maybe(it.map(|it| known(it.duration_ms.map(duration))))
+        Col::right("TIME", "duration_ms", move |line| {
+            of_table(line, |it| known(it.duration_ms.map(duration)))
         }),
     ]
 }

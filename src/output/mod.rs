@@ -22,6 +22,7 @@ pub mod table;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::mem;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -117,6 +118,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// Breaks a text into lines at spaces. A longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 /// A line for each row, with control characters escaped.
 pub fn lines<T>(rows: &[T], line: impl Fn(&T) -> String) -> String {
     let lines = rows.iter().map(line);
@@ -144,6 +162,13 @@ mod tests {
         assert_eq!(printable("plain ünï"), "plain ünï");
         assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
         assert_eq!(printable("\u{202e}abc"), "\\u{202e}abc");
+    }
+
+    #[test]
+    fn text_is_wrapped_at_spaces() {
+        assert_eq!(wrap("a bc  def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("a longest b", 3), ["a", "longest", "b"]);
+        assert_eq!(wrap("", 3), [""]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::lifecycle::is_frozen;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::output::prelude::*;
+use crate::output::wrap;
 
 /// The summary of a recommendation.
 #[derive(Debug, Serialize)]
@@ -42,25 +43,10 @@ pub struct Show<'a> {
 /// Characters in a line of a paragraph.
 const WIDTH: usize = 100;
 
-/// Breaks a text into lines at spaces.
-fn wrap(text: &str) -> String {
-    let mut lines = String::new();
-    let mut length = 0;
-    for word in printable(text).split_whitespace() {
-        let word_length = word.chars().count();
-        if length > 0 && length + 1 + word_length > WIDTH {
-            lines.push('\n');
-            length = 0;
-        }
-        if length > 0 {
-            lines.push(' ');
-            length += 1;
-        }
-        lines.push_str(word);
-        length += word_length;
-    }
-    lines.push('\n');
-    lines
+/// A text of several lines.
+fn paragraph(text: &str) -> String {
+    let lines = wrap(&printable(text), WIDTH).into_iter();
+    lines.map(|line| line + "\n").collect()
 }
 
 impl Show<'_> {
@@ -90,9 +76,9 @@ impl Show<'_> {
 
     fn paragraph(&self) -> String {
         let Some(summary) = &self.summary else {
-            return wrap(&self.recommendation.reason);
+            return paragraph(&self.recommendation.reason);
         };
-        let mut text = wrap(&summary.text);
+        let mut text = paragraph(&summary.text);
         if let Some(model) = &summary.model {
             let model = printable(model);
             text.push_str(&format!("(written by {model})\n"));
@@ -180,7 +166,7 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
         let parts = first.parts.iter();
         let parts = parts.map(|part| format!("{} {}", part.name, part.amount.short()));
         let parts = parts.collect::<Vec<_>>().join(", ");
-        text.push_str(&wrap(&format!("Cost of {}: {parts}", first.choice)));
+        text.push_str(&paragraph(&format!("Cost of {}: {parts}", first.choice)));
     }
     text
 }
@@ -399,9 +385,9 @@ mod tests {
 
     #[test]
     fn paragraph_wraps_at_spaces() {
-        let text = wrap(&"word ".repeat(30));
+        let text = paragraph(&"word ".repeat(30));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
         assert_eq!(text.split_whitespace().count(), 30);
-        assert_eq!(wrap("a\u{1b}[31m"), "a\\u{1b}[31m\n");
+        assert_eq!(paragraph("a\u{1b}[31m"), "a\\u{1b}[31m\n");
     }
 }

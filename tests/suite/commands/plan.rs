@@ -117,16 +117,20 @@ fn plan_shows_locks_and_work_of_each_step_postgresql() {
     let db = TestDatabase::empty(Postgresql);
     put_calls(&db);
     assert_snapshot!(steps(&db, &["migrate", "--to", "enhance_api_monitoring"]), @"
-    STEP                           TABLE      LOCK                    WORK          ROWS    SIZE  TIME
-    1 tables and columns           api_usage  ACCESS EXCLUSIVE        metadata     1,000  72 KiB   <1s
-    2 index (api_name, success...  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
-    3 index (success, timestam...  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
-    4 index (api_name, endpoin...  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
-    5 index (api_name, timesta...  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
-    6 drop index (api_name, ti...  api_usage  SHARE UPDATE EXCLUSIVE  metadata     1,000  72 KiB   <1s
-    7 index (timestamp desc)       api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
-    8 drop index (timestamp)       api_usage  SHARE UPDATE EXCLUSIVE  metadata     1,000  72 KiB   <1s
-    9 names of the new indexes     -          none                    -                -       -     -
+    STEP                          TABLE      LOCK                    WORK          ROWS    SIZE  TIME
+    1 tables and columns          api_usage  ACCESS EXCLUSIVE        metadata     1,000  72 KiB   <1s
+    2 index (api_name, success,   api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
+      timestamp)
+    3 index (success, timestamp)  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
+    4 index (api_name, endpoint,  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
+      timestamp)
+    5 index (api_name, timestamp  api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
+      desc)
+    6 drop index (api_name,       api_usage  SHARE UPDATE EXCLUSIVE  metadata     1,000  72 KiB   <1s
+      timestamp)
+    7 index (timestamp desc)      api_usage  SHARE UPDATE EXCLUSIVE  index build  1,000  72 KiB   <1s
+    8 drop index (timestamp)      api_usage  SHARE UPDATE EXCLUSIVE  metadata     1,000  72 KiB   <1s
+    9 names of the new indexes    -          none                    -                -       -     -
     ");
     db.usagectl(["migrate"]).run().success();
     assert_snapshot!(steps(&db, &["rollback", "--to", "mark_existing_usage"]), @"
@@ -140,13 +144,17 @@ fn plan_shows_locks_and_work_of_each_step_sqlite() {
     let db = TestDatabase::empty(Sqlite);
     put_calls(&db);
     assert_snapshot!(steps(&db, &["migrate", "--to", "enhance_api_monitoring"]), @"
-    STEP                                   TABLE      LOCK            WORK          ROWS    SIZE  TIME
-    1 tables and columns                   api_usage  database write  metadata     1,000  76 KiB   <1s
-    2 index (api_name, success, timest...  api_usage  database write  index build  1,000  76 KiB   <1s
-    3 index (success, timestamp)           api_usage  database write  index build  1,000  76 KiB   <1s
-    4 index (api_name, endpoint, times...  api_usage  database write  index build  1,000  76 KiB   <1s
-    5 index (api_name, timestamp desc)...  api_usage  database write  index build  1,000  76 KiB   <1s
-    6 index (timestamp desc) instead o...  api_usage  database write  index build  1,000  76 KiB   <1s
+    STEP                                 TABLE      LOCK            WORK          ROWS    SIZE  TIME
+    1 tables and columns                 api_usage  database write  metadata     1,000  76 KiB   <1s
+    2 index (api_name, success,          api_usage  database write  index build  1,000  76 KiB   <1s
+      timestamp)
+    3 index (success, timestamp)         api_usage  database write  index build  1,000  76 KiB   <1s
+    4 index (api_name, endpoint,         api_usage  database write  index build  1,000  76 KiB   <1s
+      timestamp)
+    5 index (api_name, timestamp desc)   api_usage  database write  index build  1,000  76 KiB   <1s
+      instead of (api_name, timestamp)
+    6 index (timestamp desc) instead of  api_usage  database write  index build  1,000  76 KiB   <1s
+      (timestamp)
     ");
     db.usagectl(["migrate"]).run().success();
     db.usagectl(["rollback", "--yes", "--to", "mark_existing_usage"])
@@ -160,24 +168,25 @@ fn plan_shows_locks_and_work_of_each_step_sqlite() {
     STEP        TABLE                    LOCK            WORK     ROWS   SIZE     TIME
     1 triggers  -                        database write  -           -      -        -
     2 tables    usagectl_settings        database write  scan  unknown  4 KiB  unknown
-    2 tables    usagectl_rollups         database write  scan        0  4 KiB      <1s
-    2 tables    usagectl_stale_periods   database write  scan  unknown  4 KiB  unknown
-    2 tables    usagectl_fingerprints    database write  scan  unknown  4 KiB  unknown
-    2 tables    usagectl_odd_timestamps  database write  scan  unknown  4 KiB  unknown
-    2 tables    usagectl_dirty_hours     database write  scan  unknown  4 KiB  unknown
+                usagectl_rollups         database write  scan        0  4 KiB      <1s
+                usagectl_stale_periods   database write  scan  unknown  4 KiB  unknown
+                usagectl_fingerprints    database write  scan  unknown  4 KiB  unknown
+                usagectl_odd_timestamps  database write  scan  unknown  4 KiB  unknown
+                usagectl_dirty_hours     database write  scan  unknown  4 KiB  unknown
     ");
     db.usagectl(["rollback", "--yes", "--steps", "2", "--accept-data-loss"])
         .run()
         .success();
     assert_snapshot!(steps(&db, &["rollback"]), @"
-    STEP                           TABLE                 LOCK            WORK       ROWS    SIZE  TIME
-    1 free the names of the tw...  api_usage             database write  metadata  1,000  76 KiB   <1s
-    2 table without the column...  api_usage             database write  scan      1,000  76 KiB   <1s
-    3 copy of the rows             api_usage             database write  rewrite   1,000  76 KiB   <1s
-    4 drop the other indexes       api_usage             database write  metadata  1,000  76 KiB   <1s
-    5 drop tables and columns      api_usage             database write  scan      1,000  76 KiB   <1s
-    5 drop tables and columns      api_alerts            database write  scan          0   4 KiB   <1s
-    5 drop tables and columns      api_usage_aggregates  database write  scan          0   4 KiB   <1s
+    STEP                         TABLE                 LOCK            WORK       ROWS    SIZE  TIME
+    1 free the names of the two  api_usage             database write  metadata  1,000  76 KiB   <1s
+      indexes
+    2 table without the columns  api_usage             database write  scan      1,000  76 KiB   <1s
+    3 copy of the rows           api_usage             database write  rewrite   1,000  76 KiB   <1s
+    4 drop the other indexes     api_usage             database write  metadata  1,000  76 KiB   <1s
+    5 drop tables and columns    api_usage             database write  scan      1,000  76 KiB   <1s
+                                 api_alerts            database write  scan          0   4 KiB   <1s
+                                 api_usage_aggregates  database write  scan          0   4 KiB   <1s
     ");
 }
 
