@@ -208,22 +208,20 @@ impl Error {
         self.next.as_deref()
     }
 
+    /// The cause of this type.
+    pub fn find<T: std::error::Error + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.cause.chain().find_map(|cause| cause.downcast_ref())
+    }
+
     /// Whether a statement failed in the database, for a reason without an exit code of its own.
     pub fn is_of_database(&self) -> bool {
-        self.exit == Exit::Failed
-            && self
-                .cause
-                .chain()
-                .any(|cause| cause.is::<diesel::result::Error>())
+        self.exit == Exit::Failed && self.find::<diesel::result::Error>().is_some()
     }
 
     /// Whether the reader of stdout has closed it (`usagectl ... | head`), which is a success.
     pub fn is_closed_pipe(&self) -> bool {
-        self.cause.chain().any(|cause| {
-            cause
-                .downcast_ref::<io::Error>()
-                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-        })
+        let mut causes = self.cause.chain().filter_map(|cause| cause.downcast_ref());
+        causes.any(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, Status
 use crate::domain::usage::retention;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
-use crate::store::db::{Access, Db};
+use crate::store::db::{self, Access, Db};
 use crate::store::lock;
 use crate::store::migrations::{self, Survey, adopt};
 use crate::store::url::DatabaseUrl;
@@ -63,6 +63,9 @@ pub struct StatusArgs {
     allow_ahead: bool,
 
     /// Maximum time to wait until the database is reachable and no migration is pending or partial
+    ///
+    /// Not used where waiting cannot help: the path is a directory or not a SQLite database, or the URL requires TLS and
+    /// usagectl was built without it.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
 }
@@ -81,7 +84,7 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
                 report.count(&[MigrationState::Partial]) > 0
                     || report.verdict() == Verdict::Pending && !args.allow_pending
             }
-            Err(error) => error.exit() == Exit::Unreachable,
+            Err(error) => db::may_pass(error),
         };
         if !may_change || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
             break result.map_err(other_next_step)?;

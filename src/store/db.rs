@@ -199,6 +199,19 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the database can become reachable without a change of the URL: a server that starts, a file or a role
+    /// that is created.
+    fn may_pass(&self) -> bool {
+        match self {
+            OpenError::Directory(_) | OpenError::NotSqlite(_) => false,
+            OpenError::Sqlite { reason, .. } => !reason.contains(MALFORMED),
+            OpenError::Postgres { reason, .. } => {
+                !reason.contains(NO_TLS) && !is_about_a_parameter(reason)
+            }
+            OpenError::Missing(_) | OpenError::NoDirectory(_) | OpenError::File { .. } => true,
+        }
+    }
+
     fn next_step(&self) -> String {
         let word = |path: &Path| shell_word(&path.display().to_string());
         let next = match self {
@@ -207,7 +220,7 @@ impl OpenError {
                 "use another file: usagectl --database-url sqlite:PATH"
             }
             OpenError::NoDirectory(path) => return format!("mkdir -p {}", word(path)),
-            OpenError::Sqlite { path, reason } if reason.contains("malformed") => {
+            OpenError::Sqlite { path, reason } if reason.contains(MALFORMED) => {
                 let path = word(path);
                 return format!(
                     "restore a backup, or recover the data with sqlite3 {path} .recover"
@@ -222,11 +235,25 @@ impl OpenError {
     }
 }
 
+/// Whether libpq, the server or a pooler refuses a parameter of the URL.
+fn is_about_a_parameter(reason: &str) -> bool {
+    [
+        "query parameter",
+        "startup parameter",
+        "configuration parameter",
+        "command-line argument",
+        "connection option",
+        "invalid sslmode value",
+    ]
+    .iter()
+    .any(|words| reason.contains(words))
+}
+
 /// libpq has no error codes for a failed connection, so the advice depends on English text; the exit code
 /// does not.
 fn next_step_to_connect(reason: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if mentions(&["not compiled in"]) {
+    if mentions(&[NO_TLS]) {
         "use a usagectl that is built with TLS, or sslmode=disable in a trusted network"
     } else if mentions(&["too many", "connection slots"]) {
         "run the same command again when fewer sessions are open, or raise the limit"
@@ -234,14 +261,7 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "check user and password in the URL, or set PGPASSWORD"
     } else if mentions(&["query_wait_timeout"]) {
         "run the same command again when the pool has a free session, or enlarge the pool"
-    } else if mentions(&[
-        "query parameter",
-        "startup parameter",
-        "configuration parameter",
-        "command-line argument",
-        "connection option",
-        "invalid sslmode value",
-    ]) {
+    } else if is_about_a_parameter(reason) {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
@@ -257,6 +277,11 @@ impl From<OpenError> for Error {
         let next = error.next_step();
         Error::new(Exit::Unreachable, error).with_next(next)
     }
+}
+
+/// Whether the command may succeed later without a change by the user: the database is unreachable or busy.
+pub fn may_pass(error: &Error) -> bool {
+    error.exit().is_retryable() && error.find::<OpenError>().is_none_or(OpenError::may_pass)
 }
 
 /// Opens the database that `url` names.
@@ -459,6 +484,9 @@ impl From<DieselError> for Error {
 // LOCK TABLE (`migrations::lock_tables`) is reported by code everywhere.
 
 const NOT_A_DATABASE: &str = "file is not a database";
+const MALFORMED: &str = "malformed";
+/// libpq's, for a URL that requires TLS.
+const NO_TLS: &str = "not compiled in";
 
 /// Whether another session's lock or transaction caused the error.
 pub(super) fn is_busy(error: &DieselError) -> bool {
@@ -496,6 +524,41 @@ mod tests {
         for [reason, expected] in cases(reasons) {
             assert!(next_step_to_connect(reason).contains(expected), "{reason}");
         }
+    }
+
+    #[test]
+    fn only_a_change_of_the_url_ends_some_failures() {
+        let postgres = |reason: &str| OpenError::Postgres {
+            target: String::new(),
+            reason: reason.to_owned(),
+        };
+        let path = || PathBuf::from("x");
+        let malformed = OpenError::Sqlite {
+            path: path(),
+            reason: "database disk image is malformed".to_owned(),
+        };
+        for error in [
+            OpenError::Directory(path()),
+            OpenError::NotSqlite(path()),
+            malformed,
+            postgres("sslmode value \"require\" invalid when SSL support is not compiled in"),
+            postgres("invalid integer value \"x\" for connection option \"port\""),
+        ] {
+            assert!(!may_pass(&error.into()));
+        }
+        for error in [
+            OpenError::Missing(path()),
+            OpenError::NoDirectory(path()),
+            postgres("Connection refused"),
+            postgres("FATAL:  the database system is starting up"),
+            postgres("could not translate host name \"db\" to address"),
+            postgres("FATAL:  password authentication failed for user \"x\""),
+            postgres("FATAL:  database \"x\" does not exist"),
+        ] {
+            assert!(may_pass(&error.into()));
+        }
+        assert!(may_pass(&Error::message(Exit::Busy, "database is locked")));
+        assert!(!may_pass(&Error::message(Exit::Failed, "syntax error")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 
@@ -11,7 +12,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, OtherRole, Run, TestDatabase};
+use crate::support::{Engine, OtherRole, Run, Sandbox, TestDatabase};
 use rstest::rstest;
 
 /// The report without the engine's name and the durations.
@@ -952,5 +953,44 @@ fn unreadable_timestamps_are_counted_sqlite() {
             .contains("timestamps: 1 row of api_usage unreadable and in no roll-up\n"),
         "{}",
         run.stdout
+    );
+}
+
+#[test]
+fn wait_ends_at_once_where_it_cannot_help() {
+    let sandbox = Sandbox::new();
+    let text = "longer than the header of a database".repeat(9);
+    sandbox.file("notes.txt", text);
+    let mut cases = vec![
+        ("sqlite:.", 7),
+        ("sqlite:notes.txt", 7),
+        ("mysql://127.0.0.1/shop", 2),
+        ("postgresql://127.0.0.1:1/shop?connect_timeout=soon", 7),
+    ];
+    if !cfg!(feature = "tls") {
+        cases.push(("postgresql://127.0.0.1:1/shop?sslmode=require", 7));
+    }
+    for (url, code) in cases {
+        let status = sandbox.usagectl(["status", "--wait", "1h"]);
+        let run = status.database(url).run();
+        assert_eq!(run.code, code, "{}", run.snapshot());
+    }
+}
+
+#[rstest]
+#[case::missing_file("sqlite:usage.db")]
+#[case::no_server("postgresql://127.0.0.1:1/shop")]
+#[case::no_host("postgresql://nowhere.invalid/shop")]
+fn wait_lasts_as_long_as_it_can_help(#[case] url: &str) {
+    let began = Instant::now();
+    let run = Sandbox::new()
+        .usagectl(["status", "--wait", "1s"])
+        .database(url)
+        .run();
+    assert_eq!(run.code, 7, "{}", run.snapshot());
+    assert!(
+        began.elapsed() >= Duration::from_secs(1),
+        "{}",
+        run.snapshot()
     );
 }
