@@ -255,7 +255,7 @@ fn next_step_to_connect(reason: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if mentions(&[NO_TLS]) {
         "use a usagectl that is built with TLS, or sslmode=disable in a trusted network"
-    } else if mentions(&["too many", "connection slots"]) {
+    } else if mentions(&["too many", "connection slots", "no more connections"]) {
         "run the same command again when fewer sessions are open, or raise the limit"
     } else if mentions(&["password", "authentication", "pg_hba.conf", "log in"]) {
         "check user and password in the URL, or set PGPASSWORD"
@@ -265,7 +265,7 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
-    } else if mentions(&["does not exist"]) {
+    } else if mentions(&["does not exist", "no such database"]) {
         "create the database and its role, or correct the URL"
     } else {
         "check host and port, and that the server accepts connections"
@@ -456,6 +456,13 @@ impl From<DieselError> for Error {
             }
             error => error,
         };
+        if error.to_string().contains(STATEMENT_POOLING) {
+            let message = "a pooler in statement pooling mode is between this program and the server, and refuses \
+                           transactions; nothing was changed";
+            return Error::message(Exit::Refused, message).with_next(
+                "set pool_mode = transaction in the pooler, or set DATABASE_URL and DIRECT_URL to the URL of the server itself",
+            );
+        }
         let exit = match &error {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Exit::Unreachable,
             error if is_busy(error) => Exit::Busy,
@@ -487,6 +494,8 @@ const NOT_A_DATABASE: &str = "file is not a database";
 const MALFORMED: &str = "malformed";
 /// libpq's, for a URL that requires TLS.
 const NO_TLS: &str = "not compiled in";
+/// PgBouncer's, for BEGIN.
+const STATEMENT_POOLING: &str = "statement pooling mode";
 
 /// Whether another session's lock or transaction caused the error.
 pub(super) fn is_busy(error: &DieselError) -> bool {
@@ -519,6 +528,8 @@ mod tests {
             FATAL:  database \"x\" does not exist | create the database
             FATAL:  too many connections for role \"x\" | raise the limit
             FATAL:  unsupported startup parameter: options | remove that parameter
+            FATAL:  no more connections allowed (max_client_conn) | raise the limit
+            FATAL:  no such database: x | create the database
             FATAL:  role \"x\" is not permitted to log in | check user
             Connection refused | check host and port";
         for [reason, expected] in cases(reasons) {

@@ -19,7 +19,7 @@ use diesel::connection::{
 use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, Error as DieselError};
 use diesel::sql_types::Integer;
-use diesel::{Connection, OptionalExtension, QueryResult, sql_query};
+use diesel::{Connection, OptionalExtension, QueryResult, RunQueryDsl, sql_query};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::db::{LOCK_TIMEOUT_MS, OWN_SCHEMA, quote_identifier};
@@ -33,6 +33,8 @@ pub struct Postgres {
     settings: String,
     /// The run lock, which every transaction of the run checks.
     lease: Option<Lease>,
+    /// The connection string, until the first transaction has begun.
+    unproven: Option<String>,
 }
 
 impl Drop for Postgres {
@@ -78,6 +80,7 @@ impl Postgres {
                  SET LOCAL jit = off"
             ),
             lease: None,
+            unproven: Some(url),
         })
     }
 
@@ -143,7 +146,20 @@ impl Postgres {
 
     fn in_transaction(&mut self) -> QueryResult<bool> {
         let status = Tx::transaction_manager_status_mut(&mut self.conn);
-        Ok(status.transaction_depth()?.is_some())
+        let depth = status.transaction_depth();
+        Ok(depth.map_err(|error| self.explained(error))?.is_some())
+    }
+
+    /// The error of the first transaction as the server or the pooler gives it. A pooler in statement pooling mode closes
+    /// the connection when a transaction begins, and of a batch of statements libpq keeps only the last error.
+    fn explained(&self, error: DieselError) -> DieselError {
+        let Some(Ok(mut again)) = self.unproven.as_deref().map(PgConnection::establish) else {
+            return error;
+        };
+        sql_query("BEGIN")
+            .execute(&mut again)
+            .err()
+            .unwrap_or(error)
     }
 
     /// Begins a transaction, in one round trip, and checks the lease.
@@ -155,11 +171,15 @@ impl Postgres {
             Kind::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
         let mut sql = format!("{begin}; {}", self.settings);
+        if let Some(lease) = &self.lease {
+            let _ = write!(sql, "; {}", lease.lock_statement());
+        }
+        let begun = Tx::begin_transaction_sql(&mut self.conn, &sql);
+        begun.map_err(|error| self.explained(error))?;
+        self.unproven = None;
         let Some(lease) = &mut self.lease else {
-            return Tx::begin_transaction_sql(&mut self.conn, &sql);
+            return Ok(());
         };
-        let _ = write!(sql, "; {}", lease.lock_statement());
-        Tx::begin_transaction_sql(&mut self.conn, &sql)?;
         let checked = lease.check(&mut self.conn);
         if checked.is_err() {
             self.roll_back();

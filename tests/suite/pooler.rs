@@ -26,8 +26,11 @@ impl Pooled {
     }
 
     fn with_wait(pool_size: usize, wait_seconds: u32) -> Pooled {
+        Pooled::behind(Server::pgbouncer(pool_size, wait_seconds), pool_size)
+    }
+
+    fn behind(pooler: Server, pool_size: usize) -> Pooled {
         let db = TestDatabase::empty(Engine::Postgresql);
-        let pooler = Server::pgbouncer(pool_size, wait_seconds);
         let pooled = Pooled {
             db,
             pooler,
@@ -260,6 +263,34 @@ fn commands_leave_the_applications_sessions_alone_postgresql(
         drop(application);
         pooled.assert_nothing_left("all commands");
     }
+}
+
+const STATEMENT_POOLING: &str = "\
+error: a pooler in statement pooling mode is between this program and the server, and refuses transactions; nothing was changed
+next: set pool_mode = transaction in the pooler, or set DATABASE_URL and DIRECT_URL to the URL of the server itself
+";
+
+#[test]
+fn statement_pooling_is_refused_by_every_command_postgresql() {
+    let pooled = Pooled::behind(Server::pgbouncer_in_mode("statement", 5, 60), 5);
+    let sandbox = pooled.db.sandbox();
+    sandbox.file("calls.ndjson", r#"{"id": "1", "api_name": "tmdb"}"#);
+    sandbox.file("more.ndjson", r#"{"id": "2", "api_name": "tmdb"}"#);
+    let waiting = ["status", "--wait", "1h"];
+    let commands = COMMANDS.iter().map(|(args, _)| *args);
+    for args in commands.chain([&waiting as &[&str]]) {
+        let began = Instant::now();
+        let run = pooled.usagectl(args, "").run();
+        assert!(began.elapsed() < Duration::from_secs(10), "{args:?}");
+        assert_eq!(run.code, 5, "{args:?}: {}", run.snapshot());
+        let expected = match args {
+            // It requires the server itself.
+            ["migrate"] => "next: set DIRECT_URL to the URL of the server itself",
+            _ => STATEMENT_POOLING,
+        };
+        assert!(run.stderr.contains(expected), "{args:?}: {}", run.stderr);
+    }
+    assert_eq!(pooled.db.rows("SELECT * FROM tenant.api_usage"), [""; 0]);
 }
 
 #[test]

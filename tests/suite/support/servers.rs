@@ -48,13 +48,17 @@ impl Server {
     /// PgBouncer in transaction mode: at most `pool_size` sessions of the test server for each database, and a wait
     /// of `wait_seconds` for one.
     pub fn pgbouncer(pool_size: usize, wait_seconds: u32) -> Server {
+        Server::pgbouncer_in_mode("transaction", pool_size, wait_seconds)
+    }
+
+    pub fn pgbouncer_in_mode(mode: &str, pool_size: usize, wait_seconds: u32) -> Server {
         let to = postgres::server().address();
         let programs = ["pgbouncer", "/usr/sbin/pgbouncer"];
         Server::start("pgbouncer", &programs, |port, directory| {
             let config = format!(
                 "[databases]\n* = host={} port={}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                 auth_type = trust\nauth_file = {directory}/users\npool_mode = transaction\n\
+                 auth_type = trust\nauth_file = {directory}/users\npool_mode = {mode}\n\
                  default_pool_size = {pool_size}\nmax_client_conn = 200\nquery_wait_timeout = {wait_seconds}\n",
                 to.host, to.port
             );
