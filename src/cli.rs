@@ -47,8 +47,8 @@ pub struct Cli {
 struct GlobalArgs {
     /// Database to use: sqlite:PATH, file:PATH or postgresql://...
     ///
-    /// Otherwise DATABASE_URL, otherwise a .env file found upward, otherwise usagectl/usagectl.db in
-    /// the user's data directory. `migrate` and `rollback` prefer DIRECT_URL to DATABASE_URL.
+    /// Otherwise DATABASE_URL, otherwise a .env file found upward or beside schema.prisma, otherwise
+    /// usagectl/usagectl.db in the user's data directory. `migrate` and `rollback` prefer DIRECT_URL to DATABASE_URL.
     // Not clap's `env`: DIRECT_URL takes precedence over DATABASE_URL, but not over this flag.
     #[arg(long, global = true, value_name = "URL", hide_short_help = false)]
     database_url: Option<String>,

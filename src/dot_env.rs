@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DotEnv {
@@ -26,10 +26,18 @@ pub(crate) struct Unreadable {
 
 /// Reads the values of `names` in the nearest `.env` upward.
 pub(crate) fn read(names: &[&str]) -> Result<Option<DotEnv>, Unreadable> {
+    read_in(names, Path::to_owned)
+}
+
+/// Reads the values of `names` in the nearest `.env` upward, which is in the `place` of a directory.
+pub(crate) fn read_in(
+    names: &[&str],
+    place: impl Fn(&Path) -> PathBuf,
+) -> Result<Option<DotEnv>, Unreadable> {
     let Ok(directory) = env::current_dir() else {
         return Ok(None);
     };
-    let mut files = directory.ancestors().map(|it| it.join(".env"));
+    let mut files = directory.ancestors().map(|it| place(it).join(".env"));
     let Some(path) = files.find(|path| path.is_file()) else {
         return Ok(None);
     };

@@ -38,6 +38,13 @@ pub(super) fn resolve(base: &Path, path: &Path) -> PrismaPath {
     }
 }
 
+/// The directory of schema.prisma in the project `base`, whose `.env` Prisma reads too.
+pub(super) fn schema_directory(base: &Path) -> PathBuf {
+    let schema = find_schema(base);
+    let directory = schema.as_deref().and_then(Path::parent);
+    directory.map_or_else(|| base.join("prisma"), Path::to_owned)
+}
+
 fn find_schema(base: &Path) -> Option<PathBuf> {
     let configured = fs::read_to_string(base.join("package.json")).ok();
     let configured = configured.and_then(|text| schema_in_package(&text));

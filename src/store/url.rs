@@ -193,7 +193,8 @@ impl UrlError {
     }
 }
 
-/// Finds the URL: the flag, else the environment, else the nearest `.env` upward, else the default file.
+/// Finds the URL: the flag, else the environment, else the nearest `.env` upward, else the nearest one beside
+/// schema.prisma, else the default file.
 ///
 /// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the URL that bypasses a pooler) precedes
 /// `DATABASE_URL` of the same source. An invalid URL is an error; no other source replaces it.
@@ -216,7 +217,11 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
             }
         }
     }
-    if let Some(DotEnv { path, variables }) = dot_env::read(names)? {
+    type Place = fn(&Path) -> PathBuf;
+    for place in [Path::to_owned as Place, prisma_path::schema_directory] {
+        let Some(DotEnv { path, variables }) = dot_env::read_in(names, place)? else {
+            continue;
+        };
         for name in names {
             if let Some((_, url)) = variables.iter().find(|(key, _)| key == name) {
                 // A path is relative to the file, not to the working directory.

@@ -499,6 +499,57 @@ fn file_url_names_the_file_that_prisma_uses(
     assert_eq!(databases.iter().filter(|exists| **exists).count(), 1);
 }
 
+#[rstest]
+#[case::usual("prisma", None)]
+#[case::configured("db/orm", Some(r#"{"prisma": {"schema": "db/orm/schema.prisma"}}"#))]
+fn dot_env_of_prisma_has_lower_precedence_than_the_others(
+    #[case] directory: &str,
+    #[case] package: Option<&str>,
+) {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    fs::create_dir_all(work.join(directory)).unwrap();
+    fs::create_dir_all(work.join("src")).unwrap();
+    if let Some(package) = package {
+        sandbox.file("package.json", package);
+    }
+    let schema = prisma_schema("url = env(\"DATABASE_URL\")");
+    sandbox.file(&format!("{directory}/schema.prisma"), schema);
+    let url = "DATABASE_URL=\"file:./dev.db\"\n";
+    sandbox.file(&format!("{directory}/.env"), url);
+    sandbox.file(".env", "TITLE=shop\n");
+    let used = |command: &str| {
+        let program = sandbox.usagectl([command, "-v"]);
+        let run = program.current_dir(work.join("src")).run().success();
+        run.stderr.lines().next().unwrap().to_owned()
+    };
+    let work = work.display();
+    for command in ["migrate", "status"] {
+        let expected = format!(
+            "using sqlite:{work}/{directory}/dev.db (from DATABASE_URL in {work}/{directory}/.env)"
+        );
+        assert_eq!(used(command), expected);
+    }
+    sandbox.file(".env", "DATABASE_URL=sqlite:root.db\n");
+    let expected = format!("using sqlite:{work}/root.db (from DATABASE_URL in {work}/.env)");
+    assert_eq!(used("migrate"), expected);
+}
+
+#[test]
+fn invalid_line_of_prismas_dot_env_is_an_error() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.work().join("prisma")).unwrap();
+    sandbox.file("prisma/.env", "DATABASE_URL=postgres://app:pa$word@h/d\n");
+    let run = sandbox.usagectl(["status"]).run();
+    assert_eq!(run.code, 2);
+    assert!(
+        run.stderr
+            .contains("app/prisma/.env: a `$` in the value of DATABASE_URL"),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn second_database_beside_the_one_of_prisma_is_not_created() {
     let sandbox = Sandbox::new();
