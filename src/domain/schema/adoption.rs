@@ -5,13 +5,15 @@
 //! follows from them alone; Prisma's ledger and our log are shown beside it. Triggers and functions are not
 //! evidence, since a dump of one schema and `prisma migrate reset` lose them: adoption creates them again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::meaning::{Column, Index, missing_values};
+use super::meaning::{Column, Index, can_be_added, column_fit, missing_values, value_for_rows};
 use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted, table_of};
 use super::prisma::PrismaMigration;
+use super::rebuild::TableText;
+use crate::domain::format::counted_as;
 use crate::domain::named::named;
 
 /// A migration of this program, as the database records it.
@@ -235,17 +237,105 @@ pub enum Dialect {
     Sqlite,
 }
 
+/// What the statements that close differences depend on, beside the differences.
+#[derive(Clone, Debug, Default)]
+pub struct Existing {
+    /// The names of all indexes.
+    pub index_names: BTreeSet<String>,
+    /// The results of [`undecided`] that are not zero, by object.
+    pub undecided: BTreeMap<String, i64>,
+    /// On SQLite, the tables of different columns.
+    pub tables: BTreeMap<String, TableText>,
+}
+
+/// The query that counts what the user must decide before the difference can be closed: rows without a value for a
+/// required column, or repeated values of a unique index.
+pub fn undecided(difference: &Difference, differences: &[Difference]) -> Option<String> {
+    let Difference {
+        what,
+        expected,
+        found,
+    } = difference;
+    let is_missing = |column: &str| {
+        let mut differences = differences.iter();
+        differences.any(|it| it.found.is_none() && it.what == format!("column {column}"))
+    };
+    if let Some(index) = Index::parse(what) {
+        let is_plain = |column: &&str| {
+            !column.contains('(') && !is_missing(&format!("{}.{column}", index.table))
+        };
+        let is_known =
+            index.is_unique && index.rest.is_empty() && index.columns.iter().all(is_plain);
+        return is_known.then(|| {
+            let repeated = repeated_values(&index, "1 AS one");
+            format!("SELECT count(*) FROM ({repeated}) AS repeated")
+        });
+    }
+    let name = what.strip_prefix("column ")?;
+    let (table, column) = name.split_once('.')?;
+    let wanted = Column::parse(expected.as_deref()?);
+    let is_nullable = |found: &String| !Column::parse(found).not_null;
+    let has_value = value_for_rows(name, &wanted, Dialect::Postgres).is_some();
+    if !wanted.not_null || has_value || !found.as_ref().is_none_or(is_nullable) {
+        return None;
+    }
+    let condition = match found {
+        Some(_) => format!(" WHERE {} IS NULL", quoted(column)),
+        None => String::new(),
+    };
+    Some(format!("SELECT count(*) FROM {}{condition}", quoted(table)))
+}
+
+/// The query for the values that several rows have in the columns of a unique index.
+fn repeated_values(index: &Index<'_>, selected: &str) -> String {
+    let columns: Vec<String> = index.columns.iter().map(|it| quoted(it)).collect();
+    let known: Vec<String> = columns
+        .iter()
+        .map(|it| format!("{it} IS NOT NULL"))
+        .collect();
+    format!(
+        "SELECT {selected} FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1",
+        quoted(index.table),
+        known.join(" AND "),
+        columns.join(", "),
+    )
+}
+
+/// The comment in place of a statement that the rows refuse.
+fn decision(what: &str, count: i64) -> String {
+    let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
+    let count = count.unsigned_abs();
+    if let Some(index) = Index::parse(what) {
+        let columns: Vec<String> = index.columns.iter().map(|it| quoted(it)).collect();
+        let selected = format!("{}, count(*)", columns.join(", "));
+        return format!(
+            "-- to be decided: {kind} {name} has {}; keep one row of each:\n-- {}",
+            counted_as(count, "value of several rows", "values of several rows"),
+            repeated_values(&index, &selected),
+        );
+    }
+    let (table, column) = name.split_once('.').unwrap_or((name, ""));
+    format!(
+        "-- to be decided: {} no value of the required {kind} {name}; set one or delete such rows:\n\
+         -- SELECT * FROM {} WHERE {} IS NULL",
+        counted_as(count, "row has", "rows have"),
+        quoted(table),
+        quoted(column),
+    )
+}
+
 /// The statements that close the differences between expected and found objects: types, tables, columns,
-/// unique indexes, indexes. A difference without a statement becomes a comment.
+/// unique indexes, indexes. A difference without a statement becomes a comment, and so does one whose rows the user
+/// must change first.
 ///
-/// `expected` holds all objects that the database should have, `scripts` the `up.sql` that create them, and
-/// `taken` the names of existing indexes. On PostgreSQL indexes are built concurrently, and the statements
-/// must be run outside a transaction.
+/// `expected` holds all objects that the database should have, and `scripts` the `up.sql` that create them. On
+/// PostgreSQL indexes are built concurrently, and the statements must be run outside a transaction. On SQLite a table
+/// whose columns differ is replaced.
 pub fn closing_sql(
     differences: &[Difference],
     expected: &SchemaObjects,
     scripts: &[&str],
-    taken: &BTreeSet<String>,
+    existing: &Existing,
     dialect: Dialect,
 ) -> Vec<String> {
     let missing_tables: BTreeSet<&str> = differences
@@ -256,7 +346,8 @@ pub fn closing_sql(
     let of_missing_table =
         |what: &str| table_of(what).is_some_and(|table| missing_tables.contains(table));
     let mut groups: [Vec<String>; 5] = Default::default();
-    let mut taken = taken.clone();
+    let mut taken = existing.index_names.clone();
+    let mut tables = existing.tables.clone();
     for difference in differences {
         let Difference {
             what,
@@ -272,7 +363,30 @@ pub fn closing_sql(
             }
             _ if of_missing_table(what) => continue,
             "enum" => (0, enum_values(name, expected, found.as_deref(), scripts)),
-            "column" => (2, column(name, expected, found.as_deref(), dialect)),
+            "column" => {
+                let (table, _) = name.split_once('.').unwrap_or((name, ""));
+                let undecided = existing.undecided.get(what);
+                let text = tables.get_mut(table);
+                let mut statements = column(
+                    name,
+                    expected,
+                    found.as_deref(),
+                    dialect,
+                    text,
+                    undecided.is_some(),
+                );
+                statements.extend(undecided.map(|count| Some(decision(what, *count))));
+                (2, statements)
+            }
+            "unique" | "index" if existing.undecided.contains_key(what) => (
+                3,
+                vec![
+                    existing
+                        .undecided
+                        .get(what)
+                        .map(|count| decision(what, *count)),
+                ],
+            ),
             "unique" | "index" => {
                 let group = if kind == "unique" { 3 } else { 4 };
                 let statement = index(what, found.as_deref(), &mut taken, dialect);
@@ -296,7 +410,16 @@ pub fn closing_sql(
         };
         groups[group].extend(index(what, None, &mut taken, dialect));
     }
-    groups.into_iter().flatten().collect()
+    let replaced = tables.iter();
+    let replaced: Vec<String> = replaced
+        .flat_map(|(name, text)| text.statements(name))
+        .collect();
+    // A shell that continues after an error would drop the table whose copy failed.
+    let stop = (!replaced.is_empty()).then(|| ".bail on".to_owned());
+    groups[2].extend(replaced);
+    stop.into_iter()
+        .chain(groups.into_iter().flatten())
+        .collect()
 }
 
 /// Whether the statement that creates the table has the unique columns as a constraint.
@@ -349,59 +472,97 @@ fn enum_values(
         .collect()
 }
 
+/// The statements for a column. Those for SQLite without ALTER TABLE change `text` instead. An undecided column stays
+/// nullable.
 fn column(
     name: &str,
     expected: &str,
     found: Option<&str>,
     dialect: Dialect,
+    text: Option<&mut TableText>,
+    is_undecided: bool,
 ) -> Vec<Option<String>> {
     let Some((table, column)) = name.split_once('.') else {
         return vec![None];
     };
-    let (table, column) = (quoted(table), quoted(column));
+    let (bare, table, column) = (column, quoted(table), quoted(column));
     let wanted = Column::parse(expected);
+    let data_type = wanted.data_type;
+    let add = |rest: &str| {
+        Some(format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {data_type}{rest};"
+        ))
+    };
+    let value = value_for_rows(name, &wanted, dialect);
+    let fill = value.filter(|_| wanted.not_null).map(|value| {
+        Some(format!(
+            "UPDATE {table} SET {column} = {value} WHERE {column} IS NULL;"
+        ))
+    });
     let Some(found) = found else {
         let not_null = if wanted.not_null { " NOT NULL" } else { "" };
-        let default = wanted
-            .default
-            .map_or(String::new(), |it| format!(" DEFAULT {it}"));
-        let data_type = wanted.data_type;
-        return vec![Some(format!(
-            "ALTER TABLE {table} ADD COLUMN {column} {data_type}{not_null}{default};"
-        ))];
+        let default = wanted.default.map(|it| format!(" DEFAULT {it}"));
+        let constraints = match is_undecided {
+            true => String::new(),
+            false => format!("{not_null}{}", default.unwrap_or_default()),
+        };
+        let Some(text) = text else {
+            return vec![add(&constraints)];
+        };
+        if is_undecided || can_be_added(&wanted) {
+            text.add(bare, &format!("{data_type}{constraints}"));
+            return vec![add(&constraints)];
+        }
+        text.add(bare, data_type);
+        text.change(bare, wanted.not_null, Some(wanted.default));
+        return [add("")].into_iter().chain(fill).collect();
     };
-    if dialect == Dialect::Sqlite {
-        return vec![None];
+    if is_undecided {
+        return Vec::new();
     }
     let found = Column::parse(found);
+    let fit = column_fit(name, &wanted, &found);
+    let fill = fill.filter(|_| !found.not_null);
+    if dialect == Dialect::Sqlite {
+        let not_null = wanted.not_null || found.not_null && fit.null;
+        let default = (!fit.default).then_some(wanted.default);
+        let is_changed =
+            fit.data_type && text.is_some_and(|text| text.change(bare, not_null, default));
+        return match is_changed {
+            true => fill.into_iter().collect(),
+            false => vec![None],
+        };
+    }
     let alter = |change: String| {
         Some(format!(
             "ALTER TABLE {table} ALTER COLUMN {column} {change};"
         ))
     };
     let mut statements = Vec::new();
-    let mut default = found.default;
-    if wanted.data_type != found.data_type {
-        let data_type = wanted.data_type;
+    let mut default_fits = fit.default;
+    if !fit.data_type {
         let Some(value) = conversion(&column, found.data_type, data_type) else {
             return vec![None];
         };
         // The old default may have no cast to the new type.
-        if default.take().is_some() {
+        if found.default.is_some() {
             statements.push(alter("DROP DEFAULT".to_owned()));
+            default_fits = wanted.default.is_none();
         }
         statements.push(alter(format!("TYPE {data_type} USING {value}")));
     }
-    match (wanted.not_null, found.not_null) {
-        (true, false) => statements.push(alter("SET NOT NULL".to_owned())),
-        (false, true) => statements.push(alter("DROP NOT NULL".to_owned())),
-        _ => {}
-    }
-    if wanted.default != default {
+    // Before the rows are changed, so that new ones have it.
+    if !default_fits {
         statements.push(alter(match wanted.default {
             Some(default) => format!("SET DEFAULT {default}"),
             None => "DROP DEFAULT".to_owned(),
         }));
+    }
+    if wanted.not_null && !found.not_null {
+        statements.extend(fill);
+        statements.push(alter("SET NOT NULL".to_owned()));
+    } else if !fit.null {
+        statements.push(alter("DROP NOT NULL".to_owned()));
     }
     statements
 }
@@ -602,13 +763,16 @@ mod tests {
     /// The statements that make `found` the database of CREATE and ENHANCE.
     fn closing(found: &SchemaObjects, taken: &[&str], dialect: Dialect) -> Vec<String> {
         let expected = database(&[CREATE, ENHANCE], &[]);
-        let taken = taken.iter().map(|name| (*name).to_owned()).collect();
+        let existing = Existing {
+            index_names: taken.iter().map(|name| (*name).to_owned()).collect(),
+            ..Existing::default()
+        };
         let script = "CREATE TABLE \"alerts\" (\n    \"id\" TEXT NOT NULL PRIMARY KEY\n);\n";
         closing_sql(
             &expected.differences(found),
             &expected,
             &[script],
-            &taken,
+            &existing,
             dialect,
         )
     }
@@ -649,6 +813,26 @@ mod tests {
     }
 
     #[test]
+    fn part_of_a_column_that_serves_is_kept() {
+        let column = |expected: &str, found: &str| {
+            column("t.c", expected, Some(found), Dialect::Postgres, None, false)
+                .into_iter()
+                .map(|it| {
+                    it.unwrap_or_default()
+                        .replace("ALTER TABLE \"t\" ALTER COLUMN \"c\" ", "")
+                })
+                .collect::<Vec<_>>()
+        };
+        // The application's inserts may rely on the default.
+        let statements = column("timestamp(3) not null", "timestamp(3) default now()");
+        assert_eq!(statements, ["SET NOT NULL;"]);
+        let statements = column("integer not null default 0", "bigint default 1");
+        let fill = "UPDATE \"t\" SET \"c\" = 0 WHERE \"c\" IS NULL;";
+        assert_eq!(statements, ["SET DEFAULT 0;", fill, "SET NOT NULL;"]);
+        assert_eq!(column("text", "text not null"), ["DROP NOT NULL;"]);
+    }
+
+    #[test]
     fn conversion_keeps_the_meaning_of_values() {
         let conversions = "\
             timestamp(6) with time zone | timestamp(3) | c AT TIME ZONE 'UTC'
@@ -677,9 +861,8 @@ mod tests {
             expected: Some(expected.to_owned()),
             found: found.map(str::to_owned),
         });
-        let taken = BTreeSet::new();
-        let objects = SchemaObjects::default();
-        let sql = closing_sql(&differences, &objects, &[], &taken, Dialect::Postgres);
+        let (objects, existing) = (SchemaObjects::default(), Existing::default());
+        let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
             "REINDEX TABLE CONCURRENTLY \"usage\";",

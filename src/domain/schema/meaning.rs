@@ -4,6 +4,8 @@
 //! `CURRENT_TIMESTAMP`) and in what they have beyond them: more enum values, wider types, longer indexes.
 //! Such an object serves. One that holds less, or that answers an insert differently, does not.
 
+use super::adoption::Dialect;
+
 /// Required columns that may be nullable: NULL is read as their default.
 const MAY_BE_NULL: &[&str] = &["api_usage.cached"];
 
@@ -12,6 +14,12 @@ const LISTS: &[&str] = &[
     "UpgradeRecommendation.benefits",
     "UpgradeRecommendation.risks",
 ];
+
+/// The times of events, whose default is for an insert at that time.
+const EVENT_TIMES: &[&str] = &["api_usage.timestamp", "InfrastructureMetric.timestamp"];
+
+/// In the format of stored times, which that of CURRENT_TIMESTAMP is not.
+pub const NOW_IN_SQLITE: &str = "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')";
 
 /// Types of PostgreSQL and wider ones, each of which holds every value of the former.
 const WIDER: &[(&str, &[&str])] = &[
@@ -52,25 +60,59 @@ impl<'a> Column<'a> {
     }
 }
 
+/// The parts of a column's definition that serve.
+pub(super) struct Fit {
+    pub(super) data_type: bool,
+    pub(super) null: bool,
+    pub(super) default: bool,
+}
+
 /// Whether the column `name` (`api_usage.method`) may have the definition `found`.
 pub(super) fn column_serves(name: &str, expected: &str, found: &str) -> bool {
-    let (expected, found) = (Column::parse(expected), Column::parse(found));
+    let fit = column_fit(name, &Column::parse(expected), &Column::parse(found));
+    fit.data_type && fit.null && fit.default
+}
+
+pub(super) fn column_fit(name: &str, expected: &Column<'_>, found: &Column<'_>) -> Fit {
     let is_list = LISTS.contains(&name);
-    let type_serves =
-        is_list && found.data_type == "text[]" || type_holds(expected.data_type, found.data_type);
-    let null_serves = match (expected.not_null, found.not_null) {
-        (true, false) => MAY_BE_NULL.contains(&name),
-        (false, true) => is_list,
-        _ => true,
-    };
-    let default_serves = match (expected.default, found.default) {
-        (None, None) => true,
-        // Every insert gives a required column a value, so that its default is never used.
-        (None, Some(_)) => expected.not_null || is_list,
-        (Some(_), None) => false,
-        (Some(expected), Some(found)) => same_default(expected, found),
-    };
-    type_serves && null_serves && default_serves
+    Fit {
+        data_type: is_list && found.data_type == "text[]"
+            || type_holds(expected.data_type, found.data_type),
+        null: match (expected.not_null, found.not_null) {
+            (true, false) => MAY_BE_NULL.contains(&name),
+            (false, true) => is_list,
+            _ => true,
+        },
+        default: match (expected.default, found.default) {
+            (None, None) => true,
+            // Every insert gives a required column a value, so that its default is never used.
+            (None, Some(_)) => expected.not_null || is_list,
+            (Some(_), None) => false,
+            (Some(expected), Some(found)) => same_default(expected, found),
+        },
+    }
+}
+
+/// The value for the rows of a column that becomes required: its default. Nothing without one, or where the default is
+/// the time of an insert and the column that of an event.
+pub(super) fn value_for_rows(
+    name: &str,
+    expected: &Column<'_>,
+    dialect: Dialect,
+) -> Option<String> {
+    let default = expected.default.filter(|_| !EVENT_TIMES.contains(&name))?;
+    Some(match dialect {
+        Dialect::Sqlite if is_current_time(default) => NOW_IN_SQLITE.to_owned(),
+        _ => default.to_owned(),
+    })
+}
+
+/// Whether SQLite can add the column to a table with rows.
+pub(super) fn can_be_added(column: &Column<'_>) -> bool {
+    match column.default {
+        None => !column.not_null,
+        Some(default) => !is_current_time(default),
+    }
 }
 
 fn type_holds(expected: &str, found: &str) -> bool {

@@ -253,7 +253,7 @@ fn columns<'a>(words: &mut impl Iterator<Item = &'a Token<'a>>) -> Option<String
 #[derive(Clone, Debug)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
-    range: Range<usize>,
+    pub(super) range: Range<usize>,
 }
 
 impl Token<'_> {

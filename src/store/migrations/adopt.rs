@@ -9,11 +9,11 @@ use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
 use super::{
-    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned,
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned, tables,
     with_versions,
 };
 use crate::domain::schema::adoption::{
-    Candidate, Dialect, Evidence, Origin, closing_sql, evidence,
+    Candidate, Dialect, Evidence, Existing, Origin, closing_sql, evidence, undecided,
 };
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObjects};
@@ -161,16 +161,18 @@ pub fn script_of(
         Db::Pg(_) => {
             let schema = quote_identifier(application_schema);
             let path = format!("SET search_path TO {schema}, {OWN_SCHEMA};");
-            (Dialect::Postgres, vec![path])
+            // A default of the current time is stored in UTC.
+            let zone = "SET TIME ZONE 'UTC';".to_owned();
+            (Dialect::Postgres, vec![path, zone])
         }
         Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
     };
-    let taken = indexes(db)?.into_iter().map(|(name, _)| name).collect();
+    let existing = existing(db, differences)?;
     sql.extend(closing_sql(
         differences,
         expected,
         &scripts,
-        &taken,
+        &existing,
         dialect,
     ));
     if is_partitioned(db)? {
@@ -183,6 +185,28 @@ pub fn script_of(
         }
     }
     Ok(sql)
+}
+
+fn existing(db: &mut Db, differences: &[Difference]) -> QueryResult<Existing> {
+    let mut existing = Existing {
+        index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
+        ..Existing::default()
+    };
+    for difference in differences {
+        if let Some(query) = undecided(difference, differences) {
+            let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;
+            if count > 0 {
+                existing.undecided.insert(difference.what.clone(), count);
+            }
+        }
+        let column = difference.what.strip_prefix("column ");
+        if let Some((table, _)) = column.and_then(|it| it.split_once('.'))
+            && let Some(text) = tables::text(db, table)?
+        {
+            existing.tables.insert(table.to_owned(), text);
+        }
+    }
+    Ok(existing)
 }
 
 /// Writes the missing records of the migrations to be adopted, inside a transaction. Ledger and log exist.

@@ -11,6 +11,7 @@ use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
 use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, indexes, tables};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
+use crate::domain::schema::meaning::NOW_IN_SQLITE;
 use crate::domain::schema::script::{self, Step};
 use crate::store::db::Db;
 use crate::store::lock;
@@ -173,7 +174,7 @@ fn log(
 pub(super) fn now(db: &Db) -> &'static str {
     match db {
         Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",
-        Db::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
+        Db::Sqlite(_) => NOW_IN_SQLITE,
     }
 }
 

@@ -7,6 +7,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, SqliteConnection, sql_query};
 
+use crate::domain::schema::rebuild::TableText;
 use crate::store::db::{Db, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
@@ -46,9 +47,23 @@ fn definition(conn: &mut SqliteConnection, table: &str) -> QueryResult<String> {
     sql_query(query).bind::<Text, _>(table).row(conn)
 }
 
-fn columns(conn: &mut SqliteConnection, table: &str, without: &str) -> QueryResult<String> {
+/// A table as it is; nothing on PostgreSQL.
+pub(super) fn text(db: &mut Db, table: &str) -> QueryResult<Option<TableText>> {
+    let objects = others_objects(db, table, "")?;
+    let Db::Sqlite(conn) = db else {
+        return Ok(None);
+    };
+    let (definition, columns) = (definition(conn, table)?, column_names(conn, table)?);
+    Ok(Some(TableText::new(definition, columns, objects)))
+}
+
+fn column_names(conn: &mut SqliteConnection, table: &str) -> QueryResult<Vec<String>> {
     let query = "SELECT name FROM pragma_table_info($1) ORDER BY cid";
-    let found: Vec<String> = sql_query(query).bind::<Text, _>(table).rows(conn)?;
+    sql_query(query).bind::<Text, _>(table).rows(conn)
+}
+
+fn columns(conn: &mut SqliteConnection, table: &str, without: &str) -> QueryResult<String> {
+    let found = column_names(conn, table)?;
     let table = quote_identifier(table);
     let columns = found
         .iter()

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use diesel::connection::SimpleConnection;
-use diesel::{Connection, ConnectionResult, PgConnection, SqliteConnection};
 use usagectl::store::migrations::ALL;
 use usagectl::store::schema_objects;
 
@@ -386,31 +384,6 @@ fn recommendations_are_written_into_text_arrays() {
     assert_eq!(kept, [r#"more, "storage"|speed|NULL"#]);
 }
 
-/// Runs statements one by one on one connection, as psql does: some must not be in a transaction.
-fn run_script(db: &TestDatabase, script: &str) {
-    match db.engine() {
-        Sqlite => run_on(
-            &mut SqliteConnection::establish(&db.path().display().to_string()),
-            script,
-        ),
-        Postgresql => run_on(&mut PgConnection::establish(db.url()), script),
-    }
-}
-
-fn run_on<C: SimpleConnection>(connection: &mut ConnectionResult<C>, script: &str) {
-    let connection = connection.as_mut().unwrap();
-    let mut statement = String::new();
-    for line in script.lines() {
-        statement.push_str(line);
-        statement.push('\n');
-        if line.trim_end().ends_with(';') {
-            let done = connection.batch_execute(&statement);
-            done.unwrap_or_else(|error| panic!("{statement}: {error}"));
-            statement.clear();
-        }
-    }
-}
-
 #[rstest]
 fn partial_database_is_refused_until_the_printed_sql_is_run(
     #[values(Sqlite, Postgresql)] engine: Engine,
@@ -458,12 +431,194 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
         assert_eq!(whole_catalogue(&db), before, "{loss}");
         let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
         assert_eq!(sql.code, 5, "{loss}");
-        run_script(&db, &sql.stdout);
+        db.run_script(&sql.stdout);
         let run = adopt(&db);
         assert_eq!(run.code, 0, "{loss}: {}{}", sql.stdout, run.snapshot());
         assert_works(&db);
         assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
     }
+}
+
+/// The application's tables with every column nullable, and a row of NULLs in each, which PostgreSQL refuses in a
+/// primary key.
+fn nullable(engine: Engine, has_defaults: bool) -> TestDatabase {
+    let db = TestDatabase::empty(engine);
+    for name in PRISMA_MIGRATIONS {
+        let sql = fixture(engine, &format!("prisma/migrations/{name}/migration.sql"));
+        let lines = sql.lines().map(|line| match line.split_once(" DEFAULT ") {
+            Some((column, default)) if !has_defaults => {
+                let end = default.find([',', ';']).unwrap_or(default.len());
+                format!("{column}{}\n", &default[end..])
+            }
+            _ => format!("{line}\n"),
+        });
+        db.execute(&lines.collect::<String>().replace(" NOT NULL", ""));
+    }
+    let objects = ALL[..3].iter().flat_map(|it| it.effect(&db.open()).added);
+    let columns = objects.filter_map(|it| Some(it.what.strip_prefix("column ")?.to_owned()));
+    for column in columns.collect::<Vec<_>>() {
+        let (table, column) = column.split_once('.').unwrap();
+        let id = if engine == Sqlite { "NULL" } else { "'null'" };
+        db.execute(&format!(
+            "INSERT INTO \"{table}\" (id) SELECT {id} WHERE NOT EXISTS (SELECT 1 FROM \"{table}\");
+             UPDATE \"{table}\" SET \"{column}\" = NULL WHERE '{column}' <> 'id'"
+        ));
+    }
+    db
+}
+
+#[rstest]
+fn printed_sql_gives_defaults_to_null_values_and_lists_the_others(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(true, false)] has_defaults: bool,
+) {
+    let db = nullable(engine, has_defaults);
+    let objects = schema_objects::read(&mut db.open()).unwrap();
+    let required = ALL[..3].iter().flat_map(|it| it.effect(&db.open()).added);
+    let required = required.filter(|it| it.how.contains(" not null"));
+    // Without those that are required in the database or may be NULL.
+    let required = required.filter(|it| {
+        let found = objects.get(&it.what).unwrap();
+        !found.contains(" not null") && (!has_defaults || it.what != "column api_usage.cached")
+    });
+    let (filled, undecided): (Vec<_>, Vec<_>) =
+        required.partition(|it| it.how.contains(" default ") && !it.what.ends_with(".timestamp"));
+    assert_eq!(filled.len(), if has_defaults { 13 } else { 14 });
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(sql.code, 5, "{}", sql.snapshot());
+    db.run_script(&sql.stdout);
+    for column in filled {
+        let (table, name) = column.parts().1.split_once('.').unwrap();
+        let values = format!("SELECT count(\"{name}\"), count(*) FROM \"{table}\"");
+        assert_eq!(db.rows(&values), ["1|1"], "{}", column.what);
+    }
+    let values = "SELECT success, cached, method FROM api_usage";
+    let cached = if has_defaults { "NULL" } else { "0" };
+    // Not a required column.
+    assert_eq!(db.rows(values), [format!("1|{cached}|NULL")]);
+
+    let again = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    let lines = again.lines();
+    let listed = lines.filter_map(|line| line.strip_prefix("-- to be decided: "));
+    let mut listed: Vec<String> = listed.map(str::to_owned).collect();
+    let mut expected: Vec<String> = undecided
+        .iter()
+        .map(|it| {
+            let what = &it.what;
+            format!("1 row has no value of the required {what}; set one or delete such rows:")
+        })
+        .collect();
+    listed.sort();
+    expected.sort();
+    assert_eq!(listed, expected, "{again}");
+    let queries = again
+        .lines()
+        .filter_map(|line| line.strip_prefix("-- SELECT * "));
+    for query in queries {
+        db.execute(&format!("DELETE {query}"));
+    }
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    db.run_script(&sql);
+    let run = adopt(&db);
+    assert_eq!(run.code, 0, "{sql}{}", run.snapshot());
+    assert_works(&db);
+}
+
+/// Values that the tool would have to invent, and rows of which one would have to go.
+#[rstest]
+#[case::required_column(
+    "DROP INDEX api_usage_api_name_timestamp_idx; DROP INDEX api_usage_api_name_success_timestamp_idx;
+     DROP INDEX api_usage_api_name_endpoint_timestamp_idx; ALTER TABLE api_usage DROP COLUMN api_name",
+    "2 rows have no value of the required column api_usage.api_name; set one or delete such rows:",
+    "UPDATE api_usage SET api_name = 'tmdb'"
+)]
+#[case::time_of_an_event(
+    "ALTER TABLE \"InfrastructureMetric\" RENAME COLUMN timestamp TO at;
+     INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, at)
+     VALUES ('m', 'VERCEL_KV', 'STORAGE_MB', 1, '2026-01-31T12:00:00.000+00:00')",
+    "1 row has no value of the required column InfrastructureMetric.timestamp; set one or delete such rows:",
+    "UPDATE \"InfrastructureMetric\" SET timestamp = at"
+)]
+#[case::time_of_a_row("ALTER TABLE api_usage DROP COLUMN created_at", "", "")]
+#[case::repeated_values(
+    "DROP INDEX api_alerts_api_name_alert_type_period_key;
+     INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
+     VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T12:00:00.000+00:00'),
+         ('2', 'tmdb', 'ERROR_SPIKE', 2, 'HOUR', '2026-01-31T12:00:00.000+00:00')",
+    "unique api_alerts (api_name, alert_type, period) has 1 value of several rows; keep one row of each:",
+    "DELETE FROM api_alerts WHERE id = '2'"
+)]
+fn printed_sql_leaves_decisions_to_the_user(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[case] loss: &str,
+    #[case] decision: &str,
+    #[case] decided: &str,
+) {
+    let db = deployed(engine, 3);
+    add_calls(&db);
+    db.execute(loss);
+    let close = || {
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+        assert_eq!(sql.code, 5, "{}", sql.snapshot());
+        db.run_script(&sql.stdout);
+        sql.stdout
+    };
+    let sql = close();
+    if !decision.is_empty() {
+        assert!(
+            sql.contains(&format!("-- to be decided: {decision}\n-- SELECT ")),
+            "{sql}"
+        );
+        db.execute(decided);
+        close();
+    }
+    let run = adopt(&db);
+    assert_eq!(run.code, 0, "{sql}{}", run.snapshot());
+    assert_eq!(db.rows("SELECT count(created_at) FROM api_usage"), ["2"]);
+    assert_works(&db);
+}
+
+#[test]
+fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
+    let db = TestDatabase::empty(Sqlite);
+    db.execute(
+        "CREATE TABLE api_usage (
+             id TEXT PRIMARY KEY CHECK (id <> ''), -- the key
+             api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success BOOLEAN NULL DEFAULT (1), status_code INTEGER, created_at DATETIME,
+             region TEXT DEFAULT 'eu, us', host TEXT AS (region || '1'), UNIQUE (region, id));
+         CREATE INDEX api_usage_api_name_timestamp_idx ON api_usage (api_name, timestamp);
+         CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp);
+         CREATE INDEX own ON api_usage (region) WHERE success;
+         CREATE TABLE owners (id TEXT PRIMARY KEY, call TEXT REFERENCES api_usage (id) ON DELETE CASCADE);
+         CREATE VIEW slow AS SELECT id, region, host FROM api_usage;
+         CREATE TRIGGER own_trigger AFTER DELETE ON api_usage BEGIN
+             UPDATE owners SET call = NULL WHERE call = old.id;
+         END;
+         INSERT INTO api_usage (id, api_name, success) VALUES ('a', 'tmdb', NULL);
+         INSERT INTO owners VALUES ('o', 'a')",
+    );
+    let others = "SELECT type, name, sql FROM sqlite_master
+                  WHERE name NOT LIKE 'sqlite%' AND name <> 'api_usage' ORDER BY type, name";
+    let before = db.rows(others);
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&sql.stdout);
+    assert_eq!(db.rows(others), before);
+    let row =
+        "SELECT u.id, api_name, success, host, call FROM api_usage u JOIN owners ON call = u.id";
+    assert_eq!(db.rows(row), ["a|tmdb|1|eu, us1|a"]);
+    let table = db.rows("SELECT sql FROM sqlite_master WHERE name = 'api_usage'");
+    for kept in [
+        "CHECK (id <> '')",
+        "-- the key",
+        "COLLATE NOCASE",
+        "AS (region || '1')",
+        "UNIQUE (region, id)",
+    ] {
+        assert!(table[0].contains(kept), "{table:?}");
+    }
+    adopt(&db).success();
+    assert_works(&db);
 }
 
 #[test]
@@ -474,7 +629,7 @@ fn printed_sql_keeps_the_instants_of_timestamps_with_time_zone() {
         "ALTER TABLE api_usage ALTER COLUMN timestamp TYPE timestamptz(3) USING timestamp AT TIME ZONE 'UTC'",
     );
     let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
-    run_script(&db, &format!("SET TIME ZONE 'Asia/Seoul';\n{sql}"));
+    db.run_script(&format!("SET TIME ZONE 'Asia/Seoul';\n{sql}"));
     adopt(&db).success();
     let hours = db.rows("SELECT timestamp FROM api_usage ORDER BY id");
     assert_eq!(
@@ -566,9 +721,7 @@ fn partial_difference_is_printed_with_its_sql(#[values(Sqlite, Postgresql)] engi
         .stdout
         .lines()
         .skip_while(|line| !line.starts_with("created by"));
-    let shown: Vec<&str> = lines
-        .filter(|line| !line.starts_with("SET search_path"))
-        .collect();
+    let shown: Vec<&str> = lines.filter(|line| !line.starts_with("SET ")).collect();
     let shown = shown
         .join("\n")
         .replace(" CONCURRENTLY", "")
@@ -599,7 +752,7 @@ fn derived_sql_creates_the_application_tables_of_the_migrations(
     other.execute("CREATE TABLE \"InfrastructureMetric\" (id TEXT NOT NULL PRIMARY KEY)");
     let sql = other.usagectl(["migrate", "--adopt", "--sql"]).run();
     assert_eq!(sql.code, 5, "{}", sql.snapshot());
-    run_script(&other, &sql.stdout);
+    other.run_script(&sql.stdout);
     let objects = |db: &TestDatabase| schema_objects::read(&mut db.open()).unwrap();
     assert_eq!(objects(&other), objects(&db));
     let names = match engine {

@@ -188,7 +188,11 @@ impl TestDatabase {
     pub fn run_script(&self, script: &str) {
         let client = match self.engine {
             Engine::Sqlite => self.sandbox.command("sqlite3").arg(self.path()),
-            Engine::Postgresql => self.sandbox.command("psql").args(["-q", &self.url]),
+            Engine::Postgresql => {
+                self.sandbox
+                    .command("psql")
+                    .args(["-q", "-v", "ON_ERROR_STOP=1", &self.url])
+            }
         };
         client.stdin(script).run().success();
     }

@@ -1,0 +1,271 @@
+//! The replacement of a SQLite table by one whose columns have other constraints, which SQLite's ALTER TABLE cannot
+//! change.
+//!
+//! The text of the table is kept but for the changed columns, with the application's own columns, checks and foreign
+//! keys; so are its rows, indexes and triggers.
+
+use std::ops::Range;
+
+use super::objects::quoted;
+use super::script::{Token, tokens_of};
+
+/// A table as SQLite stores it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableText {
+    /// The part of `CREATE TABLE` after the name.
+    definition: String,
+    /// The columns that are not generated.
+    columns: Vec<String>,
+    /// The statements that create its indexes and triggers.
+    objects: Vec<String>,
+    /// Whether the table has to be replaced.
+    is_changed: bool,
+}
+
+/// The words that begin a constraint of a table.
+const TABLE_CONSTRAINTS: &[&str] = &["CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"];
+
+impl TableText {
+    pub fn new(definition: String, columns: Vec<String>, objects: Vec<String>) -> TableText {
+        TableText {
+            definition,
+            columns,
+            objects,
+            is_changed: false,
+        }
+    }
+
+    /// Makes a column required or nullable, and gives it another default if `default` is one. False if it cannot be
+    /// found or is generated.
+    pub(super) fn change(
+        &mut self,
+        column: &str,
+        not_null: bool,
+        default: Option<Option<&str>>,
+    ) -> bool {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let is_column = |item: &Range<usize>| {
+            let first = &tokens[item.start];
+            !is_table_constraint(first) && first.name().eq_ignore_ascii_case(column)
+        };
+        let Some(item) = items(&tokens).into_iter().find(is_column) else {
+            return false;
+        };
+        let tokens = &tokens[item];
+        let is = |token: Option<&Token<'_>>, word: &str| {
+            token.is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+        };
+        let mut removed: Vec<Range<usize>> = Vec::new();
+        let mut at = 1;
+        while at < tokens.len() {
+            let start = at;
+            if is(tokens.get(at), "AS") {
+                return false;
+            }
+            // A constraint may have a name.
+            if is(tokens.get(at), "CONSTRAINT") {
+                at += 2;
+            }
+            let is_not = is(tokens.get(at), "NOT");
+            let is_removed = if is(tokens.get(at + usize::from(is_not)), "NULL") {
+                at += 1 + usize::from(is_not);
+                if is(tokens.get(at), "ON") {
+                    at += 3;
+                }
+                true
+            } else if is(tokens.get(at), "DEFAULT") {
+                at = end_of_value(tokens, at + 1);
+                default.is_some()
+            } else if is(tokens.get(at), "(") {
+                at = end_of_group(tokens, at);
+                false
+            } else {
+                at += 1;
+                false
+            };
+            let last = tokens[..at.min(tokens.len())].last();
+            if let Some(last) = last.filter(|_| is_removed) {
+                removed.push(tokens[start].range.start..last.range.end);
+            }
+        }
+        let mut constraints = String::new();
+        if not_null {
+            constraints.push_str(" NOT NULL");
+        }
+        if let Some(default) = default.flatten() {
+            constraints.push_str(&format!(" DEFAULT {default}"));
+        }
+        let end = tokens.last().map_or(0, |last| last.range.end);
+        self.definition.insert_str(end, &constraints);
+        for range in removed.into_iter().rev() {
+            let start = self.definition[..range.start].trim_end().len();
+            self.definition.replace_range(start..range.end, "");
+        }
+        self.is_changed = true;
+        true
+    }
+
+    /// Adds a column, as ALTER TABLE does: this does not replace the table.
+    pub(super) fn add(&mut self, column: &str, definition: &str) {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let items = items(&tokens).into_iter();
+        let columns = items.take_while(|item| !is_table_constraint(&tokens[item.start]));
+        let Some(last) = columns.last().and_then(|item| tokens[item].last()) else {
+            return;
+        };
+        let end = last.range.end;
+        self.definition
+            .insert_str(end, &format!(", {} {definition}", quoted(column)));
+        self.columns.push(column.to_owned());
+    }
+
+    /// The statements that replace the table if it changed, for a shell that stops at the first error.
+    pub(super) fn statements(&self, table: &str) -> Vec<String> {
+        if !self.is_changed {
+            return Vec::new();
+        }
+        let new = quoted(&format!("usagectl_new_{table}"));
+        let table = quoted(table);
+        let columns: Vec<String> = self.columns.iter().map(|it| quoted(it)).collect();
+        let columns = columns.join(", ");
+        let mut statements = vec![
+            // Else dropping the table would delete the rows that refer to it, and renaming the new one would fail
+            // where a view reads it.
+            "PRAGMA foreign_keys = OFF;".to_owned(),
+            "PRAGMA legacy_alter_table = ON;".to_owned(),
+            "BEGIN IMMEDIATE;".to_owned(),
+            format!("CREATE TABLE {new} {};", self.definition),
+            format!("INSERT INTO {new} ({columns}) SELECT {columns} FROM {table};"),
+            format!("DROP TABLE {table};"),
+            format!("ALTER TABLE {new} RENAME TO {table};"),
+        ];
+        statements.extend(self.objects.iter().map(|sql| format!("{sql};")));
+        statements.push("COMMIT;".to_owned());
+        statements.push("PRAGMA legacy_alter_table = OFF;".to_owned());
+        statements
+    }
+}
+
+fn is_table_constraint(token: &Token<'_>) -> bool {
+    let mut words = TABLE_CONSTRAINTS.iter();
+    words.any(|word| token.text.eq_ignore_ascii_case(word))
+}
+
+/// The tokens of each column and constraint between the parentheses of a table.
+fn items(tokens: &[Token<'_>]) -> Vec<Range<usize>> {
+    let mut items = Vec::new();
+    let mut start = 1;
+    let mut at = 1;
+    while at < tokens.len() {
+        match tokens[at].text {
+            "(" => at = end_of_group(tokens, at),
+            text @ ("," | ")") => {
+                items.push(start..at);
+                at += 1;
+                start = at;
+                if text == ")" {
+                    break;
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+/// The position after the parenthesis that closes the one at `open`.
+fn end_of_group(tokens: &[Token<'_>], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    tokens.len()
+}
+
+/// The position after a default: an expression in parentheses, or a literal such as `'GET'` or `-0.5`.
+fn end_of_value(tokens: &[Token<'_>], start: usize) -> usize {
+    if tokens.get(start).is_some_and(|token| token.text == "(") {
+        return end_of_group(tokens, start);
+    }
+    let touches = |pair: &&[Token<'_>]| pair[0].range.end == pair[1].range.start;
+    let rest = tokens.get(start..).unwrap_or_default();
+    start + 1 + rest.windows(2).take_while(touches).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::cases;
+
+    fn table(definition: &str) -> TableText {
+        let index = "CREATE INDEX i ON t (id)".to_owned();
+        TableText::new(definition.to_owned(), vec!["id".to_owned()], vec![index])
+    }
+
+    #[test]
+    fn column_is_required_and_keeps_its_other_constraints() {
+        let table_texts = "\
+            (id TEXT, c BOOLEAN) | (id TEXT, c BOOLEAN NOT NULL DEFAULT false)
+            (\"C\" BOOL NULL DEFAULT (1 + (2)) CHECK (c IN (0, 1)) , d TEXT) | (\"C\" BOOL CHECK (c IN (0, 1)) NOT NULL DEFAULT false , d TEXT)
+            ([c] VARCHAR(5) DEFAULT -0.5 UNIQUE, id) | ([c] VARCHAR(5) UNIQUE NOT NULL DEFAULT false, id)
+            (id TEXT, `c` CONSTRAINT n NOT NULL ON CONFLICT FAIL COLLATE NOCASE) STRICT | (id TEXT, `c` COLLATE NOCASE NOT NULL DEFAULT false) STRICT
+            (id TEXT, c TEXT DEFAULT ',', PRIMARY KEY (c, id)) | (id TEXT, c TEXT NOT NULL DEFAULT false, PRIMARY KEY (c, id))";
+        for [before, after] in cases(table_texts) {
+            let mut table = table(before);
+            assert!(table.change("c", true, Some(Some("false"))), "{before}");
+            assert_eq!(table.definition, after);
+        }
+        for text in ["(id TEXT, c TEXT AS (id))", "(id TEXT, CHECK (c))", "(id"] {
+            assert!(!table(text).change("c", true, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn column_becomes_nullable_and_keeps_its_default() {
+        let mut table = table("(c TEXT NOT NULL DEFAULT 'a' -- why\n, id TEXT)");
+        assert!(table.change("c", false, None));
+        assert_eq!(table.definition, "(c TEXT DEFAULT 'a' -- why\n, id TEXT)");
+    }
+
+    #[test]
+    fn column_is_added_before_the_constraints_of_the_table() {
+        for (before, after) in [
+            (
+                "(id TEXT, UNIQUE (id))",
+                "(id TEXT, \"c\" TEXT, UNIQUE (id))",
+            ),
+            ("(id TEXT -- last\n)", "(id TEXT, \"c\" TEXT -- last\n)"),
+        ] {
+            let mut table = table(before);
+            table.add("c", "TEXT");
+            assert_eq!(table.definition, after);
+            assert_eq!(table.columns, ["id", "c"]);
+        }
+    }
+
+    #[test]
+    fn table_is_replaced_in_one_transaction() {
+        let mut table = table("(id TEXT)");
+        assert_eq!(table.statements("t"), [""; 0]);
+        assert!(table.change("id", true, None));
+        let statements = table.statements("t");
+        let expected = "\
+            BEGIN IMMEDIATE;
+            CREATE TABLE \"usagectl_new_t\" (id TEXT NOT NULL);
+            INSERT INTO \"usagectl_new_t\" (\"id\") SELECT \"id\" FROM \"t\";
+            DROP TABLE \"t\";
+            ALTER TABLE \"usagectl_new_t\" RENAME TO \"t\";
+            CREATE INDEX i ON t (id);
+            COMMIT;";
+        let expected: Vec<&str> = expected.lines().map(str::trim).collect();
+        assert_eq!(statements[2..statements.len() - 1], expected);
+    }
+}
