@@ -84,7 +84,9 @@ fn initialise(db: &mut Db, args: &InitArgs, signature: Signature<'_>) -> Result<
             && catalogue.plans_of(provider).any(is_measured)
     });
     let without_plan = without_plan.map(|provider| {
-        let plans = catalogue.plans_of(provider).filter(|plan| plan.enabled);
+        let plans = catalogue
+            .plans_of(provider)
+            .filter(|plan| plan.cited.enabled);
         UnselectedProvider {
             provider: provider.to_owned(),
             plans: plans.map(|plan| plan.name.clone()).collect(),

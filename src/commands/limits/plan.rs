@@ -222,16 +222,22 @@ pub(super) fn require_provider(catalogue: &Catalogue, provider: &str) -> Result<
 fn require_plan(catalogue: &Catalogue, provider: &str, plan: &str) -> Result<()> {
     require_provider(catalogue, provider)?;
     match catalogue.plan(provider, plan) {
-        Some(found) if found.enabled => Ok(()),
+        Some(found) if found.cited.enabled => Ok(()),
         Some(found) => {
-            let why = found.note.as_deref().unwrap_or("its source is of grade C");
+            let why = found
+                .cited
+                .note
+                .as_deref()
+                .unwrap_or("its source is of grade C");
             let message = format!("{provider} {plan} is disabled: {why}");
             Err(Error::message(Exit::Refused, message).with_next(
                 "set its limits by hand (usagectl limits set), or import a catalogue with a better source",
             ))
         }
         None => {
-            let plans = catalogue.plans_of(provider).filter(|plan| plan.enabled);
+            let plans = catalogue
+                .plans_of(provider)
+                .filter(|plan| plan.cited.enabled);
             let plans: Vec<&str> = plans.map(|plan| plan.name.as_str()).collect();
             let message = format!(
                 "unknown plan `{}`; {provider} has {}",

@@ -119,7 +119,7 @@ impl AuditInput<'_> {
                     Some(line) => number(line),
                     None => format!("{} included", published.included),
                 };
-                let page = self.catalogue.source(&published.source);
+                let page = self.catalogue.source(&published.cited.source);
                 let page = page.map_or_else(String::new, |page| format!(" ({})", page.url));
                 let detail = format!("stored {here}; catalogue {published_value}{page}");
                 found.push((Issue::Conflict, detail));

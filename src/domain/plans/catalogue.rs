@@ -126,6 +126,16 @@ pub struct Source {
     pub note: Option<String>,
 }
 
+/// The source of a row, and whether it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cited {
+    /// The id of its source; of a plan, that of its price.
+    pub source: String,
+    /// Never with a source of grade C.
+    pub enabled: bool,
+    pub note: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limited {
     Application(Service, Metric),
@@ -162,11 +172,7 @@ pub struct PlanLimit {
     pub overage: Option<Overage>,
     pub warning_percent: Decimal,
     pub critical_percent: Decimal,
-    /// The id of its source.
-    pub source: String,
-    /// Whether it is used; never with a source of grade C.
-    pub enabled: bool,
-    pub note: Option<String>,
+    pub cited: Cited,
 }
 
 impl PlanLimit {
@@ -192,11 +198,7 @@ pub struct PublishedApiLimit {
     /// None where it is not published.
     pub value: Option<Decimal>,
     pub overage: Option<Overage>,
-    /// The id of its source.
-    pub source: String,
-    /// Whether it is used; never with a source of grade C.
-    pub enabled: bool,
-    pub note: Option<String>,
+    pub cited: Cited,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -217,18 +219,15 @@ pub struct Plan {
     pub seat_price: Option<Decimal>,
     /// Whether an API's limits are those of this plan until a plan is selected.
     pub fallback: bool,
-    /// The id of the source of its price.
-    pub source: String,
-    /// Whether it can be selected; never with a source of grade C.
-    pub enabled: bool,
-    pub note: Option<String>,
+    /// One that is not enabled cannot be selected.
+    pub cited: Cited,
     pub limits: Vec<PlanLimit>,
     pub api_limits: Vec<PublishedApiLimit>,
 }
 
 impl Plan {
     pub fn limits_in_use(&self) -> impl Iterator<Item = &PlanLimit> {
-        self.limits.iter().filter(|limit| limit.enabled)
+        self.limits.iter().filter(|limit| limit.cited.enabled)
     }
 
     /// The limit of a metric of the application, if it is used.
@@ -238,7 +237,7 @@ impl Plan {
     }
 
     pub fn api_limits_in_use(&self) -> impl Iterator<Item = &PublishedApiLimit> {
-        self.api_limits.iter().filter(|limit| limit.enabled)
+        self.api_limits.iter().filter(|limit| limit.cited.enabled)
     }
 }
 
@@ -250,11 +249,7 @@ pub struct Price {
     pub unit: String,
     pub price: Overage,
     pub currency: String,
-    /// The id of its source.
-    pub source: String,
-    /// Whether it is used; never with a source of grade C.
-    pub enabled: bool,
-    pub note: Option<String>,
+    pub cited: Cited,
 }
 
 /// The user's own limit on a metric. No published catalogue has any.
@@ -288,10 +283,6 @@ impl Version {
             text: text.to_owned(),
             numbers: numbers.collect::<Option<_>>()?,
         })
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.text
     }
 }
 
@@ -342,14 +333,11 @@ impl fmt::Display for InvalidCatalogue {
 impl std::error::Error for InvalidCatalogue {}
 
 impl InvalidCatalogue {
-    /// A fault of the file as a whole.
-    pub(super) fn whole(what: &str) -> InvalidCatalogue {
+    /// A fault of no single row.
+    pub(super) fn at_line(line: usize, what: &str) -> InvalidCatalogue {
+        let (place, what) = (String::new(), what.to_owned());
         InvalidCatalogue {
-            problems: vec![Problem {
-                line: 1,
-                place: String::new(),
-                what: what.to_owned(),
-            }],
+            problems: vec![Problem { line, place, what }],
         }
     }
 }
@@ -428,11 +416,11 @@ mod tests {
     #[test]
     fn embedded_catalogue_has_the_published_amounts() {
         let catalogue = embedded();
-        assert_eq!(catalogue.version.as_str(), "2026.11.21");
+        assert_eq!(catalogue.version.to_string(), "2026.11.21");
         let included = |provider, plan, service, metric| {
-            let plan = catalogue.plan(provider, plan).unwrap();
-            plan.limit(service, metric)
-                .map(|limit| limit.included.to_string())
+            let limit = catalogue.plan(provider, plan).unwrap();
+            let limit = limit.limit(service, metric);
+            limit.map(|limit| limit.included.to_string())
         };
         let kv = |plan| included("upstash", plan, Service::VercelKv, Metric::StorageMb);
         assert_eq!(kv("free").as_deref(), Some("256"));
@@ -445,10 +433,8 @@ mod tests {
         // Its source is of grade C.
         let (service, metric) = (Service::VercelBuild, Metric::BuildMinutes);
         assert_eq!(included("vercel", "hobby", service, metric), None);
-        assert_eq!(
-            catalogue.plan("vercel", "enterprise").unwrap().fixed_price,
-            None
-        );
+        let enterprise = catalogue.plan("vercel", "enterprise").unwrap();
+        assert_eq!(enterprise.fixed_price, None);
     }
 
     #[test]
@@ -456,12 +442,11 @@ mod tests {
         let catalogue = embedded();
         let usable = |id: &str| catalogue.source(id).unwrap().grade.is_usable();
         for plan in &catalogue.plans {
-            assert_eq!(plan.enabled, usable(&plan.source), "{}", plan.name);
-            for limit in &plan.limits {
-                assert_eq!(limit.enabled, usable(&limit.source), "{}", limit.limited);
-            }
-            for limit in &plan.api_limits {
-                assert_eq!(limit.enabled, usable(&limit.source), "{}", plan.provider);
+            let limits = plan.limits.iter().map(|limit| &limit.cited);
+            let api_limits = plan.api_limits.iter().map(|limit| &limit.cited);
+            for cited in limits.chain(api_limits).chain([&plan.cited]) {
+                let expected = usable(&cited.source);
+                assert_eq!(cited.enabled, expected, "{} {cited:?}", plan.name);
             }
         }
         assert_eq!(catalogue.budgets, []);
@@ -478,7 +463,7 @@ mod tests {
             let fallbacks = catalogue.plans_of(api).filter(|plan| plan.fallback);
             assert_eq!(fallbacks.count(), 1, "{api}");
         }
-        assert!(catalogue.plans_of("espn").all(|plan| !plan.enabled));
+        assert!(catalogue.plans_of("espn").all(|plan| !plan.cited.enabled));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::catalogue::{Catalogue, Included, Overage, Plan, PlanLimit, PublishedApiLimit};
+use super::catalogue::{Catalogue, Cited, Included, Overage, Plan, PlanLimit, PublishedApiLimit};
 use super::source::Citation;
 use crate::domain::format::decimal;
 use crate::domain::named::named;
@@ -47,62 +47,45 @@ pub struct CatalogueRow {
 impl CatalogueRow {
     /// Every row of a catalogue, in its order.
     pub fn all(catalogue: &Catalogue) -> Vec<CatalogueRow> {
-        let row = |owner: (&str, Option<&str>),
-                   what: String,
-                   terms: String,
-                   source: &str,
-                   note: &Option<String>| {
+        let row = |(provider, plan): (&str, Option<&str>), what, terms, cited: &Cited| {
+            let prefix = if cited.enabled { "" } else { "disabled: " };
             CatalogueRow {
-                provider: owner.0.to_owned(),
-                plan: owner.1.map(str::to_owned),
+                provider: provider.to_owned(),
+                plan: plan.map(str::to_owned),
                 what,
-                terms,
-                citation: catalogue.citation(source),
-                note: note.clone(),
+                terms: format!("{prefix}{terms}"),
+                citation: catalogue.citation(&cited.source),
+                note: cited.note.clone(),
             }
         };
         let mut rows = Vec::new();
         for plan in &catalogue.plans {
             let owner = (plan.provider.as_str(), Some(plan.name.as_str()));
-            let (source, note) = (&plan.source, &plan.note);
-            rows.push(row(
-                owner,
-                "price".to_owned(),
-                price_terms(plan),
-                source,
-                note,
-            ));
+            let price = "price".to_owned();
+            rows.push(row(owner, price, price_terms(plan), &plan.cited));
             rows.extend(plan.limits.iter().map(|limit| {
                 let terms = limit_terms(limit, &plan.currency);
-                row(
-                    owner,
-                    limit.limited.to_string(),
-                    terms,
-                    &limit.source,
-                    &limit.note,
-                )
+                row(owner, limit.limited.to_string(), terms, &limit.cited)
             }));
             rows.extend(plan.api_limits.iter().map(|limit| {
                 let what = format!("{} per {}", limit.unit, limit.period);
                 let terms = api_terms(limit, &plan.currency);
-                row(owner, what, terms, &limit.source, &limit.note)
+                row(owner, what, terms, &limit.cited)
             }));
         }
         rows.extend(catalogue.prices.iter().map(|price| {
             let terms = overage_terms(price.price, &price.currency);
-            let terms = format!("{}{terms} {}", disabled(price.enabled), price.unit);
+            let terms = format!("{terms} {}", price.unit);
             let owner = (price.provider.as_str(), None);
-            row(owner, price.item.clone(), terms, &price.source, &price.note)
+            row(owner, price.item.clone(), terms, &price.cited)
         }));
         rows.extend(catalogue.budgets.iter().map(|budget| CatalogueRow {
+            provider: String::new(),
+            plan: None,
+            what: format!("budget {} {}", budget.service, budget.metric),
+            terms: decimal(budget.amount),
             citation: Citation::default(),
-            ..row(
-                ("", None),
-                format!("budget {} {}", budget.service, budget.metric),
-                decimal(budget.amount),
-                "",
-                &budget.note,
-            )
+            note: budget.note.clone(),
         }));
         rows
     }
@@ -156,16 +139,11 @@ pub fn diff(old: &Catalogue, new: &Catalogue) -> Vec<DiffRow> {
     names.into_iter().filter_map(compare).collect()
 }
 
-fn disabled(enabled: bool) -> &'static str {
-    if enabled { "" } else { "disabled: " }
-}
-
 fn price_terms(plan: &Plan) -> String {
-    let price = match plan.fixed_price {
+    let mut terms = match plan.fixed_price {
         Some(price) => format!("{} {} a month", decimal(price), plan.currency),
         None => "by contract".to_owned(),
     };
-    let mut terms = format!("{}{price}", disabled(plan.enabled));
     if !plan.credit.is_zero() {
         terms += &format!(", credit {}", decimal(plan.credit));
     }
@@ -177,7 +155,7 @@ fn price_terms(plan: &Plan) -> String {
 }
 
 fn limit_terms(limit: &PlanLimit, currency: &str) -> String {
-    let mut terms = amount_terms(limit.enabled, limit.included);
+    let mut terms = amount_terms(limit.included);
     if let Some(period) = limit.period {
         terms += &format!(" per {period}");
     }
@@ -199,17 +177,16 @@ fn limit_terms(limit: &PlanLimit, currency: &str) -> String {
 
 fn api_terms(limit: &PublishedApiLimit, currency: &str) -> String {
     let included = limit.value.map_or(Included::Unknown, Included::Amount);
-    let mut terms = amount_terms(limit.enabled, included);
+    let mut terms = amount_terms(included);
     if let Some(overage) = limit.overage {
         terms += &format!(", then {}", overage_terms(overage, currency));
     }
     terms
 }
 
-fn amount_terms(enabled: bool, included: Included) -> String {
+fn amount_terms(included: Included) -> String {
     let amount = included.amount().map(decimal);
-    let amount = amount.unwrap_or_else(|| included.to_string());
-    format!("{}{amount}", disabled(enabled))
+    amount.unwrap_or_else(|| included.to_string())
 }
 
 fn overage_terms(overage: Overage, currency: &str) -> String {

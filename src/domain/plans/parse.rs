@@ -11,8 +11,8 @@ use toml::Spanned;
 
 use super::api_limit::Unit;
 use super::catalogue::{
-    AtLimit, Budget, Catalogue, Included, InvalidCatalogue, Limited, Overage, Plan, PlanLimit,
-    Price, PriceScope, Problem, PublishedApiLimit, Source, Version,
+    AtLimit, Budget, Catalogue, Cited, Included, InvalidCatalogue, Limited, Overage, Plan,
+    PlanLimit, Price, PriceScope, Problem, PublishedApiLimit, Source, Version,
 };
 use super::raw::{
     Amount, Field, RawApiLimit, RawBudget, RawFile, RawLimit, RawOverage, RawPlan, RawPrice,
@@ -43,21 +43,18 @@ impl Catalogue {
 
 pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, InvalidCatalogue> {
     if bytes.len() > LARGEST_BYTES {
-        return Err(InvalidCatalogue::whole("larger than 1 MiB"));
+        return Err(InvalidCatalogue::at_line(1, "larger than 1 MiB"));
     }
     match str::from_utf8(bytes) {
         Ok(text) => parse(text),
-        Err(_) => Err(InvalidCatalogue::whole("not UTF-8 text")),
+        Err(_) => Err(InvalidCatalogue::at_line(1, "not UTF-8 text")),
     }
 }
 
 pub fn parse(text: &str) -> Result<Catalogue, InvalidCatalogue> {
-    let file: RawFile = toml::from_str(text).map_err(|error| InvalidCatalogue {
-        problems: vec![Problem {
-            line: line_of(text, error.span().map_or(0, |span| span.start)),
-            place: String::new(),
-            what: error.message().to_owned(),
-        }],
+    let file: RawFile = toml::from_str(text).map_err(|error| {
+        let line = line_of(text, error.span().map_or(0, |span| span.start));
+        InvalidCatalogue::at_line(line, error.message())
     })?;
     let mut reader = Reader {
         text,
@@ -114,10 +111,8 @@ impl Reader<'_> {
     }
 
     fn read<T>(&mut self, key: &str, field: Field<T>) -> Option<T> {
-        let value = field.0;
-        value
-            .map_err(|fault| self.problem(format!("{key}: {fault}")))
-            .ok()
+        let fault = |fault| self.problem(format!("{key}: {fault}"));
+        field.0.map_err(fault).ok()
     }
 
     fn read_or<T>(&mut self, key: &str, field: Option<Field<T>>, default: T) -> Option<T> {
@@ -133,30 +128,23 @@ impl Reader<'_> {
     }
 
     fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, text: &str) -> Option<T> {
-        self.read(
-            key,
-            Field(text.parse().map_err(|error: T::Err| error.to_string())),
-        )
+        let parsed = text.parse().map_err(|error: T::Err| error.to_string());
+        self.read(key, Field(parsed))
     }
 
     fn catalogue(&mut self, file: RawFile) -> Option<Catalogue> {
-        let schema = file.schema;
-        self.require(
-            schema == SCHEMA,
-            format!("schema: unknown version {schema}; expected {SCHEMA}"),
+        let RawFile {
+            schema, version, ..
+        } = &file;
+        let unknown = format!("schema: unknown version {schema}; expected {SCHEMA}");
+        self.require(*schema == SCHEMA, unknown);
+        let invalid = format!(
+            "version: invalid version `{version}`; expected numbers with dots, such as 2026.11.21"
         );
-        let version = Version::parse(&file.version);
-        self.require(
-            version.is_some(),
-            format!(
-                "version: invalid version `{}`; expected numbers with dots, such as 2026.11.21",
-                file.version
-            ),
-        );
-        self.require(
-            !(file.plan.is_empty() && file.budget.is_empty()),
-            "no plans",
-        );
+        let version = Version::parse(version);
+        self.require(version.is_some(), invalid);
+        let has_rows = !(file.plan.is_empty() && file.budget.is_empty());
+        self.require(has_rows, "no plans");
         let mut catalogue = Catalogue {
             version: version?,
             currency: self.currency(file.currency, "USD"),
@@ -215,25 +203,18 @@ impl Reader<'_> {
             .chain(of_limits)
             .chain(of_api_limits);
         let source = sources.flatten().next().cloned();
-        let (source, enabled) = self
-            .cited(catalogue, source, row.enabled)
-            .unwrap_or_default();
-        let scope = self.read_or(
-            "fixed_price_scope",
-            row.fixed_price_scope,
-            PriceScope::Provider,
-        );
+        let cited = self.cited(catalogue, source, row.enabled, row.note);
+        let (scope, default) = (row.fixed_price_scope, PriceScope::Provider);
+        let scope = self.read_or("fixed_price_scope", scope, default);
         let plan = Plan {
             currency: self.currency(row.currency, &catalogue.currency),
             fixed_price: self.amount("fixed_price", row.fixed_price),
-            scope: scope.unwrap_or(PriceScope::Provider),
+            scope: scope.unwrap_or(default),
             credit: self.amount("credit", row.credit).unwrap_or(Decimal::ZERO),
             seats_included: row.seats_included,
             seat_price: self.amount("seat_price", row.seat_price),
             fallback: row.fallback,
-            source,
-            enabled,
-            note: row.note,
+            cited: cited.unwrap_or_default(),
             limits: Vec::new(),
             api_limits: Vec::new(),
             provider: row.provider,
@@ -242,10 +223,9 @@ impl Reader<'_> {
         let is_same = |other: &Plan| other.provider == plan.provider && other.name == plan.name;
         let another_fallback =
             |other: &Plan| other.provider == plan.provider && other.fallback && !is_same(other);
-        self.require(
-            !(plan.fallback && catalogue.plans.iter().any(another_fallback)),
-            "fallback: the provider has another fallback plan",
-        );
+        if plan.fallback && catalogue.plans.iter().any(another_fallback) {
+            self.problem("fallback: the provider has another fallback plan");
+        }
         // Rows of one plan for several services are one plan.
         let known = catalogue.plans.iter().position(is_same);
         let index = known.unwrap_or(catalogue.plans.len());
@@ -304,16 +284,12 @@ impl Reader<'_> {
         };
         let kind = self.read("kind", row.kind);
         let period = row.period.and_then(|period| self.read("period", period));
-        let is_period = kind == Some(MetricKind::Period);
-        self.require(
-            !is_period || period.is_some(),
-            "period: required with kind PERIOD",
-        );
-        let is_gauge = kind == Some(MetricKind::Gauge);
-        self.require(
-            !is_gauge || period.is_none(),
-            "period: not allowed with kind GAUGE",
-        );
+        if kind == Some(MetricKind::Period) && period.is_none() {
+            self.problem("period: required with kind PERIOD");
+        }
+        if kind == Some(MetricKind::Gauge) && period.is_some() {
+            self.problem("period: not allowed with kind GAUGE");
+        }
         let included = self.read("included", row.included);
         let ceiling = self.amount("ceiling", row.ceiling);
         if let (Some(Included::Amount(included)), Some(ceiling)) = (included, ceiling) {
@@ -325,13 +301,12 @@ impl Reader<'_> {
             (at_limit, _) => self.read("at_limit", at_limit.unwrap_or_default()),
         };
         let overage = row.overage.and_then(|overage| self.overage(overage));
-        self.require(
-            overage.is_none() || at_limit == Some(AtLimit::Bill),
-            "overage: only allowed with at_limit BILL",
-        );
+        if overage.is_some() && at_limit != Some(AtLimit::Bill) {
+            self.problem("overage: only allowed with at_limit BILL");
+        }
         let (warning_percent, critical_percent) = self.percents(row.warning_pct, row.critical_pct);
-        let cited = self.cited(catalogue, row.source, row.enabled);
-        let (Some(limited), Some(kind), Some(included), Some(at_limit), Some((source, enabled))) =
+        let cited = self.cited(catalogue, row.source, row.enabled, row.note);
+        let (Some(limited), Some(kind), Some(included), Some(at_limit), Some(cited)) =
             (limited, kind, included, at_limit, cited)
         else {
             return;
@@ -356,9 +331,7 @@ impl Reader<'_> {
             overage,
             warning_percent,
             critical_percent,
-            source,
-            enabled,
-            note: row.note,
+            cited,
         });
     }
 
@@ -374,29 +347,24 @@ impl Reader<'_> {
         let unit = self.read_or("unit", row.unit, Unit::Calls);
         let value = self.read("value", row.value);
         let has_amount = |value: Included| value.amount().is_some_and(|it| !it.is_zero());
-        self.require(
-            value.is_none_or(|value| value == Included::Unknown || has_amount(value)),
-            "value: expected an amount above 0, or \"unknown\"",
-        );
+        if value.is_some_and(|value| value != Included::Unknown && !has_amount(value)) {
+            self.problem("value: expected an amount above 0, or \"unknown\"");
+        }
         let overage = row.overage.and_then(|overage| self.overage(overage));
-        let cited = self.cited(catalogue, row.source, row.enabled);
+        let cited = self.cited(catalogue, row.source, row.enabled, row.note);
         let plan = &mut catalogue.plans[plan];
-        let is_new = plan
-            .api_limits
-            .iter()
-            .all(|other| Some(&other.period) != period.as_ref());
+        let mut others = plan.api_limits.iter();
+        let is_new = others.all(|other| Some(&other.period) != period.as_ref());
         self.require(is_new, "duplicate limit for this period");
         let api = api_name::parse(&plan.provider).map_err(|error| error.to_string());
         self.read("provider", Field(api));
-        if let (Some(period), Some(unit), Some((source, enabled))) = (period, unit, cited) {
+        if let (Some(period), Some(unit), Some(cited)) = (period, unit, cited) {
             plan.api_limits.push(PublishedApiLimit {
                 period,
                 unit,
                 value: value.and_then(Included::amount),
                 overage,
-                source,
-                enabled,
-                note: row.note,
+                cited,
             });
         }
     }
@@ -405,18 +373,16 @@ impl Reader<'_> {
         let row = self.enter(row, |row| format!("price {} {}", row.provider, row.item));
         self.name("provider", &row.provider);
         let price = self.overage(row.price);
-        let cited = self.cited(catalogue, row.source, row.enabled);
+        let cited = self.cited(catalogue, row.source, row.enabled, row.note);
         let currency = self.currency(row.currency, &catalogue.currency);
-        if let (Some(price), Some((source, enabled))) = (price, cited) {
+        if let (Some(price), Some(cited)) = (price, cited) {
             catalogue.prices.push(Price {
                 provider: row.provider,
                 item: row.item,
                 unit: row.unit,
                 price,
                 currency,
-                source,
-                enabled,
-                note: row.note,
+                cited,
             });
         }
     }
@@ -487,12 +453,11 @@ impl Reader<'_> {
         let (Some(Amount(warning)), Some(Amount(critical))) = (warning, critical) else {
             return (DEFAULT_WARNING, DEFAULT_CRITICAL);
         };
-        self.require(
-            !warning.is_zero() && warning < critical && critical <= Decimal::ONE_HUNDRED,
-            format!(
+        if warning.is_zero() || warning >= critical || critical > Decimal::ONE_HUNDRED {
+            self.problem(format!(
                 "warning_pct {warning}, critical_pct {critical}: expected 0 < warning_pct < critical_pct <= 100"
-            ),
-        );
+            ));
+        }
         (warning, critical)
     }
 
@@ -502,21 +467,25 @@ impl Reader<'_> {
         catalogue: &Catalogue,
         id: Option<String>,
         enabled: Option<bool>,
-    ) -> Option<(String, bool)> {
-        let Some(id) = id else {
+        note: Option<String>,
+    ) -> Option<Cited> {
+        let Some(source) = id else {
             self.problem("source: missing");
             return None;
         };
-        let Some(source) = catalogue.source(&id) else {
-            self.problem(format!("source: unknown source `{id}`"));
+        let Some(page) = catalogue.source(&source) else {
+            self.problem(format!("source: unknown source `{source}`"));
             return None;
         };
-        let is_usable = source.grade.is_usable();
-        self.require(
-            is_usable || enabled != Some(true),
-            "enabled: a row with a source of grade C cannot be enabled",
-        );
-        Some((id, enabled.unwrap_or(is_usable)))
+        let is_usable = page.grade.is_usable();
+        if enabled == Some(true) && !is_usable {
+            self.problem("enabled: a row with a source of grade C cannot be enabled");
+        }
+        Some(Cited {
+            source,
+            enabled: enabled.unwrap_or(is_usable),
+            note,
+        })
     }
 }
 
@@ -569,16 +538,12 @@ source = "page"
         let catalogue = parse(VALID).unwrap();
         let plan = catalogue.plan("vercel", "pro").unwrap();
         assert_eq!(plan.fixed_price, Decimal::from_str_exact("20.00").ok());
-        assert_eq!(plan.source, "page");
-        let limit = plan
-            .limit(Service::VercelBandwidth, Metric::BandwidthGb)
-            .unwrap();
+        assert_eq!(plan.cited.source, "page");
+        let (service, metric) = (Service::VercelBandwidth, Metric::BandwidthGb);
+        let limit = plan.limit(service, metric).unwrap();
         assert_eq!(limit.included, Included::Amount(Decimal::from(1000)));
         assert_eq!(limit.overage.unwrap().high, Decimal::new(35, 2));
-        assert_eq!(
-            catalogue.provider_of(Service::VercelBandwidth),
-            Some("vercel")
-        );
+        assert_eq!(catalogue.provider_of(service), Some("vercel"));
         assert_eq!(catalogue.provider_of(Service::VercelKv), None);
     }
 
@@ -622,17 +587,14 @@ BANDWIDTH_GB > PETABYTES > LIMIT PETABYTES: metric: invalid metric `PETABYTES`; 
 
     #[test]
     fn all_problems_are_reported_at_once_and_invalid_toml_by_its_line() {
-        let text = VALID
-            .replace("\"A\"", "\"Z\"")
-            .replace("\"1000\"", "\"many\"");
+        let text = VALID.replace("\"A\"", "\"Z\"");
+        let text = text.replace("\"1000\"", "\"many\"");
         assert_eq!(parse(&text).unwrap_err().problems.len(), 4);
         let invalid = parse("schema = 1\nversion = [").unwrap_err();
         assert_eq!(invalid.problems[0].line, 2);
         let unknown = problems("credit =", "discount =");
-        assert!(
-            unknown[0].contains("unknown field `discount`"),
-            "{unknown:?}"
-        );
+        let expected = "unknown field `discount`";
+        assert!(unknown[0].contains(expected), "{unknown:?}");
         for bytes in [&b"\x00\xff\xfe"[..], &[b' '; LARGEST_BYTES + 1], b"", b"{}"] {
             assert!(parse_bytes(bytes).is_err());
         }
@@ -642,7 +604,7 @@ BANDWIDTH_GB > PETABYTES > LIMIT PETABYTES: metric: invalid metric `PETABYTES`; 
     fn rows_with_source_of_grade_c_are_disabled_and_cannot_be_enabled() {
         let text = VALID.replace("\"A\"", "\"C\"");
         let catalogue = parse(&text).unwrap();
-        assert!(!catalogue.plans[0].enabled);
+        assert!(!catalogue.plans[0].cited.enabled);
         assert_eq!(catalogue.plans[0].limits_in_use().count(), 0);
         let text = text.replace("source = \"page\"", "source = \"page\"\nenabled = true");
         let invalid = parse(&text).unwrap_err();
@@ -669,11 +631,8 @@ at_limit = "bill"
 source = "page"
 "#;
         let both = format!("{VALID}{more}");
-        let catalogue = parse(&both).unwrap();
-        assert_eq!(
-            (catalogue.plans.len(), catalogue.plans[0].limits.len()),
-            (1, 2)
-        );
+        let plans = parse(&both).unwrap().plans;
+        assert_eq!((plans.len(), plans[0].limits.len()), (1, 2));
         let dearer = format!("{VALID}{}", more.replace("20.00", "25.00"));
         assert!(parse(&dearer).is_err());
         let twice = format!("{VALID}{}", VALID.split_once("[[plan]]").unwrap().1);

@@ -119,7 +119,7 @@ pub fn limits(
             let (Some((service, metric)), Some(value)) = (limit.application(), value) else {
                 continue;
             };
-            let citation = catalogue.citation(&limit.source);
+            let citation = catalogue.citation(&limit.cited.source);
             let wanted = Wanted {
                 service,
                 metric,
@@ -129,7 +129,7 @@ pub fn limits(
                     kind: limit.kind,
                     period: limit.period,
                     at_limit: limit.at_limit,
-                    ..details(Origin::Catalogue, value, citation, &limit.note)
+                    ..details(Origin::Catalogue, value, citation, &limit.cited.note)
                 },
             };
             changes.extend(wanted.change(rows));
@@ -172,7 +172,7 @@ fn plans_to_come<'a>(
         .map(|it| (it.provider.clone(), it.plan.clone()))
         .collect();
     let is_named = move |plan: &&Plan| names.contains(&(plan.provider.clone(), plan.name.clone()));
-    let plans = catalogue.plans.iter().filter(|plan| plan.enabled);
+    let plans = catalogue.plans.iter().filter(|plan| plan.cited.enabled);
     plans.filter(is_named)
 }
 
@@ -258,7 +258,7 @@ pub fn api_limits(
                 unit: limit.unit,
                 value: limit.value?.to_f64()?,
                 origin: ApiLimitOrigin::Catalogue,
-                citation: catalogue.citation(&limit.source),
+                citation: catalogue.citation(&limit.cited.source),
                 updated_at: now,
             })
         });
@@ -312,7 +312,7 @@ pub fn plan_of_api<'a>(
         Some(selected) => catalogue.plan(api, &selected.plan),
         None => catalogue.plans_of(api).find(|plan| plan.fallback),
     };
-    plan.filter(|plan| plan.enabled)
+    plan.filter(|plan| plan.cited.enabled)
 }
 
 #[cfg(test)]

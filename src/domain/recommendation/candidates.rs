@@ -228,7 +228,9 @@ mod tests {
 
     fn tariffs(provider: &str) -> Vec<Tariff> {
         let catalogue = Catalogue::embedded().unwrap();
-        let plans = catalogue.plans_of(provider).filter(|plan| plan.enabled);
+        let plans = catalogue
+            .plans_of(provider)
+            .filter(|plan| plan.cited.enabled);
         plans.map(|plan| Tariff::of(plan, None)).collect()
     }
 

@@ -74,7 +74,7 @@ pub fn insert(
     at: DateTime<Utc>,
 ) -> QueryResult<()> {
     let row = Row {
-        version: version.as_str().to_owned(),
+        version: version.to_string(),
         content: content.to_owned(),
         imported_by: by.to_owned(),
         imported_at: at.into(),

@@ -116,7 +116,7 @@ impl<'a> Assessor<'a> {
     ) -> Option<Assessor<'a>> {
         let provider = limit.provider.as_deref().unwrap_or("");
         let listed = evidence.catalogue.plans_of(provider);
-        let listed = listed.filter(|plan| plan.enabled);
+        let listed = listed.filter(|plan| plan.cited.enabled);
         let plans: Vec<Tariff> = listed.map(|it| Tariff::of(it, evidence.seats)).collect();
         let periods = whole_periods(capacity, limit, evidence.now);
         Some(Assessor {

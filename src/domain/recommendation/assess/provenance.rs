@@ -109,13 +109,13 @@ impl Assessor<'_> {
         };
         let fixed = tariff.fixed.map(|price| with_unit(price, Unit::Usd));
         let provenance = match fixed {
-            Some(_) => listed(&plan.source),
+            Some(_) => listed(&plan.cited.source),
             None => unknown(Needed::Price),
         };
         let mut inputs = vec![input(price_name(tariff), fixed, provenance)];
         inputs.extend(overages(plan, tariff).map(|(limit, value)| {
             let name = format!("overage of {}: {}", plan.name, limit.limited);
-            input(name, Some(value), listed(&limit.source))
+            input(name, Some(value), listed(&limit.cited.source))
         }));
         inputs
     }
