@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::AtLimit;
@@ -14,7 +13,7 @@ use super::catalogue::{Catalogue, Plan, default_kind};
 use super::limit::{LimitDetails, LimitRow, Origin};
 use super::selection::{self, PlanSelection};
 use super::source::Citation;
-use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::named::named;
 
 named! {
@@ -112,52 +111,50 @@ pub fn limits(
         updated_by: signature.by.to_owned(),
         updated_at: signature.now,
     };
-    let mut changes = Vec::new();
+    let mut wanted = Vec::new();
     for plan in plans_to_come(catalogue, selections, signature.now) {
-        for limit in plan.limits_in_use() {
-            let value = limit.line().and_then(|line| line.to_f64());
-            let (Some((service, metric)), Some(value)) = (limit.application(), value) else {
-                continue;
-            };
+        wanted.extend(plan.limits_in_use().filter_map(|limit| {
+            let (service, metric) = limit.application()?;
+            let value = limit.line()?.to_f64()?;
             let citation = catalogue.citation(&limit.cited.source);
-            let wanted = Wanted {
+            Some(LimitRow {
                 service,
                 metric,
-                plan: &plan.name,
-                percents: (limit.warning_percent, limit.critical_percent),
-                details: LimitDetails {
+                plan: plan.name.clone(),
+                value,
+                warning_percent: limit.warning_percent.to_f64()?,
+                critical_percent: limit.critical_percent.to_f64()?,
+                details: Some(LimitDetails {
                     kind: limit.kind,
                     period: limit.period,
                     at_limit: limit.at_limit,
                     ..details(Origin::Catalogue, value, citation, &limit.cited.note)
-                },
-            };
-            changes.extend(wanted.change(rows));
-        }
+                }),
+            })
+        }));
     }
-    for budget in &catalogue.budgets {
-        let Some(value) = budget.amount.to_f64() else {
-            continue;
-        };
+    wanted.extend(catalogue.budgets.iter().filter_map(|budget| {
+        let value = budget.amount.to_f64()?;
         let (kind, period) = default_kind(budget.metric);
         let citation = Citation {
             catalogue_version: Some(catalogue.version.to_string()),
             ..Citation::default()
         };
-        let wanted = Wanted {
+        Some(LimitRow {
             service: budget.service,
             metric: budget.metric,
-            plan: BUDGET,
-            percents: (budget.warning_percent, budget.critical_percent),
-            details: LimitDetails {
+            plan: BUDGET.to_owned(),
+            value,
+            warning_percent: budget.warning_percent.to_f64()?,
+            critical_percent: budget.critical_percent.to_f64()?,
+            details: Some(LimitDetails {
                 kind,
                 period,
                 ..details(Origin::Budget, value, citation, &budget.note)
-            },
-        };
-        changes.extend(wanted.change(rows));
-    }
-    changes
+            }),
+        })
+    }));
+    wanted.into_iter().map(|row| change(row, rows)).collect()
 }
 
 /// The plans that are in use now or will be later.
@@ -176,63 +173,41 @@ fn plans_to_come<'a>(
     plans.filter(is_named)
 }
 
-/// A row as it should be.
-struct Wanted<'a> {
-    service: Service,
-    metric: Metric,
-    plan: &'a str,
-    percents: (Decimal, Decimal),
-    details: LimitDetails,
-}
-
-impl Wanted<'_> {
-    /// The change of the row; none where a number of the catalogue cannot be stored.
-    fn change(self, rows: &[LimitRow]) -> Option<LimitChange> {
-        let wanted = self.details.value;
-        let is_it = |row: &&LimitRow| {
-            (row.service, row.metric) == (self.service, self.metric) && row.plan == self.plan
+/// The change that brings the stored rows in line with a row as it should be.
+fn change(wanted: LimitRow, rows: &[LimitRow]) -> LimitChange {
+    let key = |row: &LimitRow| (row.service, row.metric, row.plan.clone());
+    let Some(found) = rows.iter().find(|row| key(row) == key(&wanted)) else {
+        return LimitChange {
+            change: SyncAction::Added,
+            before: None,
+            wanted: wanted.value,
+            row: wanted,
         };
-        let Some(found) = rows.iter().find(is_it) else {
-            return Some(LimitChange {
-                change: SyncAction::Added,
-                row: LimitRow {
-                    service: self.service,
-                    metric: self.metric,
-                    plan: self.plan.to_owned(),
-                    value: wanted,
-                    warning_percent: self.percents.0.to_f64()?,
-                    critical_percent: self.percents.1.to_f64()?,
-                    details: Some(self.details),
-                },
-                before: None,
-                wanted,
-            });
-        };
-        let mut row = found.clone();
-        let change = match found.own_details() {
-            Some(old) if old.origin == Origin::Catalogue => {
-                let same = LimitDetails {
-                    updated_by: old.updated_by.clone(),
-                    updated_at: old.updated_at,
-                    ..self.details.clone()
-                };
-                if same == *old {
-                    SyncAction::Unchanged
-                } else {
-                    // The thresholds may have been set by hand since, and stay.
-                    row.value = wanted;
-                    row.details = Some(self.details);
-                    SyncAction::Updated
-                }
+    };
+    let mut row = found.clone();
+    let change = match (found.own_details(), &wanted.details) {
+        (Some(old), Some(new)) if old.origin == Origin::Catalogue => {
+            let same = LimitDetails {
+                updated_by: old.updated_by.clone(),
+                updated_at: old.updated_at,
+                ..new.clone()
+            };
+            if same == *old {
+                SyncAction::Unchanged
+            } else {
+                // The thresholds may have been set by hand since, and stay.
+                row.value = wanted.value;
+                row.details = Some(new.clone());
+                SyncAction::Updated
             }
-            _ => SyncAction::Kept,
-        };
-        Some(LimitChange {
-            change,
-            row,
-            before: Some(found.value),
-            wanted,
-        })
+        }
+        _ => SyncAction::Kept,
+    };
+    LimitChange {
+        change,
+        row,
+        before: Some(found.value),
+        wanted: wanted.value,
     }
 }
 
@@ -326,20 +301,9 @@ mod tests {
         now: DateTime::UNIX_EPOCH,
     };
 
-    fn selected(provider: &str, plan: &str) -> PlanSelection {
-        PlanSelection::sample(provider, plan)
-    }
-
     fn changed(rows: &[LimitRow], catalogue: &Catalogue) -> Vec<LimitChange> {
-        limits(catalogue, &[selected("upstash", "free")], rows, SIGNATURE)
-    }
-
-    fn stored(changes: Vec<LimitChange>) -> Vec<LimitRow> {
-        changes.into_iter().map(|change| change.row).collect()
-    }
-
-    fn actions(changes: &[LimitChange]) -> Vec<SyncAction> {
-        changes.iter().map(|change| change.change).collect()
+        let selections = [PlanSelection::sample("upstash", "free")];
+        limits(catalogue, &selections, rows, SIGNATURE)
     }
 
     /// The embedded catalogue with other storage and a newer version.
@@ -352,10 +316,12 @@ mod tests {
 
     #[test]
     fn newer_catalogue_updates_own_rows_and_keeps_their_thresholds() {
-        let mut rows = stored(changed(&[], &Catalogue::embedded().unwrap()));
+        let added = changed(&[], &Catalogue::embedded().unwrap()).into_iter();
+        let mut rows: Vec<LimitRow> = added.map(|change| change.row).collect();
         rows[0].warning_percent = 50.0;
         let after = changed(&rows, &newer());
-        assert_eq!(actions(&after), [SyncAction::Updated; 4]);
+        let actions: Vec<_> = after.iter().map(|it| it.change).collect();
+        assert_eq!(actions, [SyncAction::Updated; 4]);
         assert_eq!(after[0].before, Some(256.0));
         let row = &after[0].row;
         assert_eq!((row.value, row.warning_percent), (300.0, 50.0));
@@ -390,7 +356,7 @@ mod tests {
             ..stored[0].clone()
         };
         stored.push(hourly);
-        let selections = [selected("openweather", "one-call")];
+        let selections = [PlanSelection::sample("openweather", "one-call")];
         let second = api_limits(&catalogue, &selections, &stored, SIGNATURE.now);
         let one_call = [
             pair("REMOVED MINUTE", 60.0),
