@@ -64,18 +64,15 @@ impl LimitEdit {
             return Err(EditFault::NoChange);
         }
         let value = self.value.or(stored.map(|row| row.value));
-        let warning = stored.map(|row| row.warning_percent);
-        let critical = stored.map(|row| row.critical_percent);
+        let percents = stored.map(|row| (row.warning_percent, row.critical_percent));
+        let (warning, critical) = percents.unwrap_or((DEFAULT_WARNING, DEFAULT_CRITICAL));
         let mut row = LimitRow {
             service,
             metric,
             plan: plan.to_owned(),
             value: value.ok_or(EditFault::NoValue)?,
-            warning_percent: self.warning_percent.or(warning).unwrap_or(DEFAULT_WARNING),
-            critical_percent: self
-                .critical_percent
-                .or(critical)
-                .unwrap_or(DEFAULT_CRITICAL),
+            warning_percent: self.warning_percent.unwrap_or(warning),
+            critical_percent: self.critical_percent.unwrap_or(critical),
             details: stored.and_then(|row| row.details.clone()),
         };
         check_value(row.value)?;

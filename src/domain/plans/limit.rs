@@ -198,11 +198,10 @@ pub fn listed(
         let found = held.iter().find(|limit| {
             (limit.service, limit.metric, &limit.plan) == (row.service, row.metric, &row.plan)
         });
+        let fault = found.and_then(|limit| limit.fault.clone());
         ListedLimit {
             in_force: found.is_some_and(|limit| limit.fault.is_none()),
-            fault: found
-                .and_then(|limit| limit.fault.clone())
-                .or_else(|| row.fault()),
+            fault: fault.or_else(|| row.fault()),
             row,
         }
     });

@@ -23,11 +23,10 @@ impl VendorMeter {
     pub fn has_name(&self, name: &str) -> bool {
         let (name, own) = (name.trim(), self.name.as_str());
         let start = name.len().checked_sub(own.len());
-        start
-            .and_then(|start| name.split_at_checked(start))
-            .is_some_and(|(before, end)| {
-                end.eq_ignore_ascii_case(own) && (before.is_empty() || before.ends_with(' '))
-            })
+        let parts = start.and_then(|start| name.split_at_checked(start));
+        parts.is_some_and(|(before, end)| {
+            end.eq_ignore_ascii_case(own) && (before.is_empty() || before.ends_with(' '))
+        })
     }
 
     /// The percentage of the included amount that a quantity is; `None` for a unit that is not its own.
@@ -134,10 +133,8 @@ mod tests {
         let meters = |plan: (&str, &str)| {
             let selections = [PlanSelection::sample(plan.0, plan.1)];
             let meters = vendor_meters(&catalogue, &selections, DateTime::UNIX_EPOCH);
-            let names = meters
-                .into_iter()
-                .map(|it| format!("{} {}", it.service, it.name));
-            names.collect::<Vec<_>>()
+            let name = |it: &VendorMeter| format!("{} {}", it.service, it.name);
+            meters.iter().map(name).collect::<Vec<_>>()
         };
         let hobby = [
             "VERCEL_BANDWIDTH Fast Origin Transfer",
@@ -162,19 +159,17 @@ mod tests {
                 unit: unit.to_owned(),
                 included: Decimal::from(4),
             };
-            meter
-                .percent(Decimal::from(quantity), of)
-                .map(|it| it.normalize().to_string())
+            let percent = meter.percent(Decimal::from(quantity), of);
+            percent.map_or("unknown".to_owned(), |it| it.normalize().to_string())
         };
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(percent("CPU hour", 1, "Hours"), some("25"));
-        assert_eq!(percent("CPU hour", 3600, "seconds"), some("25"));
-        assert_eq!(percent("GB hour", 2, "GB-Hrs"), some("50"));
-        assert_eq!(percent("GB", 500, "MB"), some("12.5"));
-        assert_eq!(percent("write", 3, "Units"), some("75"));
-        assert_eq!(percent("write", 1, "million writes"), some("25000000"));
-        assert_eq!(percent("write", 1, "GB"), None);
-        assert_eq!(percent("CPU hour", 1, "Units"), None);
+        assert_eq!(percent("CPU hour", 1, "Hours"), "25");
+        assert_eq!(percent("CPU hour", 3600, "seconds"), "25");
+        assert_eq!(percent("GB hour", 2, "GB-Hrs"), "50");
+        assert_eq!(percent("GB", 500, "MB"), "12.5");
+        assert_eq!(percent("write", 3, "Units"), "75");
+        assert_eq!(percent("write", 1, "million writes"), "25000000");
+        assert_eq!(percent("write", 1, "GB"), "unknown");
+        assert_eq!(percent("CPU hour", 1, "Units"), "unknown");
     }
 
     #[test]
@@ -185,15 +180,11 @@ mod tests {
             unit: "CPU hour".to_owned(),
             included: Decimal::ONE,
         };
-        assert!(
-            ["Active CPU", "fluid active cpu"]
-                .iter()
-                .all(|it| meter.has_name(it))
-        );
-        assert!(
-            !["CPU", "Inactive CPU", "é Active GPU"]
-                .iter()
-                .any(|it| meter.has_name(it))
-        );
+        for name in ["Active CPU", "fluid active cpu"] {
+            assert!(meter.has_name(name), "{name}");
+        }
+        for name in ["CPU", "Inactive CPU", "é Active GPU"] {
+            assert!(!meter.has_name(name), "{name}");
+        }
     }
 }

@@ -84,9 +84,8 @@ pub fn current<'a>(
     provider: &str,
     now: DateTime<Utc>,
 ) -> Option<&'a PlanSelection> {
-    let begun = selections
-        .iter()
-        .filter(|it| it.provider == provider && it.valid_from <= now);
+    let has_begun = |it: &&PlanSelection| it.provider == provider && it.valid_from <= now;
+    let begun = selections.iter().filter(has_begun);
     begun.max_by_key(|it| (it.valid_from, it.created_at, &it.id))
 }
 
