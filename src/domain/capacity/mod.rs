@@ -13,8 +13,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
 use self::readings::{Readings, SeriesDays};
 use self::state::{LimitState, UnknownReason};
 use super::forecast::{
-    self, Crossing, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, Pace,
-    day_number,
+    self, Crossing, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, day_number,
 };
 use super::metrics::day::MetricDay;
 use super::metrics::names::{Measure, MetricKind};
@@ -29,7 +28,8 @@ pub const HISTORY_DAYS: i64 = 180;
 pub const DAYS_AHEAD: usize = 125;
 
 /// Days of a billing period without a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[error("{missing} of {of} days missing")]
 pub struct MissingDays {
     pub missing: u32,
     /// Number of days of the period up to the newest measurement.
@@ -71,20 +71,16 @@ pub fn capacities(
     let mut all = Vec::new();
     for limit in limits {
         let meter = (limit.service, limit.metric);
-        let of_meter = series.iter().filter(|it| it.meter() == Some(meter));
+        let of_meter = series.iter().filter(|it| it.meter() == meter);
         let before = all.len();
         all.extend(of_meter.map(|it| Capacity::new(it, Some(limit), now, stale_after)));
         if all.len() == before {
-            let none = Series::new(limit.service, limit.metric, "");
-            let none = SeriesDays::empty(none);
+            let none = SeriesDays::empty(Series::new(limit.service, limit.metric, ""));
             all.push(Capacity::new(&none, Some(limit), now, stale_after));
         }
     }
-    let is_limited = |it: &&&SeriesDays| {
-        let mut limits = limits.iter();
-        limits.any(|limit| it.meter() == Some((limit.service, limit.metric)))
-    };
-    let others = series.iter().filter(|it| !is_limited(it));
+    let limited: Vec<_> = limits.iter().map(|it| (it.service, it.metric)).collect();
+    let others = series.iter().filter(|it| !limited.contains(&it.meter()));
     all.extend(others.map(|it| Capacity::new(it, None, now, stale_after)));
     all.sort_by_key(|it| (it.series.service, it.series.metric));
     all
@@ -135,11 +131,23 @@ impl Capacity {
         let unread = readings.unknown(period, now, stale_after);
         let (state, reason) = state::of(limit, measure, usage, missing, unread);
         let daily = readings.daily(measure, kind);
-        let request = request(&readings, measure, period, usage, missing, limit, now);
+        let today = now.date_naive();
+        let read_today = readings.newest().filter(|day| day.day == today);
+        // Usage of an earlier period says nothing about this one.
+        let used = match (measure, period, readings.newest()) {
+            (Measure::Amount, Some(period), Some(newest)) if newest.last_at < period.from => None,
+            _ => usage,
+        };
         let request = ForecastRequest {
+            today: day_number(today),
+            // Usage since the newest reading is not measured yet.
+            elapsed: read_today.map_or(0.0, elapsed_part),
+            days: DAYS_AHEAD,
+            thresholds: limit.map_or(Vec::new(), thresholds),
+            used,
+            missing: missing.map_or(0, |days| days.missing),
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
             pace: readings.pace(measure, period, usage),
-            ..request
         };
         Capacity {
             series: series.series.clone(),
@@ -184,10 +192,8 @@ impl Capacity {
     /// and not forecast.
     pub fn forecast(&self) -> Result<&Forecast, InsufficientData> {
         let made = || forecast::forecast(&self.daily, &self.request);
-        self.forecast
-            .get_or_init(made)
-            .as_ref()
-            .map_err(|error| *error)
+        let forecast = self.forecast.get_or_init(made).as_ref();
+        forecast.map_err(|error| *error)
     }
 
     /// The forecast, where the metric is one that is forecast and has enough data.
@@ -215,9 +221,10 @@ impl Capacity {
         };
         Some(match self.kind {
             MetricKind::Period => forecast.paths.sums(from, to),
-            MetricKind::Gauge | MetricKind::Rate => forecast
-                .paths
-                .fold(from, to, |levels| levels.fold(0.0, f64::max)),
+            MetricKind::Gauge | MetricKind::Rate => {
+                let highest = |levels: &mut dyn Iterator<Item = f64>| levels.fold(0.0, f64::max);
+                forecast.paths.fold(from, to, highest)
+            }
         })
     }
 
@@ -241,39 +248,14 @@ impl Capacity {
     }
 }
 
-/// The request without the periods and the pace.
-fn request(
-    readings: &Readings<'_>,
-    measure: Measure,
-    period: Option<Window>,
-    usage: Option<f64>,
-    missing: Option<MissingDays>,
-    limit: Option<&LimitInForce>,
-    now: DateTime<Utc>,
-) -> ForecastRequest {
-    let today = now.date_naive();
-    let read_today = readings.newest().filter(|day| day.day == today);
-    let valid = limit.filter(|limit| limit.fault.is_none());
-    let thresholds = valid.map(|limit| {
-        let percents = [limit.warning_percent, limit.critical_percent, 100.0];
-        percents.map(|percent| limit.value * percent / 100.0)
-    });
-    // Usage of an earlier period says nothing about this one.
-    let used = match (measure, period, readings.newest()) {
-        (Measure::Amount, Some(period), Some(newest)) if newest.last_at < period.from => None,
-        _ => usage,
-    };
-    ForecastRequest {
-        today: day_number(today),
-        // Usage since the newest reading is not measured yet.
-        elapsed: read_today.map_or(0.0, elapsed_part),
-        days: DAYS_AHEAD,
-        thresholds: thresholds.into_iter().flatten().collect(),
-        used,
-        missing: missing.map_or(0, |days| days.missing),
-        periods: Vec::new(),
-        pace: None::<Pace>,
+/// The warning line, the critical line and the limit; none of an invalid limit.
+fn thresholds(limit: &LimitInForce) -> Vec<f64> {
+    if limit.fault.is_some() {
+        return Vec::new();
     }
+    let percents = [limit.warning_percent, limit.critical_percent, 100.0];
+    let thresholds = percents.map(|percent| limit.value * percent / 100.0);
+    thresholds.to_vec()
 }
 
 /// The part of a day that its amount covers.
@@ -330,11 +312,8 @@ pub fn partial_days(
         let within = start.num_seconds_from_midnight() > 0;
         need(Measure::of(metric, limit.kind), within.then_some(start));
     }
-    let future = days
-        .iter()
-        .filter(|day| day.last_at > now)
-        .map(|day| day.day);
-    needed.extend(future.filter(|day| *day <= now.date_naive()));
+    let is_future = |day: &&MetricDay| day.last_at > now && day.day <= now.date_naive();
+    needed.extend(days.iter().filter(is_future).map(|day| day.day));
     needed.retain(|day| days.iter().any(|it| it.day == *day));
     needed.sort_unstable();
     needed.dedup();

@@ -50,18 +50,16 @@ impl SeriesDays {
         })
     }
 
-    pub(super) fn meter(&self) -> Option<(Service, Metric)> {
-        Some((self.series.service, self.series.metric))
+    pub(super) fn meter(&self) -> (Service, Metric) {
+        (self.series.service, self.series.metric)
     }
 }
 
 /// The month's commands of series that are only measured by the day: plans limit and bill them by the month.
 pub(super) fn monthly_commands(series: &[SeriesDays]) -> impl Iterator<Item = SeriesDays> {
     let is_measured = |wanted: &Series| series.iter().any(|it| it.series == *wanted);
-    let by_day = series
-        .iter()
-        .filter(|it| it.series.metric == Metric::CommandsPerDay);
-    by_day.filter_map(move |it| {
+    let of_day = |it: &&SeriesDays| it.series.metric == Metric::CommandsPerDay;
+    series.iter().filter(of_day).filter_map(move |it| {
         let monthly = Series {
             metric: Metric::RequestCount,
             ..it.series.clone()
@@ -114,17 +112,11 @@ impl<'a> Readings<'a> {
 
     /// The points of a day from `from` on; `None` if they are not known one by one.
     fn points_from(&self, day: &MetricDay, from: DateTime<Utc>) -> Option<Vec<&'a Point>> {
-        let mut of_day = self
-            .points
-            .iter()
-            .filter(|it| it.at.date_naive() == day.day);
-        let known = of_day.clone().next().is_some();
+        let points = self.points.iter();
+        let mut of_day = points.filter(|it| it.at.date_naive() == day.day).peekable();
+        of_day.peek()?;
         let upto = day.last_at;
-        known.then(|| {
-            let mut found = Vec::new();
-            found.extend(of_day.by_ref().filter(|it| it.at >= from && it.at <= upto));
-            found
-        })
+        Some(of_day.filter(|it| it.at >= from && it.at <= upto).collect())
     }
 
     /// The usage: the newest level, the peak or pace of the last day, or the amount of the period.
@@ -147,13 +139,13 @@ impl<'a> Readings<'a> {
     fn highest(&self, newest: &MetricDay, of_day: impl Fn(&MetricDay) -> f64) -> f64 {
         let after = newest.last_at - PEAK;
         let recent = self.days.iter().rev().take_while(|day| day.last_at > after);
-        let value =
-            |day: &MetricDay| match self.points_from(day, after + TimeDelta::milliseconds(1)) {
-                Some(points) if day.first_at <= after && day.reading != Reading::Amount => {
-                    points.iter().map(|it| it.value).fold(f64::MIN, f64::max)
-                }
-                _ => of_day(day),
-            };
+        let from = after + TimeDelta::milliseconds(1);
+        let value = |day: &MetricDay| match self.points_from(day, from) {
+            Some(points) if day.first_at <= after && day.reading != Reading::Amount => {
+                points.iter().map(|it| it.value).fold(f64::MIN, f64::max)
+            }
+            _ => of_day(day),
+        };
         recent.map(value).fold(f64::MIN, f64::max)
     }
 
@@ -181,9 +173,8 @@ impl<'a> Readings<'a> {
     pub(super) fn missing_days(&self, period: Window) -> Option<MissingDays> {
         let newest = self.newest().filter(|day| day.reading == Reading::Amount)?;
         let (first, last) = (nearest_day(period.from), day_number(newest.day));
-        let of = u32::try_from(last - first + 1)
-            .ok()
-            .filter(|days| *days > 0)?;
+        let of = u32::try_from(last - first + 1).ok();
+        let of = of.filter(|days| *days > 0)?;
         let inside = |day: &&MetricDay| day_number(day.day) >= first && day.used.is_some();
         let known = self.days.iter().filter(inside).count();
         let missing = of.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));

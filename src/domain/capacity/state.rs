@@ -66,7 +66,7 @@ pub enum UnknownReason {
     EarlierPeriod,
     #[error("newest value is {} old", format::duration(*.0))]
     Old(TimeDelta),
-    #[error("{} of {} days missing", .0.missing, .0.of)]
+    #[error(transparent)]
     Missing(MissingDays),
     #[error(transparent)]
     Fault(#[from] LimitFault),

@@ -28,10 +28,8 @@ fn series(metric: Metric, reading: Reading, points: &[(DateTime<Utc>, f64)]) -> 
         reading: Some(reading),
         ..PointMetadata::default()
     };
-    let points = points
-        .iter()
-        .filter_map(|(at, value)| Point::from_row(metric, *at, *value, &metadata));
-    let mut points: Vec<Point> = points.collect();
+    let point = |(at, value): &(_, _)| Point::from_row(metric, *at, *value, &metadata);
+    let mut points: Vec<Point> = points.iter().filter_map(point).collect();
     points.sort_by_key(|point| point.at);
     let mut days: Vec<MetricDay> = Vec::new();
     for of_day in points.chunk_by(|a, b| a.at.date_naive() == b.at.date_naive()) {
@@ -46,17 +44,23 @@ fn series(metric: Metric, reading: Reading, points: &[(DateTime<Utc>, f64)]) -> 
 }
 
 fn hours_ago(points: &[(i64, f64)]) -> Vec<(DateTime<Utc>, f64)> {
-    let at = |hours: i64| now() - TimeDelta::hours(hours);
-    points
-        .iter()
-        .map(|(hours, value)| (at(*hours), *value))
-        .collect()
+    let at = |(hours, value): &(i64, f64)| (now() - TimeDelta::hours(*hours), *value);
+    points.iter().map(at).collect()
 }
 
 /// The capacity of a limit of 256 at `now`.
 fn capacity(metric: Metric, reading: Reading, points: &[(i64, f64)]) -> Capacity {
-    let series = series(metric, reading, &hours_ago(points));
-    Capacity::new(&series, Some(&limit(metric)), now(), None)
+    of_limit(&limit(metric), reading, points, None)
+}
+
+fn of_limit(
+    limit: &LimitInForce,
+    reading: Reading,
+    points: &[(i64, f64)],
+    stale_after: Option<TimeDelta>,
+) -> Capacity {
+    let series = series(limit.metric, reading, &hours_ago(points));
+    Capacity::new(&series, Some(limit), now(), stale_after)
 }
 
 fn levels(points: &[(i64, f64)]) -> Capacity {
@@ -100,13 +104,8 @@ fn value_is_stale_after_three_missing_ones() {
     // The interval of a single value is unknown.
     assert_eq!(levels(&[(23, 10.0)]).state, LimitState::Ok);
     assert_eq!(levels(&[(25, 10.0)]).state, LimitState::Stale);
-    let series = series(
-        Metric::StorageMb,
-        Reading::Level,
-        &hours_ago(&[(71, 1.0), (95, 1.0)]),
-    );
-    let limit = limit(Metric::StorageMb);
-    let given = Capacity::new(&series, Some(&limit), now(), Some(TimeDelta::hours(2)));
+    let (limit, after) = (limit(Metric::StorageMb), Some(TimeDelta::hours(2)));
+    let given = of_limit(&limit, Reading::Level, &[(71, 1.0), (95, 1.0)], after);
     assert_eq!(given.state, LimitState::Stale);
 }
 
@@ -157,10 +156,8 @@ fn connections_count_with_the_peak_of_a_day() {
     let peaks = [(30, 999.0), (20, 240.0), (1, 5.0)];
     for metric in [Metric::Connections, Metric::LatencyMs] {
         let found = capacity(metric, Reading::Level, &peaks);
-        assert_eq!(
-            (found.usage, found.state),
-            (Some(240.0), LimitState::Critical)
-        );
+        let found = (found.usage, found.state);
+        assert_eq!(found, (Some(240.0), LimitState::Critical), "{metric}");
     }
     let daily = capacity(Metric::Connections, Reading::Level, &peaks).daily;
     let values: Vec<f64> = daily.days.iter().map(|(_, value)| *value).collect();
@@ -170,22 +167,16 @@ fn connections_count_with_the_peak_of_a_day() {
 
 #[test]
 fn pace_is_never_critical() {
-    let found = capacity(Metric::CommandsPerDay, Reading::Cumulative, &[(1, 261.0)]);
-    assert_eq!(
-        (found.usage, found.state),
-        (Some(261.0), LimitState::Warning)
-    );
+    let (metric, reading) = (Metric::CommandsPerDay, Reading::Cumulative);
+    let found = capacity(metric, reading, &[(1, 261.0)]);
+    let found = (found.usage, found.state);
+    assert_eq!(found, (Some(261.0), LimitState::Warning));
     // The month's commands are derived from it.
-    let series = series(
-        Metric::CommandsPerDay,
-        Reading::Cumulative,
-        &hours_ago(&[(1, 261.0)]),
-    );
+    let series = series(metric, reading, &hours_ago(&[(1, 261.0)]));
     let limits = [limit(Metric::RequestCount)];
     let all = capacities(&limits, &[series], now(), None);
-    let month = all
-        .iter()
-        .find(|it| it.series.metric == Metric::RequestCount);
+    let is_month = |it: &&Capacity| it.series.metric == Metric::RequestCount;
+    let month = all.iter().find(is_month);
     assert_eq!(month.map(|it| it.usage), Some(Some(261.0)));
 }
 
@@ -194,8 +185,7 @@ fn invalid_limit_is_unknown() {
     for points in [&[(1, 10.0)][..], &[]] {
         let mut limit = limit(Metric::StorageMb);
         limit.fault = Some(LimitFault::Value(0.0));
-        let series = series(Metric::StorageMb, Reading::Level, &hours_ago(points));
-        let found = Capacity::new(&series, Some(&limit), now(), None);
+        let found = of_limit(&limit, Reading::Level, points, None);
         assert_eq!((found.state, found.percent()), (LimitState::Unknown, None));
     }
 }
@@ -206,10 +196,8 @@ fn old_amount_that_is_over_the_limit_still_is() {
         let points = [8, 9, 10].map(|day| (24 * day, each));
         capacity(Metric::BandwidthGb, Reading::Amount, &points).state
     };
-    assert_eq!(
-        [80.0, 90.0].map(state),
-        [LimitState::Stale, LimitState::Over]
-    );
+    let expected = [LimitState::Stale, LimitState::Over];
+    assert_eq!([80.0, 90.0].map(state), expected);
     let level = capacity(Metric::StorageMb, Reading::Level, &[(24 * 8, 300.0)]);
     assert_eq!(level.state, LimitState::Stale);
 }
@@ -240,9 +228,8 @@ fn missing_days_that_could_change_the_state_make_it_unknown() {
 fn growth_across_a_gap_is_spread() {
     // A counter that grows by ten a day and is not read for five days.
     let days = (0..16).filter(|day| !(3..8).contains(day));
-    let points: Vec<(i64, f64)> = days
-        .map(|day| (24 * day, 200.0 - 10.0 * day as f64))
-        .collect();
+    let points = days.map(|day| (24 * day, 200.0 - 10.0 * day as f64));
+    let points: Vec<(i64, f64)> = points.collect();
     let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &points);
     let values: Vec<f64> = found.daily.days.iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [10.0; 15]);
@@ -273,9 +260,8 @@ fn periods_in_another_zone_start_on_the_nearest_day() {
 #[test]
 fn incomplete_day_is_a_level_but_no_amount() {
     let start = at("2026-01-01T00:00:00Z");
-    let values: Vec<_> = (0..60)
-        .map(|hour| (start + TimeDelta::hours(hour), hour as f64))
-        .collect();
+    let value = |hour| (start + TimeDelta::hours(hour), hour as f64);
+    let values: Vec<_> = (0..60).map(value).collect();
     let of = |kind| -> Vec<f64> {
         let days = readings::days_of(kind, &values).into_iter();
         days.map(|(_, value)| value).collect()
