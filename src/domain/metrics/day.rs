@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::domain::metrics::names::{Metric, Service};
     use crate::domain::metrics::point::PointMetadata;
-    use crate::domain::testing::at;
+    use crate::domain::testing::{at, cases};
 
     fn series(metric: Metric) -> Series {
         Series::new(Service::VercelKv, metric, "")
@@ -265,11 +265,6 @@ mod tests {
         made
     }
 
-    fn used(metric: Metric, points: &[(&str, f64)]) -> Vec<(Option<f64>, u32)> {
-        let days = days(metric, points);
-        days.iter().map(|day| (day.used, day.resets)).collect()
-    }
-
     #[test]
     fn level_day_has_no_usage() {
         let points = [
@@ -288,48 +283,25 @@ mod tests {
     }
 
     #[test]
-    fn monthly_counter_uses_the_difference_to_the_day_before() {
-        let points = [
-            ("30T12:00", 100.0),
-            ("31T06:00", 103.0),
-            ("31T12:00", 110.0),
-        ];
-        // The value at the midnight before the first point is unknown.
-        let expected = [(None, 0), (Some(10.0), 0)];
-        assert_eq!(used(Metric::BandwidthGb, &points), expected);
-    }
-
-    #[test]
-    fn falling_counter_restarted() {
-        let points = [("10T12:00", 100.0), ("11T12:00", 4.0), ("12T12:00", 9.0)];
-        let expected = [(Some(4.0), 1), (Some(5.0), 0)];
-        assert_eq!(used(Metric::BandwidthGb, &points)[1..], expected);
-    }
-
-    #[test]
-    fn fall_below_one_percent_is_a_correction() {
-        let points = [
-            ("10T12:00", 1_000.0),
-            ("11T06:00", 995.0),
-            ("11T12:00", 1_025.0),
-            ("12T12:00", 1_020.0),
-        ];
-        let expected = [(Some(25.0), 0), (Some(0.0), 0)];
-        assert_eq!(used(Metric::BandwidthGb, &points)[1..], expected);
-    }
-
-    #[test]
-    fn daily_counter_starts_at_midnight() {
-        let points = [
-            ("10T12:00", 50.0),
-            ("11T12:00", 70.0),
-            ("11T18:00", 90.0),
-            ("12T12:00", 95.0),
-        ];
-        let expected = [(Some(50.0), 0), (Some(90.0), 0), (Some(95.0), 0)];
-        assert_eq!(used(Metric::CommandsPerDay, &points), expected);
-        let restarted = [("10T12:00", 50.0), ("10T18:00", 3.0)];
-        assert_eq!(used(Metric::CommandsPerDay, &restarted), [(Some(53.0), 1)]);
+    fn counter_uses_the_difference_to_the_day_before() {
+        // The points, and of each day the usage and the number of restarts. The value at the midnight before the
+        // first point of a month is unknown.
+        let table = "\
+monthly                 | BANDWIDTH_GB     | 30T12:00 100, 31T06:00 103, 31T12:00 110                 | - 0, 10 0
+falling                 | BANDWIDTH_GB     | 10T12:00 100, 11T12:00 4, 12T12:00 9                     | - 0, 4 1, 5 0
+falling by less than 1% | BANDWIDTH_GB     | 10T12:00 1000, 11T06:00 995, 11T12:00 1025, 12T12:00 1020 | - 0, 25 0, 0 0
+daily                   | COMMANDS_PER_DAY | 10T12:00 50, 11T12:00 70, 11T18:00 90, 12T12:00 95       | 50 0, 90 0, 95 0
+falling within a day    | COMMANDS_PER_DAY | 10T12:00 50, 10T18:00 3                                  | 53 1";
+        for [case, metric, points, expected] in cases(table) {
+            let points = points.split(", ").map(|it| it.split_once(' ').unwrap());
+            let points = points.map(|(when, value)| (when, value.parse().unwrap()));
+            let days = days(metric.parse().unwrap(), &points.collect::<Vec<_>>());
+            let used = days.iter().map(|day| {
+                let used = day.used.map_or("-".to_owned(), |used| used.to_string());
+                format!("{used} {}", day.resets)
+            });
+            assert_eq!(used.collect::<Vec<_>>().join(", "), expected, "{case}");
+        }
     }
 
     #[test]
