@@ -144,30 +144,24 @@ mod tests {
         let at = |text: &str| at(&format!("2026-01-{text}:00Z"));
         let amounts = spread(60_000.0, at("20T12:00"), at("25T12:00"));
         let days: Vec<f64> = amounts.iter().map(|(_, amount)| *amount).collect();
-        assert_eq!(
-            days,
-            [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0]
-        );
+        let expected = [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0];
+        assert_eq!(days, expected);
         assert_eq!(amounts[5].0, at("25T12:00"));
     }
 
     #[test]
     fn server_that_was_up_before_is_another_one() {
         let now = at("2026-01-30T13:00:00Z");
-        let known = read_at("a", 100.0, now - TimeDelta::hours(1));
+        let known = [Counter {
+            name: "commands".to_owned(),
+            epoch: "a".to_owned(),
+            value: 100.0,
+            read_at: now - TimeDelta::hours(1),
+        }];
         let of = |uptime| increase(&known, "commands", "b", 200_000.0, Some(uptime), now);
         assert_eq!(of(TimeDelta::minutes(5)).since_last, Some(200_000.0));
         let other = of(TimeDelta::days(5));
         assert_eq!((other.since_last, other.remember.len()), (None, 1));
-    }
-
-    fn read_at(epoch: &str, value: f64, read_at: DateTime<Utc>) -> Vec<Counter> {
-        vec![Counter {
-            name: "commands".to_owned(),
-            epoch: epoch.to_owned(),
-            value,
-            read_at,
-        }]
     }
 
     #[test]

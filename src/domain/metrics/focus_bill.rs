@@ -5,7 +5,6 @@
 //! replaces its points. A table maps service names to metrics; other quantities are kept in the metadata.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -44,18 +43,11 @@ pub struct Owner {
 }
 
 /// A quantity on a bill that no metric stands for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
+#[error(
+    "unknown service or unit `{0}` on the bill: its cost is in COST_USD, its quantity only in the metadata"
+)]
 pub struct UnknownService(pub String);
-
-impl fmt::Display for UnknownService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownService(name) = self;
-        write!(
-            f,
-            "unknown service or unit `{name}` on the bill: its cost is in COST_USD, its quantity only in the metadata"
-        )
-    }
-}
 
 /// The cost that COST_USD holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,10 +102,8 @@ impl Bill {
         let shares = days(charge.from, charge.to);
         let split = |amount: Decimal| split(amount, &shares);
         let effective = charge.effective.unwrap_or(charge.billed);
-        let quantity = charge
-            .consumed
-            .as_ref()
-            .map(|(quantity, _)| split(*quantity));
+        let quantity = charge.consumed.as_ref();
+        let quantity = quantity.map(|(quantity, _)| split(*quantity));
         let amounts = split(charge.billed).into_iter().zip(split(effective));
         for (index, ((day, _), (billed, effective))) in shares.iter().zip(amounts).enumerate() {
             let key = (*day, charge.owner.clone());
@@ -154,14 +144,10 @@ impl Bill {
     /// The metrics that it may have points of.
     pub fn metrics(&self) -> BTreeSet<(Service, Metric)> {
         let cost = (Service::VercelPlatform, Metric::CostUsd);
-        let services = SERVICES.iter();
-        let metered = services.map(|(_, service, metric)| (*service, *metric));
+        let metered = SERVICES.map(|(_, service, metric)| (service, metric));
         let meters = self.meters.iter();
         let percents = meters.map(|meter| (meter.service, Metric::UsagePercent));
-        std::iter::once(cost)
-            .chain(metered)
-            .chain(percents)
-            .collect()
+        metered.into_iter().chain([cost]).chain(percents).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -194,21 +180,19 @@ impl Bill {
             };
             let point = |service, metric, value: Decimal| {
                 let series = Series::new(service, metric, resource);
-                let facts = [
-                    series.to_string().as_str(),
-                    &owner.provider,
-                    &owner.account,
-                    &owner.service,
-                    &owner.region,
-                    source,
-                ]
-                .join("|");
+                let Owner {
+                    provider,
+                    account,
+                    service,
+                    region,
+                } = owner;
+                let facts = format!("{series}|{provider}|{account}|{service}|{region}|{source}");
                 let value = value.to_f64().unwrap_or(f64::NAN);
                 let mut point = NewPoint::new(series, value, at)
                     .with_reading(Reading::Amount)
                     .with("source", source)
                     .with("quality", "measured")
-                    .with("service_name", owner.service.as_str());
+                    .with("service_name", service.as_str());
                 point.id = Some(id::derived(at, facts.as_bytes()).to_string());
                 point
             };
@@ -231,10 +215,8 @@ impl Bill {
                 }
             }
             let text = |sum: &Decimal| sum.normalize().to_string();
-            let consumed = line
-                .consumed
-                .iter()
-                .map(|(unit, sum)| (unit.clone(), text(sum).into()));
+            let consumed = line.consumed.iter();
+            let consumed = consumed.map(|(unit, sum)| (unit.clone(), text(sum).into()));
             let consumed: serde_json::Map<String, serde_json::Value> = consumed.collect();
             let usd = match cost {
                 CostKind::Billed => line.billed,
@@ -284,17 +266,13 @@ fn days(from: DateTime<Utc>, to: Option<DateTime<Utc>>) -> Vec<(NaiveDate, i64)>
 /// The parts of an amount by the seconds of each day; they add up to it exactly.
 fn split(amount: Decimal, days: &[(NaiveDate, i64)]) -> Vec<Decimal> {
     const DIGITS: u32 = 12;
-    let all: Decimal = days
-        .iter()
-        .map(|(_, seconds)| Decimal::from(*seconds))
-        .sum();
+    let all = Decimal::from(days.iter().map(|(_, seconds)| seconds).sum::<i64>());
     let mut left = amount;
     let mut parts = Vec::with_capacity(days.len());
     for (index, (_, seconds)) in days.iter().enumerate() {
         let part = amount.checked_mul(Decimal::from(*seconds));
-        let part = part
-            .and_then(|part| part.checked_div(all))
-            .unwrap_or_default();
+        let part = part.and_then(|part| part.checked_div(all));
+        let part = part.unwrap_or_default();
         let is_last = index + 1 == days.len();
         let part = if is_last { left } else { part.round_dp(DIGITS) };
         left -= part;
@@ -381,10 +359,8 @@ mod tests {
         ];
         let found = sums(points(&bill));
         for ((name, value), (expected, sum)) in found.iter().zip(expected) {
-            assert!(
-                name == expected && (value - sum).abs() < 1e-12,
-                "{name} {value}"
-            );
+            let is_near = (value - sum).abs() < 1e-12;
+            assert!(name == expected && is_near, "{name} {value}");
         }
         assert_eq!(found.len(), expected.len());
         assert_eq!(bill.unknown_services(), []);
@@ -418,12 +394,12 @@ mod tests {
         };
         let aws = of("AWS", "a", "bill.csv");
         assert_eq!(aws.id(), of("AWS", "a", "bill.csv").id());
-        for other in [
-            of("Microsoft", "a", "bill.csv"),
-            of("AWS", "b", "bill.csv"),
-            of("AWS", "a", "part-2.csv"),
+        for (provider, account, source) in [
+            ("Microsoft", "a", "bill.csv"),
+            ("AWS", "b", "bill.csv"),
+            ("AWS", "a", "part-2.csv"),
         ] {
-            assert_ne!(other.id(), aws.id());
+            assert_ne!(of(provider, account, source).id(), aws.id(), "{source}");
         }
         assert_eq!(aws.series.resource, "AWS");
         assert_eq!(of("Vercel Inc.", "a", "bill.csv").series.resource, "");
@@ -441,12 +417,10 @@ mod tests {
         bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
         bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
         let expected = [
-            (
-                "2026-01-05 VERCEL_FUNCTIONS USAGE_PERCENT Active CPU".to_owned(),
-                50.0,
-            ),
-            ("2026-01-05 VERCEL_PLATFORM COST_USD".to_owned(), 0.0),
+            ("2026-01-05 VERCEL_FUNCTIONS USAGE_PERCENT Active CPU", 50.0),
+            ("2026-01-05 VERCEL_PLATFORM COST_USD", 0.0),
         ];
+        let expected = expected.map(|(name, sum)| (name.to_owned(), sum));
         assert_eq!(sums(points(&bill)), expected);
         assert_eq!(bill.unknown_services(), []);
     }

@@ -126,11 +126,9 @@ mod tests {
             assert_eq!(service.as_str().parse(), Ok(*service));
         }
         assert_eq!("storage_mb".parse(), Ok(Metric::StorageMb));
-        let error = "URGENT".parse::<Priority>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "invalid priority `URGENT`; expected one of LOW, MEDIUM, HIGH, CRITICAL"
-        );
+        let error = "URGENT".parse::<Priority>().unwrap_err().to_string();
+        let expected = "invalid priority `URGENT`; expected one of LOW, MEDIUM, HIGH, CRITICAL";
+        assert_eq!(error, expected);
         assert!(Priority::Low < Priority::Critical);
     }
 }

@@ -142,13 +142,9 @@ impl NewPoint {
 
     /// Its own id, or one derived from series and time, so that a value that is read twice is one row.
     pub fn id(&self) -> String {
-        let Series {
-            service,
-            metric,
-            resource,
-        } = &self.series;
         self.id.clone().unwrap_or_else(|| {
-            let facts = format!("{service}|{metric}|{resource}");
+            let series = &self.series;
+            let facts = format!("{}|{}|{}", series.service, series.metric, series.resource);
             id::derived(self.at, facts.as_bytes()).to_string()
         })
     }
@@ -211,9 +207,8 @@ impl Point {
         metadata: &PointMetadata,
     ) -> Option<Point> {
         let value = Some(value).filter(|value| value.is_finite())?;
-        let reading = metadata
-            .reading
-            .unwrap_or_else(|| Reading::default_of(metric));
+        let default = || Reading::default_of(metric);
+        let reading = metadata.reading.unwrap_or_else(default);
         // The metric's name implies the period.
         let implied = || (metric == Metric::CommandsPerDay).then(|| midnight(at));
         let period_start = match reading {
@@ -269,19 +264,10 @@ mod tests {
     #[test]
     fn invalid_metadata_is_ignored() {
         let odd = r#"{"reading":7,"resource":[1],"period_start":"soon"}"#;
-        for text in [
-            None,
-            Some(""),
-            Some("[]"),
-            Some("null"),
-            Some("{"),
-            Some(odd),
-        ] {
-            assert_eq!(
-                PointMetadata::parse(text),
-                PointMetadata::default(),
-                "{text:?}"
-            );
+        let texts = ["", "[]", "null", "{", odd].map(Some);
+        for text in texts.into_iter().chain([None]) {
+            let parsed = PointMetadata::parse(text);
+            assert_eq!(parsed, PointMetadata::default(), "{text:?}");
         }
     }
 
