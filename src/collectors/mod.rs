@@ -134,21 +134,17 @@ pub fn run(targets: Vec<Target>, context: &CollectContext) -> Vec<Finished> {
     let began = Instant::now();
     let start = |target: Target| {
         let (sender, receiver) = mpsc::channel();
-        let Target {
-            resource,
-            collector,
-        } = target;
         let name = TargetName {
-            source: collector.source(),
-            resource: resource.clone(),
+            source: target.collector.source(),
+            resource: target.resource.clone(),
         };
         let mut context = context.clone();
         let text = name.to_string();
         let last = context.runs.iter().find(|run| run.collector == text);
         context.last_collected = last.map(|run| run.started_at);
         thread::spawn(move || {
-            let outcome = collector.collect(&context);
-            let outcome = outcome.map(|collected| collected.of_resource(&resource));
+            let outcome = target.collector.collect(&context);
+            let outcome = outcome.map(|collected| collected.of_resource(&target.resource));
             // Fails if the deadline has passed and the receiver is gone.
             let _ = sender.send((outcome, began.elapsed()));
         });
@@ -179,17 +175,17 @@ pub fn run(targets: Vec<Target>, context: &CollectContext) -> Vec<Finished> {
     running.into_iter().map(finish).collect()
 }
 
-/// A measured value of a series without a resource.
-fn point(
+/// Makes measured values of series without a resource.
+fn points_at(
     source: MetricSource,
     service: Service,
-    metric: Metric,
-    value: f64,
     at: DateTime<Utc>,
-) -> NewPoint {
-    NewPoint::new(Series::new(service, metric, ""), value, at)
-        .with("source", source.as_str())
-        .with("quality", "measured")
+) -> impl Fn(Metric, f64) -> NewPoint {
+    move |metric, value| {
+        NewPoint::new(Series::new(service, metric, ""), value, at)
+            .with("source", source.as_str())
+            .with("quality", "measured")
+    }
 }
 
 /// The median of an odd number of durations, in milliseconds, rounded to the microsecond.
@@ -235,19 +231,11 @@ mod tests {
             collector: Box::new(fake),
         });
         let finished = run(targets.collect(), &context);
-        let messages: Vec<_> = finished
-            .iter()
-            .map(|finished| finished.outcome.as_ref().err().map(ToString::to_string))
-            .collect();
-        let error = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            messages,
-            [
-                error("did not finish within 2 s"),
-                error("terminated unexpectedly"),
-                None
-            ]
-        );
+        let message = |it: &Finished| it.outcome.as_ref().err().map(ToString::to_string);
+        let messages: Vec<_> = finished.iter().map(message).collect();
+        let late = Some("did not finish within 2 s".to_owned());
+        let broken = Some("terminated unexpectedly".to_owned());
+        assert_eq!(messages, [late, broken, None]);
     }
 
     #[test]
@@ -273,10 +261,8 @@ mod tests {
 
     #[test]
     fn values_belong_to_the_resource_and_negative_ones_are_left_out() {
-        let new = |metric, value| {
-            let now = DateTime::UNIX_EPOCH;
-            point(MetricSource::Redis, Service::VercelKv, metric, value, now)
-        };
+        let now = DateTime::UNIX_EPOCH;
+        let new = points_at(MetricSource::Redis, Service::VercelKv, now);
         let collected = Collected {
             points: vec![
                 new(Metric::Connections, -5.0),

@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde_json::{Map, Value};
 
-use super::vendor::{encoded, number};
-use super::{CollectContext, Collected, Collector, Endpoint, point};
+use super::vendor::{encoded, number, query};
+use super::{CollectContext, Collected, Collector, Endpoint, points_at};
 use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
@@ -48,9 +48,8 @@ impl Collector for Neon {
         match (&self.project, &self.organisation) {
             (Some(project), None) => self.project_usage(project, context),
             (project, _) => {
-                let answer = self
-                    .endpoint
-                    .get(&self.path(context, None), context.timeout)?;
+                let path = self.path(context, None);
+                let answer = self.endpoint.get(&path, context.timeout)?;
                 // The answer of free plans, which have no history.
                 if let (Some(project), 403 | 404) = (project, answer.status) {
                     return self.project_usage(project, context);
@@ -75,16 +74,8 @@ struct Consumption {
 
 impl Consumption {
     fn points(self, at: DateTime<Utc>, context: &CollectContext) -> Vec<NewPoint> {
-        let new = |metric, value| {
-            point(
-                MetricSource::Neon,
-                Service::VercelPostgres,
-                metric,
-                value,
-                at,
-            )
-            .with_reading(Reading::Amount)
-        };
+        let new = points_at(MetricSource::Neon, Service::VercelPostgres, at);
+        let new = |metric, value| new(metric, value).with_reading(Reading::Amount);
         let seconds = self.by_name.get("compute_unit_seconds");
         let percent = seconds.and_then(|seconds| compute_percent(*seconds, context));
         let compute = percent.map(|percent| new(Metric::UsagePercent, percent).of_meter(COMPUTE));
@@ -100,9 +91,8 @@ impl Consumption {
 /// The percentage of the plan's compute time; `None` where the plan has no limit of it.
 fn compute_percent(seconds: f64, context: &CollectContext) -> Option<f64> {
     let meter = context.meter(Service::VercelPostgres, COMPUTE)?;
-    meter
-        .percent(Decimal::from_f64(seconds)?, "seconds")?
-        .to_f64()
+    let percent = meter.percent(Decimal::from_f64(seconds)?, "seconds")?;
+    percent.to_f64()
 }
 
 impl Neon {
@@ -125,15 +115,12 @@ impl Neon {
                 _ => break,
             }
             let path = self.path(context, cursors.last().map(String::as_str));
-            answer = self
-                .endpoint
-                .json(self.endpoint.get(&path, context.timeout)?)?;
+            answer = self.endpoint.get_json(&path, context.timeout)?;
         }
         let points = days.into_iter();
+        let points = points.flat_map(|(at, day)| day.points(at, context));
         Ok(Collected {
-            points: points
-                .flat_map(|(at, day)| day.points(at, context))
-                .collect(),
+            points: points.collect(),
             revises: true,
             ..Collected::default()
         })
@@ -147,19 +134,12 @@ impl Neon {
     ) -> Result<Collected, CollectorError> {
         let endpoint = &self.endpoint;
         let path = format!("/api/v2/projects/{}", encoded(project));
-        let answer = endpoint.json(endpoint.get(&path, context.timeout)?)?;
-        let usage = answer
-            .get("project")
-            .ok_or_else(|| endpoint.unexpected("project"))?;
-        let start = endpoint.text(usage, "consumption_period_start")?;
-        let start = DateTime::parse_from_rfc3339(start)
-            .map_err(|_| endpoint.unexpected("consumption_period_start"))?
-            .to_utc();
+        let answer = endpoint.get_json(&path, context.timeout)?;
+        let usage = answer.get("project");
+        let usage = usage.ok_or_else(|| endpoint.unexpected("project"))?;
+        let start = endpoint.time(usage, "consumption_period_start")?;
         let read = |field: &str| number(usage, field).map_err(|()| endpoint.unexpected(field));
-        let new = |metric, value| -> NewPoint {
-            let (source, service) = (MetricSource::Neon, Service::VercelPostgres);
-            point(source, service, metric, value, context.now)
-        };
+        let new = points_at(MetricSource::Neon, Service::VercelPostgres, context.now);
         let mut collected = Collected::default();
         if let Some(bytes) = read("data_transfer_bytes")? {
             let transfer = new(Metric::BandwidthGb, bytes / 1e9).with_period_start(start);
@@ -179,7 +159,7 @@ impl Neon {
         let time = |at: DateTime<Utc>| encoded(&format::time(at));
         let from = time(context.first_day(LONGEST));
         let to = time(midnight(context.now) + TimeDelta::days(1));
-        let mut path = format!(
+        let path = format!(
             "/api/v2/consumption_history/v2/projects?from={from}&to={to}&granularity=daily&limit=100&metrics={METRICS}"
         );
         let parameters = [
@@ -187,12 +167,7 @@ impl Neon {
             ("project_ids", self.project.as_deref()),
             ("cursor", cursor),
         ];
-        for (name, value) in parameters {
-            if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", encoded(value)));
-            }
-        }
-        path
+        path + &query(&parameters)
     }
 
     /// Adds a page to the days and returns its number of projects.
@@ -206,10 +181,8 @@ impl Neon {
         for project in projects {
             for period in endpoint.list(project, "periods")? {
                 for timeframe in endpoint.list(period, "consumption")? {
-                    let start = endpoint.text(timeframe, "timeframe_start")?;
-                    let start = DateTime::parse_from_rfc3339(start)
-                        .map_err(|_| endpoint.unexpected("timeframe_start"))?;
-                    let day = days.entry(midnight(start.to_utc())).or_default();
+                    let start = endpoint.time(timeframe, "timeframe_start")?;
+                    let day = days.entry(midnight(start)).or_default();
                     for metric in endpoint.list(timeframe, "metrics")? {
                         let name = endpoint.text(metric, "metric_name")?;
                         let value = number(metric, "value").ok().flatten();

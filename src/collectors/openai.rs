@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
-use super::vendor::encoded;
-use super::{CollectContext, Collected, Collector, Endpoint, point};
+use super::vendor::query;
+use super::{CollectContext, Collected, Collector, Endpoint, points_at};
 use crate::domain::format::parse_decimal;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
@@ -38,21 +38,19 @@ impl Collector for OpenAi {
         let mut page: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let path = self.path(context, page.as_deref());
-            let answer = self.endpoint.get(&path, context.timeout)?;
-            let answer = self.endpoint.json(answer)?;
+            let answer = self.endpoint.get_json(&path, context.timeout)?;
             for day in self.endpoint.list(&answer, "data")? {
                 let Some((at, cost)) = self.day_cost(day)? else {
                     continue;
                 };
-                let (service, metric) = (Service::AiOpenai, Metric::CostUsd);
-                let cost = point(MetricSource::Openai, service, metric, cost, at);
-                collected.points.push(cost.with_reading(Reading::Amount));
+                let new = points_at(MetricSource::Openai, Service::AiOpenai, at);
+                let cost = new(Metric::CostUsd, cost).with_reading(Reading::Amount);
+                collected.points.push(cost);
             }
-            let next = answer.get("next_page").and_then(Value::as_str);
-            let Some(next) = next else {
-                return Ok(collected);
-            };
-            page = Some(next.to_owned());
+            match answer.get("next_page").and_then(Value::as_str) {
+                Some(next) => page = Some(next.to_owned()),
+                None => return Ok(collected),
+            }
         }
         let message = format!("more than {MAX_PAGES} pages of costs");
         Err(self.endpoint.error(message, "run it again later"))
@@ -62,14 +60,9 @@ impl Collector for OpenAi {
 impl OpenAi {
     fn path(&self, context: &CollectContext, page: Option<&str>) -> String {
         let start = context.first_day(TimeDelta::days(PAGE_DAYS)).timestamp();
-        let mut path =
+        let path =
             format!("/v1/organization/costs?start_time={start}&bucket_width=1d&limit={PAGE_DAYS}");
-        for (name, value) in [("project_ids", self.project.as_deref()), ("page", page)] {
-            if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", encoded(value)));
-            }
-        }
-        path
+        path + &query(&[("project_ids", self.project.as_deref()), ("page", page)])
     }
 
     /// The cost of a day in US dollars; `None` for a day without results.

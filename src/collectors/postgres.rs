@@ -6,12 +6,10 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::{CollectContext, Collected, Collector, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, points_at};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::NewPoint;
-use crate::store::db;
-use crate::store::db::{Access, Db};
+use crate::store::db::{self, Access, Db};
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 #[derive(Clone, Debug)]
@@ -86,10 +84,8 @@ impl Postgres {
         connect_ms: f64,
         context: &CollectContext,
     ) -> Collected {
-        let new = |metric, value: f64| -> NewPoint {
-            let (source, service) = (MetricSource::Postgres, Service::VercelPostgres);
-            point(source, service, metric, value, context.now)
-        };
+        let (source, service) = (MetricSource::Postgres, Service::VercelPostgres);
+        let new = points_at(source, service, context.now);
         let mut collected = Collected::default();
         let (connections, quality) = if measured.hidden == 0 {
             (measured.clients, "measured")
@@ -108,18 +104,15 @@ impl Postgres {
         ];
         let last = context.last_collected;
         let often = last.is_none_or(|last| context.now - last < LETS_SLEEP);
-        if self.suspends_when_idle() && often {
+        // As Neon's servers do without queries.
+        let suspends_when_idle = self.url.target.to_string().contains(".neon.tech");
+        if suspends_when_idle && often {
             let warning = "collecting keeps this Neon database awake, which costs compute time: every 15 minutes \
                            is about 60 compute hours a month; collect every 6 hours, or use the neon collector, \
                            which does not wake it";
             collected.warnings.push(warning.to_owned());
         }
         collected
-    }
-
-    /// Whether the server suspends without queries, as Neon's do.
-    fn suspends_when_idle(&self) -> bool {
-        self.url.target.to_string().contains(".neon.tech")
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
-use super::{CollectContext, Collected, Collector, point};
+use super::{CollectContext, Collected, Collector, points_at};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -195,8 +195,8 @@ impl MapRule {
             return Ok(());
         }
         let new_at = |value, at| -> NewPoint {
-            let source = MetricSource::Prometheus;
-            point(source, self.service, self.metric, value, at).with("rule", text.as_str())
+            let new = points_at(MetricSource::Prometheus, self.service, at);
+            new(self.metric, value).with("rule", text.as_str())
         };
         let new = |value| new_at(value, context.now);
         if !self.counter && !exposition.is_counter(&self.name) {
@@ -216,21 +216,16 @@ impl MapRule {
                 vec![new(today).with_period_start(midnight(context.now))]
             }
             _ => {
-                let amounts = read.amounts.iter();
-                let point =
-                    |(at, amount): &(_, f64)| new_at(*amount, *at).with_reading(Reading::Amount);
-                amounts.map(point).collect()
+                let amounts = read.amounts.iter().map(|(at, amount)| new_at(*amount, *at));
+                amounts.map(|it| it.with_reading(Reading::Amount)).collect()
             }
         };
         if points.is_empty() && !read.remember.is_empty() {
-            let note =
-                format!("`{text}`: first reading of a counter; values begin with the next one");
-            collected.notes.push(note);
+            let note = "first reading of a counter; values begin with the next one";
+            collected.notes.push(format!("`{text}`: {note}"));
         }
-        let points = points.into_iter();
-        collected
-            .points
-            .extend(points.map(|point| point.with("quality", "derived")));
+        let points = points.into_iter().map(|it| it.with("quality", "derived"));
+        collected.points.extend(points);
         collected.counters.extend(read.remember);
         Ok(())
     }
@@ -245,10 +240,9 @@ mod tests {
         let parsed = |text: &str| text.parse::<MapRule>().unwrap();
         let rule = parsed("node_size_bytes{mountpoint=\"/\"}=VERCEL_POSTGRES/STORAGE_MB*1e-6");
         assert_eq!(rule.labels["mountpoint"], "/");
-        assert_eq!(
-            (rule.service, rule.metric, rule.scale, rule.sum),
-            (Service::VercelPostgres, Metric::StorageMb, 1e-6, false)
-        );
+        let target = (rule.service, rule.metric, rule.scale, rule.sum);
+        let expected = (Service::VercelPostgres, Metric::StorageMb, 1e-6, false);
+        assert_eq!(target, expected);
         assert!(parsed("sum(a{b=\"=*/\"}) = vercel_kv/connections").sum);
         let rule = parsed("counter(sum(a))=VERCEL_KV/CONNECTIONS");
         assert!(rule.sum && rule.counter && parsed("counter(a)=VERCEL_KV/CONNECTIONS").counter);
@@ -257,10 +251,8 @@ mod tests {
         for text in invalid.split('|') {
             assert!(text.parse::<MapRule>().is_err(), "{text}");
         }
-        assert_eq!(
-            rules_from_toml("map = ['a=VERCEL_KV/STORAGE_MB']").map(|rules| rules.len()),
-            Ok(1)
-        );
+        let rules = rules_from_toml("map = ['a=VERCEL_KV/STORAGE_MB']");
+        assert_eq!(rules.map(|rules| rules.len()), Ok(1));
         assert!(rules_from_toml("map = ['a']").is_err() && rules_from_toml("maps = []").is_err());
     }
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use redis::{Client, Connection};
 
-use super::{CollectContext, Collected, Collector, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, points_at};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, midnight};
+use crate::domain::metrics::point::midnight;
 use crate::http::Secret;
 
 #[derive(Clone, Debug)]
@@ -37,12 +37,12 @@ impl Collector for Redis {
             run("PING")?;
             times.push(began.elapsed());
         }
-        let (source, service) = (MetricSource::Redis, Service::VercelKv);
-        let of = (source, self.address());
+        let of = (MetricSource::Redis, self.address());
         let mut collected = from_info(of, &Info::parse(&info), 1.0, context)?;
-        let latency = median_ms(times);
-        let latency = point(source, service, Metric::LatencyMs, latency, context.now);
-        collected.points.push(latency);
+        let new = points_at(MetricSource::Redis, Service::VercelKv, context.now);
+        collected
+            .points
+            .push(new(Metric::LatencyMs, median_ms(times)));
         Ok(collected)
     }
 }
@@ -65,9 +65,8 @@ impl Redis {
     fn address(&self) -> String {
         let url = self.url.expose();
         let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let address = after_scheme
-            .rsplit_once('@')
-            .map_or(after_scheme, |(_, it)| it);
+        let address = after_scheme.rsplit_once('@');
+        let address = address.map_or(after_scheme, |(_, it)| it);
         let address = address.split_once('?').map_or(address, |(it, _)| it);
         address.trim_end_matches('/').to_owned()
     }
@@ -89,10 +88,9 @@ impl Redis {
     fn without_secrets(&self, message: &str) -> String {
         let url = self.url.expose();
         let mut message = message.replace(url, "***");
-        let credentials = url
-            .split_once("://")
-            .and_then(|(_, rest)| rest.rsplit_once('@'));
-        if let Some((credentials, _)) = credentials {
+        if let Some((_, rest)) = url.split_once("://")
+            && let Some((credentials, _)) = rest.rsplit_once('@')
+        {
             for secret in credentials.split(':').filter(|secret| secret.len() >= 4) {
                 message = message.replace(secret, "***");
             }
@@ -126,9 +124,7 @@ pub(super) fn from_info(
     own_connections: f64,
     context: &CollectContext,
 ) -> Result<Collected, CollectorError> {
-    let new = |metric, value| -> NewPoint {
-        point(source, Service::VercelKv, metric, value, context.now)
-    };
+    let new = points_at(source, Service::VercelKv, context.now);
     let mut collected = Collected::default();
     // `total_data_size` is Upstash's name for it.
     let memory = info.number("used_memory");
@@ -156,17 +152,11 @@ pub(super) fn from_info(
         let name = format!("{source} {address} commands");
         let uptime = info.number("uptime_in_seconds");
         let uptime = uptime.and_then(|seconds| TimeDelta::try_seconds(seconds as i64));
-        let read = increase(
-            &context.counters,
-            &name,
-            epoch,
-            commands,
-            uptime,
-            context.now,
-        );
+        let (known, now) = (&context.counters, context.now);
+        let read = increase(known, &name, epoch, commands, uptime, now);
         if let Some(today) = read.today {
             let mut point = new(Metric::CommandsPerDay, today)
-                .with_period_start(midnight(context.now))
+                .with_period_start(midnight(now))
                 .with("quality", "derived");
             if read.reset {
                 point = point.with("reset", true);
@@ -192,6 +182,7 @@ pub(super) fn from_info(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::metrics::point::NewPoint;
 
     #[test]
     fn missing_or_malformed_fields_give_no_values() {
@@ -218,17 +209,12 @@ mod tests {
         };
         assert_eq!(redis.address(), "10.0.0.1:6379");
         let masked = |message: &str| redis.without_secrets(message);
-        assert_eq!(
-            masked("cannot parse redis://operator:s3cret-pass@10.0.0.1:6379"),
-            "cannot parse ***"
-        );
+        let found = masked("cannot parse redis://operator:s3cret-pass@10.0.0.1:6379");
+        assert_eq!(found, "cannot parse ***");
         let expected = "WRONGPASS *** for ***";
         assert_eq!(masked("WRONGPASS s3cret-pass for operator"), expected);
-        let error = redis::RedisError::from((
-            redis::ErrorKind::Io,
-            "refused",
-            "AUTH operator s3cret-pass".to_owned(),
-        ));
+        let detail = "AUTH operator s3cret-pass".to_owned();
+        let error = redis::RedisError::from((redis::ErrorKind::Io, "refused", detail));
         let message = redis.error("connecting", &error).message;
         assert!(message.ends_with("AUTH *** ***"), "{message}");
     }

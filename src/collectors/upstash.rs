@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::redis::{Info, from_info};
 use super::vendor::{encoded, number};
-use super::{CollectContext, Collected, Collector, Endpoint, point};
+use super::{CollectContext, Collected, Collector, Endpoint, points_at};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::midnight;
@@ -65,6 +65,7 @@ fn account_stats(
         ("total_monthly_bandwidth", Metric::BandwidthGb, 1e-9, month),
         ("total_monthly_billing", Metric::CostUsd, 1.0, month),
     ];
+    let new = points_at(MetricSource::Upstash, Service::VercelKv, context.now);
     let mut collected = Collected::default();
     for (field, metric, scale, since) in fields {
         let value = number(&stats, field).map_err(|()| endpoint.unexpected(field))?;
@@ -73,8 +74,7 @@ fn account_stats(
             collected.notes.push(note);
             continue;
         };
-        let (source, service) = (MetricSource::Upstash, Service::VercelKv);
-        let point = point(source, service, metric, value * scale, context.now);
+        let point = new(metric, value * scale);
         collected.points.push(match since {
             Some(since) => point.with_period_start(since),
             None => point,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use super::{CollectContext, Collected, point};
+use super::{CollectContext, Collected, points_at};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
@@ -57,8 +57,8 @@ pub fn usage(
         return Ok(collected);
     }
     let derived = |metric, value, at| -> NewPoint {
-        let (source, service) = (MetricSource::Usage, Service::AiCredits);
-        point(source, service, metric, value, at).with("quality", "derived")
+        let new = points_at(MetricSource::Usage, Service::AiCredits, at);
+        new(metric, value).with("quality", "derived")
     };
     for (day, (requests, credits)) in days.range(first..) {
         let credits = credits.to_f64();

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::domain::metrics::collector::CollectorError;
@@ -27,6 +27,11 @@ impl Endpoint {
     pub(super) fn get(&self, path: &str, timeout: Duration) -> Result<Response, CollectorError> {
         let request = Request::get(self.url(path)?).bearer(&self.key);
         self.send(request, timeout)
+    }
+
+    /// The JSON that a GET request is answered with.
+    pub(super) fn get_json(&self, path: &str, timeout: Duration) -> Result<Value, CollectorError> {
+        self.json(self.get(path, timeout)?)
     }
 
     pub(super) fn url(&self, path: &str) -> Result<Url, CollectorError> {
@@ -80,10 +85,9 @@ impl Endpoint {
         let body = self.content(response)?;
         self.reject_html(&body)?;
         serde_json::from_slice(&body).map_err(|error| {
-            let what = if error.is_eof() {
-                "the answer is truncated"
-            } else {
-                "the answer is not JSON"
+            let what = match error.is_eof() {
+                true => "the answer is truncated",
+                false => "the answer is not JSON",
             };
             self.error(what, "run it again later")
         })
@@ -117,6 +121,13 @@ impl Endpoint {
     ) -> Result<&'a str, CollectorError> {
         let text = value.get(field).and_then(Value::as_str);
         text.ok_or_else(|| self.unexpected(field))
+    }
+
+    /// An RFC 3339 time of a JSON object.
+    pub(super) fn time(&self, value: &Value, field: &str) -> Result<DateTime<Utc>, CollectorError> {
+        let time = DateTime::parse_from_rfc3339(self.text(value, field)?);
+        let time = time.map_err(|_| self.unexpected(field))?;
+        Ok(time.to_utc())
     }
 
     /// A field of the answer is missing or of another type.
@@ -153,10 +164,17 @@ pub(super) fn number(value: &Value, field: &str) -> Result<Option<f64>, ()> {
         Some(Value::String(text)) => text.trim().parse().ok(),
         Some(_) => None,
     };
-    number
-        .filter(|number| number.is_finite())
-        .map(Some)
-        .ok_or(())
+    let number = number.filter(|number| number.is_finite());
+    number.map(Some).ok_or(())
+}
+
+/// The parameters that have a value, to be appended to a query.
+pub(super) fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let set = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    set.map(|(name, value)| format!("&{name}={}", encoded(value)))
+        .collect()
 }
 
 /// A query value, percent-encoded.

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::vendor::encoded;
+use super::vendor::{encoded, query};
 use super::{CollectContext, Collected, Collector, Endpoint};
 use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
-use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
+use crate::domain::metrics::focus_bill::{Bill, CostKind};
 use crate::domain::metrics::point::midnight;
-use crate::ingest::{self, Format, Input, InputFailure, ReadError, TimeOptions};
+use crate::ingest::{self, Format, Input, InputFailure, ReadError, Refusal, TimeOptions};
 
 #[derive(Clone, Debug)]
 pub struct Vercel {
@@ -29,13 +29,13 @@ impl Collector for Vercel {
         let time = |at: DateTime<Utc>| encoded(&format::time_ms(at));
         let from = time(context.first_day(LONGEST));
         let to = time(today + TimeDelta::days(1));
-        let mut path = format!("/v1/billing/charges?from={from}&to={to}");
-        if let Some(team) = &self.team {
-            path.push_str(&format!("&teamId={}", encoded(team)));
-        }
+        let team = query(&[("teamId", self.team.as_deref())]);
+        let path = format!("/v1/billing/charges?from={from}&to={to}{team}");
         let response = self.endpoint.get(&path, context.timeout)?;
         // The answer while there is no bill yet: on free plans, and in the first hours of a month.
-        if response.status == 404 && contains(&response.body, b"costs_not_found") {
+        const NO_COSTS: &[u8] = b"costs_not_found";
+        let mut words = response.body.windows(NO_COSTS.len());
+        if response.status == 404 && words.any(|word| word == NO_COSTS) {
             return Ok(Collected {
                 notes: vec!["Vercel reports no charges".to_owned()],
                 ..Collected::default()
@@ -63,37 +63,26 @@ impl Vercel {
         };
         let mut bill = Bill::new(context.meters.clone());
         let input = Input::text("the answer", body);
-        let read = ingest::read_lines::<Charge, CollectorError>(
-            input,
-            Some(Format::Ndjson),
-            &times,
-            &mut |found| {
-                match found {
-                    Ok(charge) => bill.add(&charge),
-                    Err(refusal) => {
-                        let problem = refusal.problem;
-                        let field = problem.field.unwrap_or_else(|| "the line".to_owned());
-                        let what = format!(
-                            "line {} of the answer: {field} {}",
-                            refusal.line, problem.message
-                        );
-                        return Err(self.endpoint.error(what, "run it again later"));
-                    }
+        let format = Some(Format::Ndjson);
+        let read = ingest::read_lines(input, format, &times, &mut |found| {
+            let Refusal { line, problem, .. } = match found {
+                Ok(charge) => {
+                    bill.add(&charge);
+                    return Ok(());
                 }
-                Ok(())
-            },
-        );
-        match read {
-            Ok(()) => Ok(bill),
-            Err(ReadError::Stopped(error)) => Err(error),
+                Err(refusal) => refusal,
+            };
+            let field = problem.field.unwrap_or_else(|| "the line".to_owned());
+            let what = problem.message;
+            Err(format!("line {line} of the answer: {field} {what}"))
+        });
+        let failure = match read {
+            Ok(()) => return Ok(bill),
+            Err(ReadError::Stopped(what)) => what,
             Err(ReadError::Input(InputFailure { line, reason, .. })) => {
-                let what = format!("the answer {reason} at line {line}");
-                Err(self.endpoint.error(what, "run it again later"))
+                format!("the answer {reason} at line {line}")
             }
-        }
+        };
+        Err(self.endpoint.error(failure, "run it again later"))
     }
-}
-
-fn contains(body: &[u8], word: &[u8]) -> bool {
-    body.windows(word.len()).any(|window| window == word)
 }
