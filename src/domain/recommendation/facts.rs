@@ -9,10 +9,10 @@ use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Numbers;
 use super::figure::{Figure, Input};
-use super::{Numbers, hex};
 use crate::domain::capacity::state::LimitState;
-use crate::domain::format::{serialize_maybe_time, serialize_time};
+use crate::domain::format::{hex, serialize_maybe_time, serialize_time};
 use crate::domain::metrics::names::{Metric, Priority, Service};
 use crate::domain::named::named;
 use crate::domain::plans::AtLimit;

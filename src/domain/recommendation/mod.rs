@@ -169,7 +169,3 @@ pub fn by_urgency(a: &Recommendation, b: &Recommendation) -> std::cmp::Ordering 
         .then_with(|| a.created_at.cmp(&b.created_at))
         .then_with(|| a.id.cmp(&b.id))
 }
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Recommendation, hex};
+use super::Recommendation;
+use crate::domain::format::hex;
 use crate::domain::metrics::names::{Metric, Service};
 
 /// The plan of a provider's resource, with all its metrics; or one budget of it.
@@ -21,14 +22,9 @@ impl Topic {
     /// The key of the question: a SHA-256 in hexadecimal digits. At most one answer to a question is open, of any
     /// kind and about any plan.
     pub fn key(&self) -> String {
-        let budget = self
-            .budget
-            .map(|(service, metric)| format!("{service} {metric}"));
-        let parts = [
-            self.provider.as_str(),
-            &self.resource,
-            budget.as_deref().unwrap_or(""),
-        ];
+        let budget = |(service, metric)| format!("{service} {metric}");
+        let budget = self.budget.map(budget).unwrap_or_default();
+        let parts = [&self.provider, &self.resource, &budget];
         // Each part is preceded by its length, so that no part can contain a separator.
         let mut hash = Sha256::new();
         for part in parts {
@@ -40,10 +36,8 @@ impl Topic {
 
     /// Whether a recommendation answers it.
     pub fn matches(&self, it: &Recommendation) -> bool {
-        let key = self.key();
-        it.tracking
-            .as_ref()
-            .is_some_and(|tracking| tracking.question == key)
+        let tracking = it.tracking.as_ref();
+        tracking.is_some_and(|tracking| tracking.question == self.key())
     }
 }
 
@@ -65,9 +59,7 @@ mod tests {
         assert_eq!(key("upstash", "", "free").len(), 64);
         assert_eq!(key("upstash", "", "free"), key("upstash", "", "payg"));
         assert_ne!(key("upstash", "", "free"), key("", "upstash", "free"));
-        assert_ne!(
-            key("upstash", "cache", "free"),
-            key("upstashcach", "e", "free")
-        );
+        let other = key("upstashcach", "e", "free");
+        assert_ne!(key("upstash", "cache", "free"), other);
     }
 }
