@@ -2,7 +2,6 @@
 //! ladder: names and fixed prices say little about their size.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use rust_decimal::Decimal;
 
@@ -10,32 +9,23 @@ use super::cost::{Allowance, Cases, Meter, Tariff, quantile};
 use super::facts::Choice;
 
 /// Why a plan is not recommended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Against {
-    /// It holds no more of the metric than the plan in use.
+    #[error("holds no more than the plan in use")]
     Smaller,
-    /// How much of the metric it holds is unknown.
+    #[error("included amount unknown")]
     SizeUnknown,
     /// It is exceeded in this share of the cases, from 0 to 1: more than tolerated.
+    #[error("too small in {:.0}% of cases", .0 * 100.0)]
     Exceeded(f64),
+    #[error("price not published")]
     PriceUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
+    #[error("not measured: {}", .0.join(", "))]
     Unmeasured(Vec<String>),
     /// Another choice costs no more.
+    #[error("costs more")]
     CostsMore,
-}
-
-impl fmt::Display for Against {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Against::Smaller => f.write_str("holds no more than the plan in use"),
-            Against::SizeUnknown => f.write_str("included amount unknown"),
-            Against::Exceeded(share) => write!(f, "too small in {:.0}% of cases", share * 100.0),
-            Against::PriceUnknown => f.write_str("price not published"),
-            Against::Unmeasured(names) => write!(f, "not measured: {}", names.join(", ")),
-            Against::CostsMore => f.write_str("costs more"),
-        }
-    }
 }
 
 /// A plan that was considered.
@@ -133,8 +123,8 @@ impl<'a> Search<'a> {
                     let uses = period.iter().filter_map(|case| case.get(meter).copied());
                     let used = quantile(&mut uses.collect::<Vec<Decimal>>(), 90);
                     let size = tariff.allowances.get(meter).and_then(Allowance::stops_at);
-                    used.zip(size)
-                        .is_none_or(|(used, size)| used < size * share)
+                    let pair = used.zip(size);
+                    pair.is_none_or(|(used, size)| used < size * share)
                 })
             })
         };
@@ -157,10 +147,8 @@ impl<'a> Search<'a> {
     }
 
     fn candidates(&self, against: impl Fn(&Tariff) -> Option<Against>) -> Vec<Candidate<'a>> {
-        let others = self
-            .plans
-            .iter()
-            .filter(|tariff| tariff.plan != self.current.plan);
+        let others = self.plans.iter();
+        let others = others.filter(|tariff| tariff.plan != self.current.plan);
         let candidate = |tariff: &'a Tariff| {
             let chance_exceeded = tariff.chance_exceeded(self.cases);
             let expected = tariff.expected(self.cases);
@@ -234,8 +222,10 @@ mod tests {
         plans.map(|plan| Tariff::of(plan, None)).collect()
     }
 
+    type Uses<'a> = &'a [(Meter, i64)];
+
     /// One period with exactly this usage.
-    fn cases(uses: &[(Meter, i64)]) -> Vec<Vec<Case>> {
+    fn cases(uses: Uses<'_>) -> Vec<Vec<Case>> {
         let case = |(meter, used): &(Meter, i64)| (*meter, Decimal::from(*used));
         vec![vec![uses.iter().map(case).collect()]]
     }
@@ -252,12 +242,7 @@ mod tests {
         }
     }
 
-    fn larger(
-        plans: &[Tariff],
-        now: &str,
-        meter: Meter,
-        uses: &[(Meter, i64)],
-    ) -> (Choice, String) {
+    fn larger(plans: &[Tariff], now: &str, meter: Meter, uses: Uses<'_>) -> (Choice, String) {
         let cases = cases(uses);
         let found = search(plans, now, meter, &cases).larger();
         let verdict = |candidate: &Candidate<'_>| {
@@ -283,10 +268,8 @@ mod tests {
                 let uses = [(STORAGE, used), (COMMANDS, commands), (KV_TRANSFER, 1)];
                 let (choice, verdicts) = larger(&plans, "free", STORAGE, &uses);
                 assert_ne!(choice, change("fixed-250mb"));
-                assert!(
-                    verdicts.contains("fixed-250mb: holds no more than the plan in use"),
-                    "{verdicts}"
-                );
+                let against = "fixed-250mb: holds no more than the plan in use";
+                assert!(verdicts.contains(against), "{verdicts}");
             }
         }
     }
@@ -335,14 +318,10 @@ mod tests {
         plans.truncate(1);
         let allowance = plans[0].allowances.get_mut(&STORAGE).unwrap();
         allowance.at_limit = crate::domain::plans::AtLimit::Unknown;
-        assert_eq!(
-            larger(&plans, "free", STORAGE, &[(STORAGE, 300)]).0,
-            Choice::Contract
-        );
-        assert_eq!(
-            larger(&plans, "free", STORAGE, &[(STORAGE, 250)]).0,
-            Choice::UseLess
-        );
+        for (used, expected) in [(300, Choice::Contract), (250, Choice::UseLess)] {
+            let found = larger(&plans, "free", STORAGE, &[(STORAGE, used)]);
+            assert_eq!(found.0, expected, "{used}");
+        }
     }
 
     #[test]
@@ -350,10 +329,8 @@ mod tests {
         let plans = tariffs("vercel");
         let (choice, verdicts) = larger(&plans, "pro", TRANSFER, &[(TRANSFER, 1_200)]);
         assert_eq!(choice, Choice::Stay);
-        assert!(
-            verdicts.contains("hobby: holds no more than the plan in use"),
-            "{verdicts}"
-        );
+        let against = "hobby: holds no more than the plan in use";
+        assert!(verdicts.contains(against), "{verdicts}");
         let (choice, _) = larger(&plans, "hobby", TRANSFER, &[(TRANSFER, 120)]);
         assert_eq!(choice, change("pro"));
     }
