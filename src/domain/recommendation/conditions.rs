@@ -21,10 +21,8 @@ pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
     }
     let (level, threshold) = level(capacity, limit);
     let series = &capacity.series;
-    let id = format!(
-        "limit/{}/{}/{}",
-        series.service, series.metric, series.resource
-    );
+    let (service, metric, resource) = (series.service, series.metric, &series.resource);
+    let id = format!("limit/{service}/{metric}/{resource}");
     let subject = series.to_string();
     let mut text = limit_text(capacity, limit);
     if matches!(level, Level::At { .. }) {
@@ -87,13 +85,9 @@ fn severity(level: u32, critical: u32) -> Severity {
 /// `(free) is at 240 MB of 256 MB, 93.8%, full in 4 days (3 to 5)`.
 fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
     let amount = |value: f64| Figure::new(decimal(value), Unit::Of(limit.metric)).short();
-    let mut text = format!(
-        "({}) is at {} of {}, {}",
-        limit.plan,
-        amount(capacity.usage.unwrap_or(f64::NAN)),
-        amount(limit.value),
-        percent(capacity.percent().unwrap_or(f64::NAN))
-    );
+    let [used, value] = [capacity.usage.unwrap_or(f64::NAN), limit.value].map(amount);
+    let percent = percent(capacity.percent().unwrap_or(f64::NAN));
+    let mut text = format!("({}) is at {used} of {value}, {percent}", limit.plan);
     if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
         && let [early, Some(days), late] = crossing.days
     {

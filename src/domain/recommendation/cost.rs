@@ -216,8 +216,7 @@ impl Tariff {
     /// The cost of the first `periods` periods: the median case at middle prices, with an interval from low usage
     /// at low prices to high usage at high prices.
     pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
-        let at = |prices| self.totals(cases, periods, prices);
-        let cost = spread(at);
+        let cost = spread(|prices| self.totals(cases, periods, prices));
         cost.at_least(!self.unmeasured(cases).is_empty())
     }
 
@@ -294,9 +293,7 @@ pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
             .then(|| (more + credit).checked_div(price))??;
         let even = allowance.included?.checked_add(beyond)?.round_dp(2);
         let covered = target.allowances.get(&meter)?.included;
-        covered
-            .is_none_or(|covered| covered >= even)
-            .then_some(even)
+        Some(even).filter(|even| covered.is_none_or(|covered| covered >= *even))
     };
     // The higher the price, the sooner the target pays.
     match (at(Prices::High), at(Prices::Middle), at(Prices::Low)) {
@@ -312,12 +309,9 @@ fn spread(at: impl Fn(Prices) -> Option<Vec<Decimal>>) -> Figure {
         let (mut low, mut high) = (at(Prices::Low)?, at(Prices::High)?);
         let value = quantile(&mut middle, 50)?;
         // Extra cost may fall as prices rise, so either end can be at either price.
-        let least = quantile(&mut low, 10)?
-            .min(quantile(&mut high, 10)?)
-            .min(value);
-        let most = quantile(&mut low, 90)?
-            .max(quantile(&mut high, 90)?)
-            .max(value);
+        let least = quantile(&mut low, 10)?.min(quantile(&mut high, 10)?);
+        let most = quantile(&mut low, 90)?.max(quantile(&mut high, 90)?);
+        let (least, most) = (least.min(value), most.max(value));
         Some(Figure::between(value, least, most, Unit::Usd))
     };
     figure().unwrap_or_else(|| Figure::unknown(Unit::Usd))
@@ -344,9 +338,8 @@ pub fn quantile(values: &mut [Decimal], percent: usize) -> Option<Decimal> {
 /// The mean, rounded as money is.
 pub fn mean(values: &[Decimal]) -> Option<Decimal> {
     let count = Decimal::from_usize(values.len())?;
-    let sum = values
-        .iter()
-        .try_fold(Decimal::ZERO, |sum, value| sum.checked_add(*value))?;
+    let add = |sum: Decimal, value: &Decimal| sum.checked_add(*value);
+    let sum = values.iter().try_fold(Decimal::ZERO, add)?;
     Some(sum.checked_div(count)?.round_dp(DIGITS))
 }
 
@@ -414,16 +407,13 @@ mod tests {
         assert_eq!(bill(&much, Prices::High).total(), d("71"));
         let parts = bill(&much, Prices::Middle).parts();
         let shown = parts.iter().map(|it| format!("{}: {}", it.name, it.amount));
-        let shown: Vec<String> = shown.collect();
-        assert_eq!(
-            shown,
-            [
-                "fixed price: $20.00",
-                "overage VERCEL_KV STORAGE_MB: $1.00",
-                "overage VERCEL_BANDWIDTH BANDWIDTH_GB: $50.00",
-                "credit: -$20.00"
-            ]
-        );
+        let expected = [
+            "fixed price: $20.00",
+            "overage VERCEL_KV STORAGE_MB: $1.00",
+            "overage VERCEL_BANDWIDTH BANDWIDTH_GB: $50.00",
+            "credit: -$20.00",
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -451,9 +441,8 @@ mod tests {
     #[test]
     fn interval_covers_price_range_and_usage_range() {
         let plan = tariff("0", "0", &[(TRANSFER, billed("0", "1", "1", "3"))]);
-        let uses: Vec<Case> = (0..=100)
-            .map(|used| [(TRANSFER, Decimal::from(used))].into())
-            .collect();
+        let case = |used: u32| [(TRANSFER, Decimal::from(used))].into();
+        let uses: Vec<Case> = (0..=100).map(case).collect();
         let cost = plan.cost(&[uses], 1);
         assert_eq!(cost.to_string(), "$100.00 (80%: $10.00 to $270.00)");
     }
@@ -498,10 +487,8 @@ mod tests {
         let fixed = tariff("20", "0", &[]);
         let cases = |case| [vec![case]];
         let unmeasured = cases(Case::new());
-        assert_eq!(
-            plan.unmeasured(&unmeasured),
-            ["transfer", "compute (hours)"]
-        );
+        let names = plan.unmeasured(&unmeasured);
+        assert_eq!(names, ["transfer", "compute (hours)"]);
         assert_eq!(plan.cost(&unmeasured, 1).to_string(), "at least $5.00");
         assert_eq!(extra(&plan, &fixed, &unmeasured, 1).value, None);
         assert_eq!(extra(&fixed, &plan, &unmeasured, 1).value, None);

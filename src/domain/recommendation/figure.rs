@@ -144,12 +144,13 @@ impl Figure {
 
     /// The same amount with the opposite sign.
     pub fn negated(&self) -> Figure {
+        let opposite = |it: Interval| Interval {
+            low: -it.high,
+            high: -it.low,
+        };
         Figure {
             value: self.value.map(|value| -value),
-            interval: self.interval.map(|Interval { low, high }| Interval {
-                low: -high,
-                high: -low,
-            }),
+            interval: self.interval.map(opposite),
             ..self.clone()
         }
     }
@@ -269,16 +270,12 @@ mod tests {
         let figure = Figure::between(decimal("0.1"), decimal("0"), decimal("0.30"), Unit::Usd)
             .from_inputs(inputs);
         let json = serde_json::to_string(&figure).unwrap();
-        assert_eq!(
-            json,
-            r#"{"value":"0.1","interval":{"low":"0","high":"0.30"},"unit":"usd","inputs":["usage","price of pro"]}"#
-        );
+        let expected = r#"{"value":"0.1","interval":{"low":"0","high":"0.30"},"unit":"usd","inputs":["usage","price of pro"]}"#;
+        assert_eq!(json, expected);
         assert_eq!(serde_json::from_str::<Figure>(&json).unwrap(), figure);
-        let unit = serde_json::to_string(&Unit::Of(Metric::StorageMb)).unwrap();
-        assert_eq!(unit, r#""STORAGE_MB""#);
-        assert_eq!(
-            serde_json::from_str::<Unit>(&unit).unwrap(),
-            Unit::Of(Metric::StorageMb)
-        );
+        let unit = Unit::Of(Metric::StorageMb);
+        let json = serde_json::to_string(&unit).unwrap();
+        assert_eq!(json, r#""STORAGE_MB""#);
+        assert_eq!(serde_json::from_str::<Unit>(&json).unwrap(), unit);
     }
 }

@@ -69,10 +69,9 @@ impl InputName {
                 InputName::AffectedFraction | InputName::Tolerance => Decimal::ONE,
                 _ => Decimal::from(1_000_000_000_000_i64),
             };
-            let value: Option<Decimal> = text.trim().parse().ok();
-            value
-                .filter(|value| (Decimal::ZERO..=most).contains(value) && value.scale() <= 12)
-                .map(|value| value.normalize().to_string())
+            let is_valid = |it: &Decimal| (Decimal::ZERO..=most).contains(it) && it.scale() <= 12;
+            let value = text.trim().parse().ok().filter(is_valid);
+            value.map(|value| value.normalize().to_string())
         };
         canonical.ok_or_else(|| InvalidInput {
             name: self,
@@ -177,11 +176,9 @@ mod tests {
         ] {
             assert!(name.parse(value).is_err(), "{name} {value}");
         }
-        let error = InputName::Tolerance.parse("5 %").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "invalid tolerance `5 %`: expected a number from 0 to 1"
-        );
+        let error = InputName::Tolerance.parse("5 %").unwrap_err().to_string();
+        let expected = "invalid tolerance `5 %`: expected a number from 0 to 1";
+        assert_eq!(error, expected);
     }
 
     #[test]

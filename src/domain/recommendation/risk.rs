@@ -136,6 +136,10 @@ mod tests {
     #[test]
     fn priority_rises_with_chance_and_nearness_and_is_lower_if_billed() {
         use Priority::{Critical, High, Low, Medium};
+        let saving = Risk {
+            saves: true,
+            ..CALM
+        };
         for (risk, expected, if_billed) in [
             (chances(0.5, 1.0, 1.0), Critical, High),
             (chances(0.49, 0.5, 1.0), High, Medium),
@@ -147,14 +151,7 @@ mod tests {
             (level(90.0, None), Critical, High),
             (level(90.0, 0.0), High, Medium),
             (level(100.0, 0.0), Critical, High),
-            (
-                Risk {
-                    saves: true,
-                    ..CALM
-                },
-                Medium,
-                Medium,
-            ),
+            (saving, Medium, Medium),
         ] {
             assert_eq!(risk.priority(), expected, "{risk:?}");
             let billed = Risk {

@@ -74,9 +74,8 @@ pub(crate) fn assessed_with(
     let commands = commands.map(|commands| amounts(Metric::CommandsPerDay, commands));
     let transfer = amounts(Metric::BandwidthGb, 0.01);
     let series = [storage, transfer].into_iter().chain(commands);
-    let series: Vec<SeriesDays> = series
-        .filter_map(|days| SeriesDays::of_days(&days))
-        .collect();
+    let series = series.filter_map(|days| SeriesDays::of_days(&days));
+    let series: Vec<SeriesDays> = series.collect();
     let all = capacity::capacities(std::slice::from_ref(limit), &series, now, None);
     let billed: Vec<&Capacity> = all.iter().collect();
     let limited = all.iter().filter(|it| it.limit.is_some());

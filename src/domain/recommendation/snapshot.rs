@@ -61,11 +61,8 @@ impl Snapshot {
         }
         // A limit without any series is one of every resource that has series.
         let is_empty = |limited: &[&Capacity]| limited.iter().all(|it| it.measured_at.is_none());
-        let others: Vec<Topic> = questions
-            .iter()
-            .filter(|(_, limited)| !is_empty(limited))
-            .map(|(topic, _)| topic.clone())
-            .collect();
+        let others = questions.iter().filter(|(_, limited)| !is_empty(limited));
+        let others: Vec<Topic> = others.map(|(topic, _)| topic.clone()).collect();
         questions.retain(|(topic, limited)| {
             let same = |it: &Topic| {
                 (&it.provider, &it.plan, it.budget) == (&topic.provider, &topic.plan, topic.budget)
@@ -107,10 +104,9 @@ impl Snapshot {
         let is_shared = plan.is_some_and(|plan| plan.scope == PriceScope::Provider);
         Topic {
             provider: provider.unwrap_or(limit.service.as_str()).to_owned(),
-            resource: if is_shared && !is_budget {
-                String::new()
-            } else {
-                resource.to_owned()
+            resource: match is_shared && !is_budget {
+                true => String::new(),
+                false => resource.to_owned(),
             },
             plan: limit.plan.clone(),
             budget: is_budget.then_some((limit.service, limit.metric)),
@@ -180,13 +176,14 @@ mod tests {
         for resource in ["cache", "sessions"] {
             let has_provider = |service| service == Service::VercelKv;
             let billed = billed_together(resource, &all, has_provider);
+            let expected = [
+                &format!("VERCEL_KV STORAGE_MB {resource}"),
+                "VERCEL_KV COMMANDS_PER_DAY cache",
+                "VERCEL_KV BANDWIDTH_GB",
+            ];
             assert_eq!(
                 billed.map(ToString::to_string).collect::<Vec<_>>(),
-                [
-                    &format!("VERCEL_KV STORAGE_MB {resource}"),
-                    "VERCEL_KV COMMANDS_PER_DAY cache",
-                    "VERCEL_KV BANDWIDTH_GB",
-                ]
+                expected
             );
         }
     }

@@ -15,10 +15,8 @@ impl Assessor<'_> {
     /// All choices, the selected one first.
     pub(super) fn compared(&self, selection: &Selection<'_>) -> Vec<Compared> {
         let is_selected = |choice: &Choice| *choice == selection.choice;
-        let against = |choice: &Choice, reason: &str| {
-            let rejected = !is_selected(choice);
-            rejected.then(|| reason.to_owned())
-        };
+        let against =
+            |choice: &Choice, reason: &str| (!is_selected(choice)).then(|| reason.to_owned());
         let plan = |candidate: &Candidate<'_>| {
             let against = candidate.against.as_ref().map(ToString::to_string);
             self.compare(Some(candidate.tariff), candidate.choice(), against)
@@ -98,10 +96,8 @@ impl Assessor<'_> {
             })
         };
         let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
-        let lead = self.meter();
-        let resource = self.capacity.resource();
-        meters
-            .sort_by_key(|it| ((it.service, it.metric), it.resource.as_str()) != (lead, resource));
+        let lead = (self.meter(), self.capacity.resource());
+        meters.sort_by_key(|it| ((it.service, it.metric), it.resource.as_str()) != lead);
         meters
     }
 
@@ -120,9 +116,7 @@ impl Assessor<'_> {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
             quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
         });
-        let reduction = periods
-            .max()
-            .map(|most| (most - self.limit).max(Decimal::ZERO));
-        Figure::new(reduction, self.unit)
+        let reduction = |most: Decimal| (most - self.limit).max(Decimal::ZERO);
+        Figure::new(periods.max().map(reduction), self.unit)
     }
 }

@@ -139,10 +139,8 @@ impl<'a> Assessor<'a> {
 
     /// The share of the cases in which a plan may be too small.
     fn tolerance(&self) -> f64 {
-        self.evidence
-            .business
-            .tolerance
-            .unwrap_or(DEFAULT_TOLERANCE)
+        let tolerance = self.evidence.business.tolerance;
+        tolerance.unwrap_or(DEFAULT_TOLERANCE)
     }
 
     fn assess(self) -> Assessment {
@@ -152,19 +150,18 @@ impl<'a> Assessor<'a> {
         if decision == Decision::Clear {
             return self.downgrade(risk);
         }
-        let (kind, selection) = if limit.origin == Origin::Budget {
-            let selection = Selection {
+        let is_budget = limit.origin == Origin::Budget;
+        let selection = match is_budget {
+            true => Selection {
                 choice: Choice::UseLess,
                 candidates: Vec::new(),
-            };
-            (Kind::Budget, selection)
-        } else {
-            let selection = self.search(&self.plans).larger();
-            let kind = match selection.choice {
-                Choice::Change { .. } | Choice::Contract => Kind::Upgrade,
-                Choice::Stay | Choice::UseLess => Kind::Reduce,
-            };
-            (kind, selection)
+            },
+            false => self.search(&self.plans).larger(),
+        };
+        let kind = match selection.choice {
+            _ if is_budget => Kind::Budget,
+            Choice::Change { .. } | Choice::Contract => Kind::Upgrade,
+            Choice::Stay | Choice::UseLess => Kind::Reduce,
         };
         let facts = Box::new(self.facts(kind, &selection, risk));
         match decision {

@@ -76,9 +76,8 @@ impl Assessor<'_> {
 
     fn extra(&self, target: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
-        target.map_or_else(unknown, |target| {
-            extra(target, &self.current, &self.cases, periods)
-        })
+        let extra = |target| extra(target, &self.current, &self.cases, periods);
+        target.map_or_else(unknown, extra)
     }
 
     fn projections(&self, target: Option<&Tariff>, selection: &Selection<'_>) -> Vec<Projection> {
@@ -87,21 +86,20 @@ impl Assessor<'_> {
         let priced = fitting.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
         let cheapest = priced.min_by_key(|(cost, _)| *cost).map(|(_, it)| it);
         let history = self.capacity.daily.days.len();
-        [1_u32, 3, 12]
-            .into_iter()
-            .filter(|periods| *periods <= 3 || history >= DAYS_FOR_A_YEAR)
-            .map(|number| {
-                let periods = number as usize;
-                Projection {
-                    periods: number,
-                    extrapolated: periods > self.cases.len(),
-                    current: self.cost(Some(&self.current), periods),
-                    target: self.cost(target, periods),
-                    cheapest: self.cost(cheapest, periods),
-                    extra: self.extra(target, periods),
-                }
-            })
-            .collect()
+        let projection = |number: u32| {
+            let periods = number as usize;
+            Projection {
+                periods: number,
+                extrapolated: periods > self.cases.len(),
+                current: self.cost(Some(&self.current), periods),
+                target: self.cost(target, periods),
+                cheapest: self.cost(cheapest, periods),
+                extra: self.extra(target, periods),
+            }
+        };
+        let numbers = [1, 3, 12].into_iter();
+        let numbers = numbers.filter(|number| *number <= 3 || history >= DAYS_FOR_A_YEAR);
+        numbers.map(projection).collect()
     }
 
     /// On each path, the hours of the next whole period in which the plan in use stops the service.
@@ -119,9 +117,7 @@ impl Assessor<'_> {
         let most = self.evidence.business.time_to_fix_hours;
         let most = most.unwrap_or(Decimal::MAX);
         let hours = self.capacity.hours_beyond(limit.value, from, to)?;
-        hours
-            .into_iter()
-            .map(|hours| Some(Decimal::from_f64(hours)?.min(most)))
-            .collect()
+        let capped = |hours| Some(Decimal::from_f64(hours)?.min(most));
+        hours.into_iter().map(capped).collect()
     }
 }

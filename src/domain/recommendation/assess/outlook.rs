@@ -50,10 +50,8 @@ impl Assessor<'_> {
 
     fn period_outlook(&self) -> Option<PeriodOutlook> {
         let capacity = self.capacity;
-        let (total, window) = (
-            capacity.known_forecast()?.periods.first()?,
-            capacity.period?,
-        );
+        let total = capacity.known_forecast()?.periods.first()?;
+        let window = capacity.period?;
         let elapsed = (self.evidence.now - window.from).num_seconds() as f64
             / (window.to - window.from).num_seconds().max(1) as f64;
         let [low, middle, high] = [total.total.p10, total.total.p50, total.total.p90].map(decimal);

@@ -58,10 +58,8 @@ impl Assessor<'_> {
         inputs.extend(tariffs.iter().flat_map(|tariff| self.price_inputs(tariff)));
         inputs.extend(self.other_usage());
         // Every priced meter of these plans is listed, measured or not.
-        for name in tariffs
-            .iter()
-            .flat_map(|tariff| tariff.unmeasured(&self.cases))
-        {
+        let unmeasured = |tariff: &&Tariff| tariff.unmeasured(&self.cases);
+        for name in tariffs.iter().flat_map(unmeasured) {
             let name = format!("usage of {name}");
             if !inputs.iter().any(|input| input.name == name) {
                 inputs.push(input(name, None, unknown(Needed::Measurement)));
@@ -78,10 +76,8 @@ impl Assessor<'_> {
         others.map(|other| {
             let (service, metric) = (other.series.service, other.series.metric);
             let name = format!("usage of {service} {metric}");
-            let usage = other
-                .usage
-                .filter(|_| !other.state.is_unknown())
-                .and_then(decimal);
+            let usage = other.usage.filter(|_| !other.state.is_unknown());
+            let usage = usage.and_then(decimal);
             match (usage, other.measured_at) {
                 (Some(usage), Some(at)) => {
                     let usage = with_unit(usage, Unit::Of(metric));
@@ -128,9 +124,8 @@ fn overages<'p>(
 ) -> impl Iterator<Item = (&'p PlanLimit, String)> {
     plan.limits_in_use().filter_map(|limit| {
         let allowance = tariff.allowances.get(&limit.application()?)?;
-        let price = allowance
-            .overage
-            .filter(|_| allowance.at_limit == AtLimit::Bill)?;
+        let is_billed = allowance.at_limit == AtLimit::Bill;
+        let price = allowance.overage.filter(|_| is_billed)?;
         let included = format::decimal(allowance.included?);
         // Prices of a unit keep all their digits.
         let [low, high, unit] = [price.low, price.high, price.unit].map(format::decimal);

@@ -20,6 +20,13 @@ fn limit_by(origin: Origin, plan: &str) -> LimitInForce {
     }
 }
 
+/// Why a choice is not recommended.
+fn against<'a>(facts: &'a Facts, choice: &str) -> Option<&'a str> {
+    let mut compared = facts.compared.iter();
+    let found = compared.find(|one| one.choice.to_string() == choice);
+    found.unwrap().against.as_deref()
+}
+
 /// The facts recommended for a store that grows towards this limit.
 fn recommended(limit: &LimitInForce, business: Business) -> Box<Facts> {
     match assessed(limit, &growing(145.0, 1.4), business, now()) {
@@ -32,21 +39,17 @@ fn recommended(limit: &LimitInForce, business: Business) -> Box<Facts> {
 fn nearly_full_store_moves_to_cheapest_larger_plan() {
     let facts = facts();
     assert_eq!(facts.recommended_plan(), "payg");
-    assert_eq!(
-        (facts.kind, facts.priority),
-        (Kind::Upgrade, Priority::High)
-    );
-    let mut compared = facts.compared.iter();
-    let smaller = compared.find(|one| one.choice.to_string() == "fixed-250mb");
-    let against = smaller.unwrap().against.as_deref();
+    let answer = (facts.kind, facts.priority);
+    assert_eq!(answer, (Kind::Upgrade, Priority::High));
+    let against = against(&facts, "fixed-250mb");
     assert_eq!(against, Some("holds no more than the plan in use"));
     // 6,000 commands on each of the 28 days of February, at $0.20 for 100,000.
     assert_eq!(facts.money.extra.short(), "$0.34");
     assert_eq!(facts.compared[0].choice, facts.target);
-    let compared = facts.compared.iter();
-    let choices: Vec<_> = compared.map(|one| one.choice.to_string()).collect();
     for choice in ["stay and pay", "use less", "ask for a contract"] {
-        assert!(choices.contains(&choice.to_owned()), "{choices:?}");
+        let mut compared = facts.compared.iter();
+        let is_listed = compared.any(|one| one.choice.to_string() == choice);
+        assert!(is_listed, "{choice}");
     }
 }
 
@@ -76,10 +79,8 @@ fn figures_without_business_inputs_are_unknown() {
     assert!(even.is_some_and(|even| even > Decimal::ZERO));
     let unknown = facts.inputs.iter().filter(|it| it.value.is_none());
     let unknown: Vec<_> = unknown.map(|it| it.name.as_str()).collect();
-    assert_eq!(
-        unknown,
-        ["revenue_per_hour", "affected_fraction", "time_to_fix_hours"]
-    );
+    let expected = ["revenue_per_hour", "affected_fraction", "time_to_fix_hours"];
+    assert_eq!(unknown, expected);
     assert_eq!(facts.numbers().roi, None);
     // Every input that a figure names is listed, or is a figure itself.
     let figures = facts.figures();
@@ -127,10 +128,8 @@ fn room_is_clear_and_faulty_limit_is_unknown() {
 #[test]
 fn budget_has_no_target_plan() {
     let facts = recommended(&limit_by(Origin::Budget, "budget"), Business::default());
-    assert_eq!(
-        (facts.kind, &facts.target),
-        (Kind::Budget, &Choice::UseLess)
-    );
+    let answer = (facts.kind, &facts.target);
+    assert_eq!(answer, (Kind::Budget, &Choice::UseLess));
     assert_eq!(facts.money.hours_blocked.value, None);
 }
 
@@ -180,10 +179,8 @@ fn downgrade_takes_measurements_of_every_limited_meter() {
     // The free plan also limits commands, which are not measured here.
     let unmeasured = assessed(None);
     assert_ne!(unmeasured, assessed(Some(1_000.0)));
-    assert!(
-        unmeasured.is_none_or(|(_, plan)| plan != "free"),
-        "commands are not measured"
-    );
+    let is_free = unmeasured.is_some_and(|(_, plan)| plan == "free");
+    assert!(!is_free, "commands are not measured");
 }
 
 #[test]
@@ -194,9 +191,7 @@ fn unknown_consequence_is_reported_and_not_paid() {
     };
     let facts = recommended(&unknown, Business::default());
     assert_ne!(facts.target, Choice::Stay);
-    let mut compared = facts.compared.iter();
-    let stay = compared.find(|one| one.choice == Choice::Stay).unwrap();
-    let against = stay.against.as_deref();
+    let against = against(&facts, "stay and pay");
     assert_eq!(against, Some("the consequence at its limit is unknown"));
     assert!(summary(&facts).contains("At the limit, the consequence is unknown."));
 }

@@ -36,13 +36,9 @@ impl Entry {
         to: Status,
         now: DateTime<Utc>,
     ) -> Entry {
-        let (catalogue_version, facts_hash) = match &it.tracking {
-            Some(tracking) => (
-                tracking.catalogue_version.clone(),
-                tracking.facts.hash.clone(),
-            ),
-            None => Default::default(),
-        };
+        let tracking = it.tracking.as_ref();
+        let catalogue_version = tracking.map(|own| own.catalogue_version.clone());
+        let facts_hash = tracking.map(|own| own.facts.hash.clone());
         Entry {
             at: now,
             actor: actor.to_owned(),
@@ -51,8 +47,8 @@ impl Entry {
             to,
             note: None,
             changes: Vec::new(),
-            catalogue_version,
-            facts_hash,
+            catalogue_version: catalogue_version.unwrap_or_default(),
+            facts_hash: facts_hash.unwrap_or_default(),
         }
     }
 

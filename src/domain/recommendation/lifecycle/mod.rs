@@ -96,12 +96,11 @@ fn action(to: Status) -> Option<&'static str> {
 
 /// The actions that a person may take on a recommendation of this status.
 pub fn actions(of: Status) -> impl Iterator<Item = &'static str> {
-    let by_person =
-        move |(from, _, by): &&(Status, Status, Actor)| (*from, *by) == (of, Actor::Person);
-    MOVES
-        .iter()
-        .filter(by_person)
-        .filter_map(|(_, to, _)| action(*to))
+    let to = move |(from, to, by): &(Status, Status, Actor)| {
+        let is_allowed = (*from, *by) == (of, Actor::Person);
+        is_allowed.then(|| action(*to))?
+    };
+    MOVES.iter().filter_map(to)
 }
 
 /// A person's move that the table does not allow.

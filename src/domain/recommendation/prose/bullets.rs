@@ -19,18 +19,14 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
             points.push(format!("{plan} has no limit"));
         } else if answer.included.value.is_some() {
             let (included, limit) = (answer.included.short(), facts.limit.short());
-            points.push(format!(
-                "{plan} includes {included}, {} {limit}",
-                facts.current_plan
-            ));
+            let current = &facts.current_plan;
+            points.push(format!("{plan} includes {included}, {current} {limit}"));
         }
     }
     if is_positive(&money.hours_blocked) && facts.kind == Kind::Upgrade {
-        points.push(format!(
-            "avoids {} without service in the billing period from {}",
-            money.hours_blocked.short(),
-            money.from.format("%Y-%m-%d")
-        ));
+        let (hours, from) = (money.hours_blocked.short(), money.from.format("%Y-%m-%d"));
+        let what = "without service in the billing period from";
+        points.push(format!("avoids {hours} {what} {from}"));
     }
     if is_positive(&money.avoided_loss) {
         points.push(format!("avoids a loss of {}", money.avoided_loss.short()));
@@ -60,10 +56,8 @@ pub fn risks(facts: &Facts) -> Vec<String> {
         && is_positive(&answer.chance_exceeded)
         && matches!(answer.choice, Choice::Change { .. })
     {
-        points.push(format!(
-            "too small in {} of cases",
-            answer.chance_exceeded.short()
-        ));
+        let chance = answer.chance_exceeded.short();
+        points.push(format!("too small in {chance} of cases"));
     }
     if let Some(interval) = money.target.interval {
         let most = with_unit(interval.high, money.target.unit);

@@ -50,10 +50,9 @@ fn forecast(facts: &Facts) -> String {
     let outlook = &facts.outlook;
     let days = &outlook.days_to_limit;
     let mut text = if let Some(period) = &outlook.period {
+        let (total, chance) = (&period.total, period.chance_over.short());
         format!(
-            "The billing period is forecast to end at {}, with a chance of {} to exceed the limit",
-            period.total,
-            period.chance_over.short()
+            "The billing period is forecast to end at {total}, with a chance of {chance} to exceed the limit"
         )
     } else if days.value.is_some_and(|days| days.is_zero()) {
         "The limit is reached".to_owned()
@@ -76,26 +75,22 @@ fn action(facts: &Facts) -> String {
     let plan = &facts.current_plan;
     let text = match &facts.target {
         Choice::Change { plan } => {
-            let cost = cost(&money.target);
+            let (cost, extra) = (cost(&money.target), extra(&money.extra));
+            format!("Recommended: change to the plan {plan}, {cost}{extra}")
+        }
+        Choice::Stay => {
+            let cost = cost(&money.current);
             format!(
-                "Recommended: change to the plan {plan}, {cost}{}",
-                extra(&money.extra)
+                "Recommended: stay on the plan {plan} and pay for usage beyond the limit, {cost}"
             )
         }
-        Choice::Stay => format!(
-            "Recommended: stay on the plan {plan} and pay for usage beyond the limit, {}",
-            cost(&money.current)
-        ),
         Choice::UseLess => format!("Recommended: stay on the plan {plan} and use less"),
         Choice::Contract => "Recommended: ask the provider for a contract, because no listed plan \
              is large enough"
             .to_owned(),
     };
-    let unmeasured = facts
-        .compared
-        .first()
-        .map_or(&[][..], |one| &one.unmeasured);
-    match unmeasured {
+    let unmeasured = facts.compared.first().map(|one| one.unmeasured.as_slice());
+    match unmeasured.unwrap_or_default() {
         [] => text + ".",
         names => format!("{text}; not measured: {}.", names.join(", ")),
     }

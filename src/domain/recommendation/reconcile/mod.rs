@@ -135,9 +135,8 @@ pub fn reconcile(
     now: DateTime<Utc>,
 ) -> Vec<Update> {
     let topic = &assessed.topic;
-    let open = stored
-        .iter()
-        .find(|it| is_open(it.status) && topic.matches(it));
+    let mut stored_here = stored.iter();
+    let open = stored_here.find(|it| is_open(it.status) && topic.matches(it));
     // An answer about another plan makes room before a new one opens.
     let (open, other) = match open {
         Some(open) if open.current_plan != topic.plan => (None, Some(plan_changed(open, now))),
@@ -309,9 +308,7 @@ fn refresh(before: &Recommendation, facts: &Facts, now: DateTime<Utc>) -> Update
     let facts = with_baseline(facts, old.filter(|_| !is_material));
     if let Some(tracking) = &mut after.tracking {
         tracking.kind = facts.kind;
-        tracking
-            .catalogue_version
-            .clone_from(&facts.catalogue_version);
+        tracking.catalogue_version = facts.catalogue_version.clone();
         tracking.facts = StoredFacts::new(facts.clone());
     }
     set_columns(after, &facts);
@@ -388,11 +385,8 @@ fn expired_or_waiting(
     let counts = |it: &Recommendation| {
         let tracking = it.tracking.as_ref()?;
         let cleared = tracking.cleared_count.min(CLEARED_RUNS);
-        Some((
-            cleared,
-            tracking.unseen_count.min(UNSEEN_RUNS),
-            tracking.unseen_since,
-        ))
+        let unseen = tracking.unseen_count.min(UNSEEN_RUNS);
+        Some((cleared, unseen, tracking.unseen_since))
     };
     (counts(before) != counts(&update.after)).then_some(update)
 }

@@ -25,6 +25,13 @@ impl Store {
         updates.into_iter().map(|it| self.take(it)).collect()
     }
 
+    /// A store with a recommendation of now.
+    fn with_one() -> Store {
+        let mut store = Store::default();
+        store.run(&holds(facts()), now());
+        store
+    }
+
     fn take(&mut self, update: Update) -> RunAction {
         self.all.retain(|it| it.id != update.after.id);
         self.all.push(update.after);
@@ -53,8 +60,10 @@ fn holds(facts: Facts) -> Assessment {
     Assessment::Recommend(Box::new(facts))
 }
 
-fn keeps(facts: Facts) -> Assessment {
-    Assessment::Keep(Box::new(facts))
+fn urgent() -> Assessment {
+    let mut urgent = facts();
+    urgent.priority = Priority::Critical;
+    holds(urgent)
 }
 
 fn later(days: i64) -> DateTime<Utc> {
@@ -92,12 +101,9 @@ fn small_changes_add_up_to_a_material_one() {
 
 #[test]
 fn material_change_reopens_reviewed_and_leaves_approved() {
-    let mut urgent = facts();
-    urgent.priority = Priority::Critical;
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     store.put(Status::Reviewed, now());
-    assert_eq!(store.run(&holds(urgent.clone()), now()), [Changed]);
+    assert_eq!(store.run(&urgent(), now()), [Changed]);
     assert_eq!(store.one().status, Status::Pending);
 
     store.put(Status::Approved, now());
@@ -111,40 +117,36 @@ fn material_change_reopens_reviewed_and_leaves_approved() {
 
 #[test]
 fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     store.put(Status::Dismissed, now());
     assert_eq!(store.run(&holds(facts()), later(1)), []);
-    let mut urgent = facts();
-    urgent.priority = Priority::Critical;
-    assert_eq!(store.run(&holds(urgent), later(1)), [Reopened]);
-    assert_eq!(
-        store.last_note.as_deref(),
-        Some("the priority is higher than when it was dismissed")
-    );
+    assert_eq!(store.run(&urgent(), later(1)), [Reopened]);
+    let note = "the priority is higher than when it was dismissed";
+    assert_eq!(store.last_note.as_deref(), Some(note));
     let tracking = store.one().tracking.clone().unwrap();
-    assert_eq!(
-        (tracking.reopened_count, tracking.dismissed_priority),
-        (1, None)
-    );
+    let found = (tracking.reopened_count, tracking.dismissed_priority);
+    assert_eq!(found, (1, None));
 
     store.put(Status::Dismissed, later(1));
     store.one().tracking.as_mut().unwrap().snoozed_until = Some(later(5));
     assert_eq!(store.run(&holds(facts()), later(4)), []);
-    assert_eq!(store.run(&keeps(facts()), later(5)), []);
-    assert_eq!(store.run(&holds(facts()), later(5)), [Reopened]);
     assert_eq!(
-        store.last_note.as_deref(),
-        Some("the dismissal ended and the condition persists")
+        store.run(&Assessment::Keep(Box::new(facts())), later(5)),
+        []
     );
+    assert_eq!(store.run(&holds(facts()), later(5)), [Reopened]);
+    let note = "the dismissal ended and the condition persists";
+    assert_eq!(store.last_note.as_deref(), Some(note));
 }
 
 #[test]
 fn cleared_twice_expires_and_returned_condition_reopens() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     assert_eq!(store.run(&Clear, later(1)), [Waiting]);
-    assert_eq!(store.run(&keeps(facts()), later(1)), [Refreshed]);
+    assert_eq!(
+        store.run(&Assessment::Keep(Box::new(facts())), later(1)),
+        [Refreshed]
+    );
     assert_eq!(store.run(&Clear, later(2)), [Waiting]);
     assert_eq!(store.run(&Clear, later(2)), [Expired]);
     assert_eq!(store.run(&Clear, later(3)), []);
@@ -158,60 +160,48 @@ fn cleared_twice_expires_and_returned_condition_reopens() {
 
 #[test]
 fn unseen_for_three_runs_and_a_week_expires() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     let unknown = Assessment::Unknown;
     for day in 1..8 {
         let done = store.run(&unknown, later(day));
         // After the third run nothing more is counted or written.
-        assert!(
-            done == [Waiting] || (day > 3 && done.is_empty()),
-            "{day}: {done:?}"
-        );
+        let is_counted = done == [Waiting] || (day > 3 && done.is_empty());
+        assert!(is_counted, "{day}: {done:?}");
     }
     assert_eq!(store.run(&unknown, later(8)), [Expired]);
     // Two runs are not enough.
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     assert_eq!(store.run(&unknown, later(1)), [Waiting]);
     assert_eq!(store.run(&unknown, later(9)), [Waiting]);
     // With measurements that are too old it expires at once.
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     assert_eq!(store.run(&unknown, later(15)), [Expired]);
 }
 
 #[test]
 fn implemented_is_assessed_again_after_a_day_and_measured_after_14() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     store.put(Status::Implemented, now());
     store.one().implemented_at = Some(now());
     let soon = now() + TimeDelta::hours(23);
     assert_eq!(store.run(&holds(facts()), soon), []);
-    assert_eq!(
-        outcome(store.one(), Some((later(13), 300.0)), later(13)),
-        None
-    );
+    let measured = |store: &mut Store, day| {
+        let at = later(day);
+        outcome(store.one(), Some((at, 300.0)), at)
+    };
+    assert_eq!(measured(&mut store, 13), None);
     assert_eq!(outcome(store.one(), None, later(14)), None);
-    let step = outcome(store.one(), Some((later(14), 300.0)), later(14)).unwrap();
-    let outcome_json = step.after.tracking.clone().unwrap().outcome.unwrap();
-    assert!(
-        outcome_json.contains("\"would_be_over\":true"),
-        "{outcome_json}"
-    );
+    let step = measured(&mut store, 14).unwrap();
+    let json = step.after.tracking.clone().unwrap().outcome.unwrap();
+    assert!(json.contains("\"would_be_over\":true"), "{json}");
     store.take(step);
-    assert_eq!(
-        outcome(store.one(), Some((later(15), 300.0)), later(15)),
-        None
-    );
+    assert_eq!(measured(&mut store, 15), None);
     assert_eq!(store.run(&holds(facts()), later(15)), [Created]);
 }
 
 #[test]
 fn answer_closed_by_application_makes_room_for_one_that_it_opens() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     store.put(Status::Expired, now());
     assert_eq!(store.run(&holds(facts()), later(31)), [Created]);
     for it in &mut store.all {
@@ -219,17 +209,13 @@ fn answer_closed_by_application_makes_room_for_one_that_it_opens() {
         it.status = [Status::Dismissed, Status::Pending][usize::from(is_old)];
     }
     let steps = moved_by_application(&store.all, later(33));
-    let moves = steps.iter().map(|step| step.after.status);
-    assert_eq!(
-        moves.collect::<Vec<_>>(),
-        [Status::Dismissed, Status::Pending]
-    );
+    let moves: Vec<_> = steps.iter().map(|step| step.after.status).collect();
+    assert_eq!(moves, [Status::Dismissed, Status::Pending]);
 }
 
 #[test]
 fn change_of_plan_expires_and_answers_again() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
+    let mut store = Store::with_one();
     store.put(Status::Approved, now());
     for plan in ["fixed-1gb", "payg", "fixed-5gb"] {
         let assessed = Assessed {
