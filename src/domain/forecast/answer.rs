@@ -197,10 +197,8 @@ pub fn forecast(
         (whole.first(), whole.last(), newest, whole.len())
     else {
         let known: Vec<(DayNumber, f64)> = whole.iter().copied().chain(under_way).collect();
-        let pace = request
-            .pace
-            .map(|pace| at_pace(series.kind, &known, pace, request));
-        return pace.ok_or(InsufficientData {
+        let at_pace = |pace| at_pace(series.kind, &known, pace, request);
+        return request.pace.map(at_pace).ok_or(InsufficientData {
             days: whole.len(),
             needed: FEWEST_DAYS,
         });
@@ -293,10 +291,10 @@ impl Forecast {
     fn answer(&mut self, known: &[(DayNumber, f64)], request: &ForecastRequest) {
         match self.kind {
             MetricKind::Gauge => {
-                let reaches =
-                    |_, path: &[f64], line: f64| path.iter().position(|level| *level >= line);
                 let now = request.used.unwrap_or(self.latest);
-                self.crossings = crossings(self, request, now, reaches);
+                self.crossings = crossings(self, request, now, |_, path, line| {
+                    path.iter().position(|level| *level >= line)
+                });
             }
             MetricKind::Period => {
                 let measured = measured(known, request);
@@ -313,9 +311,8 @@ impl Forecast {
 fn measured(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
     let start = request.periods.first().copied().unwrap_or(request.today);
     let in_period = known.iter().filter(|(day, _)| *day >= start);
-    request
-        .used
-        .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
+    let sum = || in_period.map(|(_, amount)| amount).sum();
+    request.used.unwrap_or_else(sum)
 }
 
 /// The usage of the current period on each path: the measured amount, and for days without a
@@ -326,10 +323,8 @@ fn used_so_far(forecast: &Forecast, measured: f64, request: &ForecastRequest) ->
     let from = forecast.paths.first + DayNumber::from(forecast.basis.under_way);
     let weeks = forecast.paths.sums(from, from + WEEK);
     let missing = f64::from(request.missing) / f64::from(WEEK);
-    weeks
-        .into_iter()
-        .map(|week| measured + missing * week)
-        .collect()
+    let used = |week| measured + missing * week;
+    weeks.into_iter().map(used).collect()
 }
 
 /// When the running total of a billing period reaches each threshold, in this period or a later one.
@@ -378,10 +373,8 @@ fn crossings(
             Some((first_at(index, path, *threshold)? + early).saturating_sub(passed))
         };
         let days = forecast.paths.iter().enumerate().filter_map(days_to);
-        let mut days: Vec<u32> = days
-            .filter(|days| *days <= forecast.horizon)
-            .filter_map(|days| u32::try_from(days).ok())
-            .collect();
+        let days = days.filter(|days| *days <= forecast.horizon);
+        let mut days: Vec<u32> = days.filter_map(|days| u32::try_from(days).ok()).collect();
         days.sort_unstable();
         let share = |within: usize| {
             let reached = days.partition_point(|days| *days as usize <= within);
@@ -410,12 +403,8 @@ fn totals(
     let periods = request.periods.windows(2).map(|it| (it[0], it[1]));
     let mut totals = Vec::new();
     for (from, to) in periods.take_while(|(_, to)| *to <= end) {
-        let sums = paths.sums(from, to);
-        let sums: Vec<f64> = sums
-            .iter()
-            .zip(&used)
-            .map(|(sum, used)| used + sum)
-            .collect();
+        let sums = paths.sums(from, to).into_iter().zip(&used);
+        let sums: Vec<f64> = sums.map(|(sum, used)| used + sum).collect();
         if let Some(total) = Band::of(&mut sums.clone()) {
             totals.push(PeriodTotal {
                 from,
@@ -441,16 +430,19 @@ mod tests {
     }
 
     fn request(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
+        let months = (0..8).map(|month| month * 30);
         ForecastRequest {
             today,
             days: 90,
             thresholds: thresholds.to_vec(),
-            periods: (0..8)
-                .map(|month| month * 30)
-                .filter(|start| start + 30 > today)
-                .collect(),
+            periods: months.filter(|start| start + 30 > today).collect(),
             ..ForecastRequest::default()
         }
+    }
+
+    /// About 100.
+    fn amount(day: i32) -> f64 {
+        100.0 + f64::from(day * 7 % 5) - 2.0
     }
 
     /// Grows by 2 a day, from 100.
@@ -504,10 +496,8 @@ mod tests {
         };
         let two = series(MetricKind::Gauge, 2, |day| 210.0 + 10.0 * f64::from(day));
         let forecast = forecast(&two, &request).unwrap();
-        assert_eq!(
-            (forecast.confidence, forecast.horizon),
-            (Confidence::Low, 7)
-        );
+        let found = (forecast.confidence, forecast.horizon);
+        assert_eq!(found, (Confidence::Low, 7));
         let limit = &forecast.crossings[1];
         assert_eq!(limit.days[1], Some(4));
         assert!(limit.soon.1 > 0.5, "{limit:?}");
@@ -515,7 +505,6 @@ mod tests {
 
     #[test]
     fn missing_days_raise_and_widen_the_total() {
-        let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
         let total = |missing| {
             let request = ForecastRequest {
                 missing,
@@ -531,7 +520,6 @@ mod tests {
 
     #[test]
     fn period_total_is_usage_plus_remaining_days() {
-        let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
         // Ten days of the second period are over.
         let request = request(40, &[1_500.0, 9_000.0]);
         let forecast = forecast(&series(MetricKind::Period, 40, amount), &request).unwrap();
@@ -545,12 +533,9 @@ mod tests {
         let width = |period: &PeriodTotal| period.total.p90 - period.total.p10;
         assert!(next.used == 0.0 && width(next) > width(now));
         // 500 more are five days' worth; the other threshold is reached in no period.
-        let crossings = &forecast.crossings;
-        assert!(
-            (4..=6).contains(&crossings[0].days[1].unwrap()),
-            "{crossings:?}"
-        );
-        assert_eq!(crossings[1].days, [None; 3]);
+        let [soon, never] = [0, 1].map(|index| &forecast.crossings[index]);
+        assert!((4..=6).contains(&soon.days[1].unwrap()), "{soon:?}");
+        assert_eq!(never.days, [None; 3]);
     }
 
     #[test]
@@ -580,11 +565,8 @@ mod tests {
             ..request(60, &[175.0])
         };
         let forecast = forecast(&series(MetricKind::Period, 60, amount), &daily).unwrap();
-        let crossings = &forecast.crossings;
-        assert!(
-            (8..25).contains(&crossings[0].days[1].unwrap()),
-            "{crossings:?}"
-        );
+        let crossing = &forecast.crossings[0];
+        assert!((8..25).contains(&crossing.days[1].unwrap()), "{crossing:?}");
         assert!(forecast.periods.len() >= 60);
     }
 

@@ -50,16 +50,14 @@ pub struct Trials {
 /// The forecasts of the plan, for each horizon.
 pub fn backtest(series: &DailySeries, plan: &Plan) -> Vec<Trials> {
     let days = series.usable(DayNumber::MAX);
-    let of = |horizon: &u32| {
-        HorizonTest {
-            kind: series.kind,
-            name: &series.name,
-            days: &days,
-            horizon: *horizon,
-        }
-        .run(plan)
+    let test = |horizon: &u32| HorizonTest {
+        kind: series.kind,
+        name: &series.name,
+        days: &days,
+        horizon: *horizon,
     };
-    plan.horizons.iter().map(of).collect()
+    let tests = plan.horizons.iter().map(test);
+    tests.map(|test| test.run(plan)).collect()
 }
 
 /// A series and a horizon.
@@ -84,14 +82,12 @@ struct Origin {
 
 impl HorizonTest<'_> {
     fn run(&self, plan: &Plan) -> Trials {
-        let possible: Vec<Origin> = (0..self.days.len())
-            .filter_map(|index| self.origin(index))
-            .collect();
-        let wanted = |origin: &&Origin| {
+        let wanted = |origin: &Origin| {
             plan.from.is_none_or(|from| from <= origin.day)
                 && plan.to.is_none_or(|to| origin.day <= to)
         };
-        let chosen: Vec<&Origin> = possible.iter().filter(wanted).collect();
+        let possible = (0..self.days.len()).filter_map(|index| self.origin(index));
+        let chosen: Vec<Origin> = possible.filter(wanted).collect();
         let mut trials = Trials {
             horizon: self.horizon,
             trials: Vec::new(),
@@ -132,11 +128,9 @@ impl HorizonTest<'_> {
                 if end - start + 1 != horizon as usize || ahead < 1 {
                     return None;
                 }
-                let sum = |from: usize, to: usize| {
-                    self.days[from..=to]
-                        .iter()
-                        .map(|(_, amount)| amount)
-                        .sum::<f64>()
+                let sum = |from: usize, to: usize| -> f64 {
+                    let days = self.days[from..=to].iter();
+                    days.map(|(_, amount)| amount).sum()
                 };
                 Some(Origin {
                     index,
@@ -169,11 +163,10 @@ impl HorizonTest<'_> {
         let end = origin.day + origin.ahead;
         let mut outcomes = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => paths.on(end),
-            MetricKind::Period => paths
-                .sums(origin.day + 1, end + 1)
-                .iter()
-                .map(|sum| origin.begun.used + sum)
-                .collect(),
+            MetricKind::Period => {
+                let rest = paths.sums(origin.day + 1, end + 1).into_iter();
+                rest.map(|sum| origin.begun.used + sum).collect()
+            }
         };
         Some(Trial {
             origin: origin.day,
@@ -190,16 +183,15 @@ impl HorizonTest<'_> {
 }
 
 /// `count` evenly spaced items, from the first to the last.
-fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
-    if all.len() <= count {
-        return all.to_vec();
-    }
+fn evenly<T>(all: &[T], count: usize) -> Vec<&T> {
     match count {
+        _ if all.len() <= count => all.iter().collect(),
         0 => Vec::new(),
-        1 => vec![all[all.len() - 1]],
-        _ => (0..count)
-            .map(|n| all[n * (all.len() - 1) / (count - 1)])
-            .collect(),
+        1 => vec![&all[all.len() - 1]],
+        _ => {
+            let place = |n: usize| n * (all.len() - 1) / (count - 1);
+            (0..count).map(|n| &all[place(n)]).collect()
+        }
     }
 }
 
@@ -251,10 +243,8 @@ impl Scores {
             median_of(&mut errors.map(f64::abs).collect::<Vec<f64>>())
         };
         let covered = |band: usize| {
-            let inside = trials
-                .iter()
-                .filter(|it| it.bands[band].contains(it.actual));
-            inside.count() as f64 / trials.len() as f64
+            let is_inside = |it: &&&Trial| it.bands[band].contains(it.actual);
+            trials.iter().filter(is_inside).count() as f64 / trials.len() as f64
         };
         let pro_rata = trials.iter().all(|it| it.rules.pro_rata.is_some());
         Some(Scores {

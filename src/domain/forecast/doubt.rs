@@ -39,23 +39,14 @@ impl Growth {
         let logs = points.iter().map(|(day, value)| (*day, ln(*value)));
         let logs: Vec<Point> = logs.collect();
         let squares = |(at, slope): (f64, f64), level: &dyn Fn(f64) -> f64| -> f64 {
-            let errors = points
-                .iter()
-                .map(|(day, value)| level(at + slope * days(*day)) - value);
-            errors.map(|error| error * error).sum()
+            let error = |(day, value): &Point| level(at + slope * days(*day)) - value;
+            points.iter().map(error).map(|error| error * error).sum()
         };
         let (line, curve) = (regression(points), regression(&logs));
         let errors = squares(line, &|level| level);
-        let middle = mean(
-            &points
-                .iter()
-                .map(|(day, _)| days(*day))
-                .collect::<Vec<f64>>(),
-        );
-        let spread: f64 = points
-            .iter()
-            .map(|(day, _)| (days(*day) - middle).powi(2))
-            .sum();
+        let all: Vec<f64> = points.iter().map(|(day, _)| days(*day)).collect();
+        let middle = mean(&all);
+        let spread: f64 = all.iter().map(|day| (day - middle).powi(2)).sum();
         let slope_error = (errors / (points.len() - 2) as f64 / spread).sqrt();
         let grown = curve.1 * days(last);
         (line.1 > SIGNIFICANT * slope_error).then(|| Growth {
@@ -108,10 +99,8 @@ impl Recurrence {
         let (at, size) = *drops.last()?;
         let (last, bottom) = *points.get(at)?;
         let before = points.get(..at)?;
-        let lowest = before
-            .iter()
-            .map(|(_, level)| *level)
-            .fold(f64::INFINITY, f64::min);
+        let levels = before.iter().map(|(_, level)| *level);
+        let lowest = levels.fold(f64::INFINITY, f64::min);
         let span = (last - before.first()?.0).max(points.last()?.0 - last + 1);
         (bottom <= lowest + TOLERANCE * size).then(|| Recurrence {
             last,
@@ -145,15 +134,12 @@ mod tests {
         let share = |level: &dyn Fn(f64) -> f64| Growth::of(&points(level)).map(|it| it.share());
         assert_eq!(share(&|_| 100.0), None);
         assert_eq!(share(&|day| 100.0 + 40.0 * day), Some(0.0));
-        assert_eq!(
-            share(&|day| noise(day) * 100.0 * exp(0.02 * day)),
-            Some(0.45)
-        );
+        let doubtful = share(&|day| noise(day) * 100.0 * exp(0.02 * day));
+        assert_eq!(doubtful, Some(0.45));
         let certain = Growth::of(&points(|day| 100.0 * exp(0.03 * day))).unwrap();
         assert!(certain.compounds());
-        assert!(
-            (certain.excess(10) - 332.0 * (exp(0.3) - 1.0) + certain.slope * 10.0).abs() < 40.0
-        );
+        let error = certain.excess(10) - 332.0 * (exp(0.3) - 1.0) + certain.slope * 10.0;
+        assert!(error.abs() < 40.0, "{error}");
     }
 
     #[test]

@@ -219,11 +219,7 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
     }
     let growth = Growth::of(&prepared.points);
     if growth.as_ref().is_some_and(Growth::compounds) {
-        prepared.scale = Scale::Log { plus: 0.0 };
-        prepared
-            .points
-            .iter_mut()
-            .for_each(|(_, value)| *value = ln(*value));
+        prepared.take_logarithms(0.0);
         return prepared;
     }
     let resets = resets(&prepared.points);
@@ -232,9 +228,8 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
     } else if resets.len() <= MOST_RESETS {
         prepared.recurrence = Recurrence::of(&prepared.points, &resets);
         for (at, drop) in resets {
-            prepared.points[..at]
-                .iter_mut()
-                .for_each(|(_, value)| *value -= drop);
+            let before = prepared.points[..at].iter_mut();
+            before.for_each(|(_, value)| *value -= drop);
             prepared.resets.push(prepared.points[at].0);
         }
     }
@@ -266,15 +261,12 @@ impl Cycle {
         if drops.len() < DROPS {
             return None;
         }
-        let gaps: Vec<f64> = drops
-            .windows(2)
-            .map(|two| f64::from(two[1].0 - two[0].0))
-            .collect();
+        let gaps = drops.windows(2).map(|two| f64::from(two[1].0 - two[0].0));
+        let gaps: Vec<f64> = gaps.collect();
         let length = median_of(&mut gaps.clone());
         let size = median_of(&mut drops.iter().map(|(_, size)| *size).collect::<Vec<f64>>());
-        let regular = gaps
-            .iter()
-            .all(|gap| (gap - length).abs() <= (0.15 * length).max(1.5))
+        let is_usual = |gap: &f64| (gap - length).abs() <= (0.15 * length).max(1.5);
+        let regular = gaps.iter().all(is_usual)
             && drops.iter().all(|(_, of)| (of - size).abs() <= 0.35 * size);
         let last = f64::from(points.last()?.0 - drops.last()?.0);
         let first = f64::from(drops[0].0 - points.first()?.0);
@@ -360,17 +352,20 @@ fn prepare_period(mut prepared: Prepared) -> Prepared {
     let mut positive: Vec<f64> = amounts.filter(|value| *value > 0.0).collect();
     let often_zero = positive.len() * 10 < prepared.points.len() * 9;
     if !often_zero && prepared.not_negative {
-        let plus = 0.01 * median_of(&mut positive);
-        prepared.scale = Scale::Log { plus };
-        prepared
-            .points
-            .iter_mut()
-            .for_each(|(_, value)| *value = ln(*value + plus));
+        prepared.take_logarithms(0.01 * median_of(&mut positive));
     }
     prepared
 }
 
 impl Prepared {
+    /// Replaces the values by their logarithms, of each plus an offset.
+    fn take_logarithms(&mut self, plus: f64) {
+        self.scale = Scale::Log { plus };
+        for (_, value) in &mut self.points {
+            *value = ln(*value + plus);
+        }
+    }
+
     pub(super) fn fit(&self) -> Fit {
         fit(&self.points, self.shape())
     }
@@ -450,10 +445,8 @@ impl Prepared {
         const SURE: f64 = 3.5;
         let values: Vec<f64> = self.points.iter().map(|(_, value)| *value).collect();
         let weeks = values.rchunks_exact(7).take(WEEKS).map(mean).enumerate();
-        let weeks: Vec<Point> = weeks
-            .map(|(week, mean)| (-(week as DayNumber), mean))
-            .collect();
-        let weeks: Vec<Point> = weeks.into_iter().rev().collect();
+        let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
+        let weeks: Vec<Point> = weeks.rev().collect();
         if weeks.len() < FEWEST {
             return false;
         }
@@ -561,10 +554,8 @@ impl Prepared {
             MetricKind::Period => paths.scale_sums(factor),
         }
         if self.not_negative {
-            paths
-                .values
-                .iter_mut()
-                .for_each(|value| *value = value.max(0.0));
+            let values = paths.values.iter_mut();
+            values.for_each(|value| *value = value.max(0.0));
         }
     }
 }
@@ -603,13 +594,11 @@ mod tests {
         assert_eq!(prepared.resets, [40]);
         assert_eq!(prepared.points[59].1, cleaned[59].1);
         assert!((prepared.fit().drift - 2.0).abs() < 0.2);
-        let sawtooth: Vec<Point> = (0..60)
-            .map(|day| (day, 100.0 + f64::from(day % 12) * 8.0))
-            .collect();
+        let sawtooth = (0..60).map(|day| (day, 100.0 + f64::from(day % 12) * 8.0));
+        let sawtooth: Vec<Point> = sawtooth.collect();
         assert!(prepare(MetricKind::Gauge, &sawtooth).resets.is_empty());
-        let weekly: Vec<Point> = (0..15)
-            .map(|day| (day, 200.0 + f64::from(day % 7) * 30.0))
-            .collect();
+        let weekly = (0..15).map(|day| (day, 200.0 + f64::from(day % 7) * 30.0));
+        let weekly: Vec<Point> = weekly.collect();
         assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
     }
 
@@ -641,12 +630,11 @@ mod tests {
 
     #[test]
     fn amounts_that_are_often_zero_are_not_logarithmic() {
-        let amounts = |zeros: i32| -> Vec<Point> {
-            (0..40)
-                .map(|day| (day, if day % 10 < zeros { 0.0 } else { 50.0 }))
-                .collect()
+        let logarithmic = |zeros| {
+            let amount = |day: i32| if day % 10 < zeros { 0.0 } else { 50.0 };
+            let amounts: Vec<Point> = (0..40).map(|day| (day, amount(day))).collect();
+            prepare(MetricKind::Period, &amounts).is_logarithmic()
         };
-        let logarithmic = |zeros| prepare(MetricKind::Period, &amounts(zeros)).is_logarithmic();
         assert!(logarithmic(0) && !logarithmic(2));
     }
 }

@@ -39,14 +39,12 @@ mod tests {
     fn it_is_splitmix64() {
         let mut random = Random(1_234_567);
         let numbers = [random.next(), random.next(), random.next()];
-        assert_eq!(
-            numbers,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
+        assert_eq!(numbers, expected);
     }
 
     #[test]
@@ -54,10 +52,8 @@ mod tests {
         let mut random = Random::named("x");
         let mut counts = [0; 7];
         (0..7_000).for_each(|_| counts[random.below(7)] += 1);
-        assert!(
-            counts.iter().all(|count| (850..1_150).contains(count)),
-            "{counts:?}"
-        );
+        let are_near = counts.iter().all(|count| (850..1_150).contains(count));
+        assert!(are_near, "{counts:?}");
         assert_eq!(random.below(0), 0);
     }
 }

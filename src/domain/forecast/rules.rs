@@ -94,11 +94,8 @@ fn line(known: &[Point]) -> (f64, f64) {
 /// The line with the smallest squares: its value on the first day, and its slope.
 pub(super) fn regression(points: &[Point]) -> (f64, f64) {
     let first = points.first().map_or(0, |(day, _)| *day);
-    let pairs = || {
-        points
-            .iter()
-            .map(|(day, value)| (f64::from(day - first), *value))
-    };
+    let pair = |(day, value): &Point| (f64::from(day - first), *value);
+    let pairs = || points.iter().map(pair);
     let (days, values): (Vec<f64>, Vec<f64>) = pairs().unzip();
     let (day, value) = (mean(&days), mean(&values));
     let squares: f64 = pairs().map(|(x, _)| (x - day) * (x - day)).sum();

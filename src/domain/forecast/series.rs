@@ -14,9 +14,8 @@ pub fn day_number(day: NaiveDate) -> DayNumber {
 /// The day of this number, or the last day of the calendar for a number beyond it.
 pub fn day_date(day: DayNumber) -> NaiveDate {
     let from_epoch = NaiveDate::default().num_days_from_ce().checked_add(day);
-    from_epoch
-        .and_then(NaiveDate::from_num_days_from_ce_opt)
-        .unwrap_or(NaiveDate::MAX)
+    let date = from_epoch.and_then(NaiveDate::from_num_days_from_ce_opt);
+    date.unwrap_or(NaiveDate::MAX)
 }
 
 /// A day and its value: by the kind, the level at the end of the day, the amount of the day, or the rate.

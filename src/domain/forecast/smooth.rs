@@ -73,10 +73,8 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     let weekday = weekday_offsets(points);
     let offsets = weekday.unwrap_or_default();
     let offset = |day: i32| offsets[weekday_of(day)];
-    let plain: Vec<Point> = points
-        .iter()
-        .map(|(day, value)| (*day, value - offset(*day)))
-        .collect();
+    let plain = |(day, value): &Point| (*day, value - offset(*day));
+    let plain: Vec<Point> = points.iter().map(plain).collect();
     let pace = Pace::of(&plain, shape.usual_drift);
     let limit = match shape.clip {
         f64::INFINITY => f64::INFINITY,
@@ -179,13 +177,11 @@ impl Pace {
             // Increments are clipped at eight spreads.
             sum += gap * within(*rate, least, most);
         }
-        let noise: Vec<f64> = increments(points)
-            .map(|(gap, gain)| (gain - middle * gap) / gap.sqrt())
-            .collect();
+        let noise = |(gap, gain): (f64, f64)| (gain - middle * gap) / gap.sqrt();
         Pace {
             line: slope(points),
             rate: if days > 0.0 { sum / days } else { 0.0 },
-            noise: calm_deviation(noise),
+            noise: calm_deviation(increments(points).map(noise).collect()),
             spread: usually / SQRT_2,
             count: points.len().max(1) as f64,
             usual,
@@ -210,9 +206,9 @@ impl Pace {
 /// The standard deviation, with values clipped at four spreads.
 fn calm_deviation(mut values: Vec<f64>) -> f64 {
     let limit = 4.0 * spread(&values);
-    values
-        .iter_mut()
-        .for_each(|value| *value = within(*value, -limit, limit));
+    for value in &mut values {
+        *value = within(*value, -limit, limit);
+    }
     deviation(&values)
 }
 
@@ -243,9 +239,8 @@ impl Run {
         };
         // The level on the first day, estimated from the first week.
         let week = points.iter().take(BLOCK);
-        let mut start: Vec<f64> = week
-            .map(|(day, value)| value - drift * f64::from(day - first.0))
-            .collect();
+        let start = week.map(|(day, value)| value - drift * f64::from(day - first.0));
+        let mut start: Vec<f64> = start.collect();
         let mut level = median_of(&mut start);
         level += alpha * within(first.1 - level, -limit, limit);
         let mut before = first.0;
@@ -258,14 +253,11 @@ impl Run {
             let error = value - level;
             predicted.push(level);
             // After a gap the level is less certain: the error is larger, and the level follows more of it.
-            let (share, size) = if gap > 1.0 {
-                (
-                    gap / (gap - 1.0 + 1.0 / alpha),
-                    (1.0 + (gap - 1.0) * alpha * alpha).sqrt(),
-                )
-            } else {
-                (alpha, 1.0)
-            };
+            let (mut share, mut size) = (alpha, 1.0);
+            if gap > 1.0 {
+                share = gap / (gap - 1.0 + 1.0 / alpha);
+                size = (1.0 + (gap - 1.0) * alpha * alpha).sqrt();
+            }
             errors.push(error / size);
             level += share * within(error, -limit, limit);
         }
@@ -291,9 +283,8 @@ fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
     let mut by_weekday: [Vec<f64>; 7] = Default::default();
     for (index, (day, value)) in points.iter().enumerate() {
         // The week around the day; at the ends, the nearest whole week.
-        let from = index
-            .saturating_sub(3)
-            .min(points.len().saturating_sub(BLOCK));
+        let last = points.len().saturating_sub(BLOCK);
+        let from = index.saturating_sub(3).min(last);
         let week = &points[from..(from + BLOCK).min(points.len())];
         if week.len() == BLOCK && week[6].0 - week[0].0 == 6 {
             let sum: f64 = week.iter().map(|(_, value)| value).sum();
@@ -403,16 +394,13 @@ mod tests {
     /// Noise without any drift, from a seed.
     fn noise(count: i32) -> Vec<f64> {
         let mut random = Random::named("noise");
-        (0..count)
-            .map(|_| normal_quantile((random.below(1_000) as f64 + 0.5) / 1_000.0))
-            .collect()
+        let draw = |_| normal_quantile((random.below(1_000) as f64 + 0.5) / 1_000.0);
+        (0..count).map(draw).collect()
     }
 
     fn points(value: impl Fn(i32, f64) -> f64) -> Vec<Point> {
-        let noise = noise(60);
-        (0..60)
-            .map(|day| (day, value(day, noise[day as usize])))
-            .collect()
+        let days = (0..).zip(noise(60));
+        days.map(|(day, noise)| (day, value(day, noise))).collect()
     }
 
     #[test]
@@ -421,14 +409,10 @@ mod tests {
         let line = fit(&line, PLAIN);
         assert!(line.alpha <= 0.1, "{}", line.alpha);
         assert!((line.drift - 3.0).abs() < 0.1, "{}", line.drift);
-        let mut level = 0.0;
-        let steps = noise(60);
-        let walk: Vec<Point> = (0..60)
-            .map(|day| {
-                level += 1.0 + 2.0 * steps[day as usize];
-                (day, level)
-            })
-            .collect();
+        let mut walk = points(|_, noise| 1.0 + 2.0 * noise);
+        for day in 1..walk.len() {
+            walk[day].1 += walk[day - 1].1;
+        }
         let walk = fit(&walk, PLAIN);
         assert!(walk.alpha >= 0.6, "{}", walk.alpha);
         assert!(walk.drift_sd > 1.5 * line.drift_sd);
