@@ -49,11 +49,8 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         parse::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(next))?;
     let content = String::from_utf8(bytes)
         .map_err(|error| Error::new(Exit::Failed, error).with_next(next))?;
-    let by = args.author.name();
-    let signature = Signature {
-        by: &by,
-        now: context.now,
-    };
+    let (by, now) = (args.author.name(), context.now);
+    let signature = Signature { by: &by, now };
     warn_of_old_sources(context, &catalogue);
     let mut db = context.open(Access::Write)?;
     let answer = write_unless_dry_run(&mut db, args.dry_run, |db| {
@@ -80,16 +77,12 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 fn warn_of_old_sources(context: &mut Context, catalogue: &Catalogue) {
     let today = context.now.date_naive();
     let is_old = |day| today - day > OLD;
-    let old = catalogue.sources.iter().filter(|source| {
-        let day = source.page_date.earliest();
-        day.is_none_or(is_old)
-    });
-    let old = old.count();
+    let days = catalogue.sources.iter().map(|it| it.page_date.earliest());
+    let old = days.filter(|day| day.is_none_or(is_old)).count();
     if old > 0 {
-        context.warn(format_args!(
-            "{} older than 180 days or without a date: usagectl limits audit",
-            counted(old as u64, "source")
-        ));
+        let sources = counted(old as u64, "source");
+        let what = "older than 180 days or without a date: usagectl limits audit";
+        context.warn(format_args!("{sources} {what}"));
     }
 }
 
@@ -102,21 +95,19 @@ fn import(
 ) -> Result<Imported> {
     let active = catalogues::active_with_text(db)?;
     let (before, version) = (&active.catalogue, &catalogue.version);
-    let refusal = if *version < before.version {
-        let in_force = &before.version;
-        Some(format!(
-            "{version} is older than the catalogue in force, {in_force}"
-        ))
-    } else if *version == before.version && content != active.content {
-        Some(format!(
-            "another catalogue of version {version} is in force"
-        ))
-    } else {
-        None
+    let refused = |message| {
+        let next = "give the file a newer version, then run the same command again";
+        Err(Error::message(Exit::Refused, message).with_next(next))
     };
-    if let Some(message) = refusal {
-        return Err(Error::message(Exit::Refused, message)
-            .with_next("give the file a newer version, then run the same command again"));
+    if *version < before.version {
+        let in_force = &before.version;
+        let message = format!("{version} is older than the catalogue in force, {in_force}");
+        return refused(message);
+    }
+    if *version == before.version && content != active.content {
+        return refused(format!(
+            "another catalogue of version {version} is in force"
+        ));
     }
     if *version != before.version {
         catalogues::insert(db, version, content, signature.by, signature.now)?;

@@ -52,13 +52,10 @@ fn parse_plan(text: &str) -> Result<(String, String), String> {
 
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let by = args.author.name();
-    let signature = Signature {
-        by: &by,
-        now: context.now,
-    };
-    let answer =
-        write_unless_dry_run(&mut db, args.dry_run, |db| initialise(db, &args, signature))?;
+    let (by, now) = (args.author.name(), context.now);
+    let signature = Signature { by: &by, now };
+    let work = |db: &mut Db| initialise(db, &args, signature);
+    let answer = write_unless_dry_run(&mut db, args.dry_run, work)?;
     context.answer(&answer)?;
     for UnselectedProvider { provider, plans } in &answer.without_plan {
         context.info(format_args!(

@@ -10,7 +10,7 @@ use crate::domain::id;
 use crate::domain::period::start_of_day;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
-use crate::domain::plans::{Catalogue, selection};
+use crate::domain::plans::{Catalogue, Plan, selection};
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
 
@@ -126,13 +126,10 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
 
 fn history(db: &mut Db, provider: Option<&str>, now: DateTime<Utc>) -> Result<Selections> {
     let all = selections::all(db)?;
-    let in_use: Vec<&str> = selection::in_use(&all, now)
-        .map(|it| it.id.as_str())
-        .collect();
-    let wanted = all
-        .iter()
-        .filter(|it| provider.is_none_or(|name| name == it.provider));
-    let selections = wanted.map(|it| (it.clone(), in_use.contains(&it.id.as_str())));
+    let in_use: Vec<&PlanSelection> = selection::in_use(&all, now).collect();
+    let is_wanted = |it: &&PlanSelection| provider.is_none_or(|name| name == it.provider);
+    let wanted = all.iter().filter(is_wanted);
+    let selections = wanted.map(|it| (it.clone(), in_use.contains(&it)));
     Ok(Selections {
         selections: selections.collect(),
         now,
@@ -167,9 +164,7 @@ pub(super) fn select(
         provider: provider.to_owned(),
         plan: plan.to_owned(),
         seats: terms.seats.or(before.and_then(|it| it.seats)),
-        region: terms
-            .region
-            .or_else(|| before.and_then(|it| it.region.clone())),
+        region: terms.region.or(before.and_then(|it| it.region.clone())),
         billing,
         valid_from: match terms.from {
             None => signature.now,
@@ -207,15 +202,11 @@ pub(super) fn require_provider(catalogue: &Catalogue, provider: &str) -> Result<
     if providers.contains(&provider) {
         return Ok(());
     }
-    let message = format!(
-        "unknown provider `{}`; catalogue {} has {}",
-        printable(provider),
-        catalogue.version,
-        providers.join(", ")
-    );
-    Err(Error::usage(message).with_next(
-        "name one of these, or import a catalogue that has it: usagectl limits import FILE",
-    ))
+    let (provider, version) = (printable(provider), &catalogue.version);
+    let known = providers.join(", ");
+    let message = format!("unknown provider `{provider}`; catalogue {version} has {known}");
+    let next = "name one of these, or import a catalogue that has it: usagectl limits import FILE";
+    Err(Error::usage(message).with_next(next))
 }
 
 /// Checks that a plan can be selected.
@@ -238,13 +229,17 @@ fn require_plan(catalogue: &Catalogue, provider: &str, plan: &str) -> Result<()>
             let plans = catalogue
                 .plans_of(provider)
                 .filter(|plan| plan.cited.enabled);
-            let plans: Vec<&str> = plans.map(|plan| plan.name.as_str()).collect();
-            let message = format!(
-                "unknown plan `{}`; {provider} has {}",
-                printable(plan),
-                plans.join(", ")
-            );
-            Err(Error::usage(message).with_next("name one of these"))
+            Err(unknown_plan(provider, plan, plans).with_next("name one of these"))
         }
     }
+}
+
+pub(super) fn unknown_plan<'a>(
+    provider: &str,
+    plan: &str,
+    known: impl Iterator<Item = &'a Plan>,
+) -> Error {
+    let known: Vec<&str> = known.map(|plan| plan.name.as_str()).collect();
+    let (plan, known) = (printable(plan), known.join(", "));
+    Error::usage(format!("unknown plan `{plan}`; {provider} has {known}"))
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::ArgGroup;
 
+use super::plan::unknown_plan;
 use crate::args::{Author, parse_api_name, parse_number, parse_percent, parse_text};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
@@ -11,7 +12,9 @@ use crate::domain::period::Period;
 use crate::domain::plans::edit::{ApiLimitEdit, EditFault, LimitEdit, only_plan, stored_limit};
 use crate::domain::plans::limit::LimitRow;
 use crate::domain::plans::sync::{BUDGET, Signature};
-use crate::domain::plans::{AtLimit, Catalogue, LimitPeriod, PlanSelection, Unit, selection};
+use crate::domain::plans::{
+    AtLimit, Catalogue, LimitPeriod, PlanSelection, Unit, api_limit, selection,
+};
 use crate::output::limits::list::LimitList;
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
@@ -111,17 +114,13 @@ fn parse_per(text: &str) -> Result<Per, String> {
 }
 
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
-    let by = args.author.name();
-    let signature = Signature {
-        by: &by,
-        now: context.now,
-    };
+    let (by, now) = (args.author.name(), context.now);
+    let signature = Signature { by: &by, now };
     let answer = match (&args.api, args.service, args.metric) {
         (Some(api), _, _) => {
             if args.author.is_given() {
-                return Err(Error::usage(
-                    "--by: the author of an API's limit is not recorded",
-                ));
+                let message = "--by: the author of an API's limit is not recorded";
+                return Err(Error::usage(message));
             }
             let api = api.clone();
             set_api_limit(context, &api, args)?
@@ -129,9 +128,8 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         (_, Some(service), Some(metric)) => set_limit(context, service, metric, args, signature)?,
         // clap requires one of the two.
         _ => {
-            return Err(Error::usage(
-                "expected --api and --per, or --service and --metric",
-            ));
+            let message = "expected --api and --per, or --service and --metric";
+            return Err(Error::usage(message));
         }
     };
     context.finish(&answer)
@@ -151,9 +149,7 @@ fn set_api_limit(context: &mut Context, api: &str, args: SetArgs) -> Result<Limi
     let now = context.now;
     let limit = db.write_tx(|db| -> Result<_> {
         let limits = api_limits::all(db)?;
-        let stored = limits
-            .iter()
-            .find(|it| it.api_name == api && it.period == period);
+        let stored = api_limit::find(&limits, api, &period);
         let limit = edit.apply(api, &period, stored, now).map_err(usage)?;
         api_limits::set(db, &limit)?;
         Ok(limit)
@@ -208,7 +204,8 @@ fn set_limit(
         if let (None, Some(provider)) = (stored, provider) {
             let mut plans = catalogue.plans_of(provider);
             let Some(listed) = plans.find(|it| it.name.eq_ignore_ascii_case(&plan)) else {
-                return Err(unknown_plan(&catalogue, provider, &plan));
+                let unknown = unknown_plan(provider, &plan, catalogue.plans_of(provider));
+                return Err(unknown.with_next("name one of these, or give --budget"));
             };
             // What the catalogue publishes beside the number stays.
             if let Some(limit) = listed.limit(service, metric) {
@@ -228,16 +225,6 @@ fn set_limit(
             ..LimitList::default()
         })
     })
-}
-
-fn unknown_plan(catalogue: &Catalogue, provider: &str, plan: &str) -> Error {
-    let plans = catalogue.plans_of(provider).map(|plan| plan.name.as_str());
-    let message = format!(
-        "unknown plan `{}`; {provider} has {}",
-        printable(plan),
-        plans.collect::<Vec<_>>().join(", ")
-    );
-    Error::usage(message).with_next("name one of these, or give --budget")
 }
 
 fn usage(fault: EditFault) -> Error {

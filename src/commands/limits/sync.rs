@@ -36,25 +36,14 @@ pub fn write_unless_dry_run<T>(
     is_dry_run: bool,
     work: impl FnOnce(&mut Db) -> Result<T>,
 ) -> Result<T> {
-    let done = db.write_tx(|db| match work(db) {
-        Ok(answer) if is_dry_run => Err(RolledBack::DryRun(answer)),
-        Ok(answer) => Ok(answer),
-        Err(error) => Err(RolledBack::Failed(error)),
+    let mut tried = None;
+    let written = db.write_tx(|db| {
+        let answer = work(db)?;
+        if !is_dry_run {
+            return Ok(answer);
+        }
+        tried = Some(answer);
+        Err(diesel::result::Error::RollbackTransaction.into())
     });
-    match done {
-        Ok(answer) | Err(RolledBack::DryRun(answer)) => Ok(answer),
-        Err(RolledBack::Failed(error)) => Err(error),
-    }
-}
-
-/// Why a transaction is rolled back.
-enum RolledBack<T> {
-    DryRun(T),
-    Failed(Error),
-}
-
-impl<T> From<diesel::result::Error> for RolledBack<T> {
-    fn from(error: diesel::result::Error) -> RolledBack<T> {
-        RolledBack::Failed(error.into())
-    }
+    tried.map_or(written, Ok)
 }
