@@ -11,7 +11,7 @@ use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
-use crate::domain::metrics::point::{NewPoint, Saved};
+use crate::domain::metrics::point::NewPoint;
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
 };
@@ -126,16 +126,13 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         db: &mut db,
         refusals,
         pending: Vec::new(),
-        read: 0,
-        refused: 0,
-        saved: Saved::default(),
-        bill: None,
+        report: ImportReport::default(),
     };
     let broken = match args.kind {
         Content::Metrics => import.metrics(input)?,
         Content::Focus => import.bill(input, &args)?,
     };
-    import.finish(broken)
+    import.finish(broken, is_bill)
 }
 
 fn open(file: Option<&Path>) -> Result<Input> {
@@ -172,11 +169,7 @@ struct Import<'a> {
     format: Option<Format>,
     refusals: Refusals,
     pending: Vec<NewPoint>,
-    read: u64,
-    refused: u64,
-    saved: Saved,
-    /// The bill that was read, and whether it is stored.
-    bill: Option<(Bill, bool)>,
+    report: ImportReport,
 }
 
 impl Import<'_> {
@@ -199,7 +192,7 @@ impl Import<'_> {
             bill.add(&charge);
             Ok(())
         })?;
-        let is_stored = broken.is_none() && (self.refused == 0 || args.partial);
+        let is_stored = broken.is_none() && (self.report.refused == 0 || args.partial);
         if is_stored {
             let file = args.file.as_deref().and_then(Path::file_name);
             let name = file.map_or("-".into(), |name| name.to_string_lossy());
@@ -211,7 +204,7 @@ impl Import<'_> {
             let resource = args.resource.as_deref().unwrap_or("");
             let points = |source: &str| bill.points(source, resource, cost);
             let saved = points::save_bill(self.db, points, &source, &bill.metrics())?;
-            self.saved = saved.map_err(|other| {
+            self.report.saved = saved.map_err(|other| {
                 let message = format!(
                     "the bill, or a part of it, is stored already, from {}; nothing was imported",
                     printable(other.strip_prefix("focus:").unwrap_or(&other))
@@ -220,8 +213,9 @@ impl Import<'_> {
                     "give the file that name, so that it replaces the values, or another --resource, so that they add up",
                 )
             })?;
+            self.report.bill = Some(bill.totals());
         }
-        self.bill = Some((bill, is_stored));
+        self.report.unknown_services = bill.unknown_services();
         Ok(broken)
     }
 
@@ -232,7 +226,7 @@ impl Import<'_> {
     ) -> Result<Option<InputFailure>> {
         let (format, times) = (self.format, self.times.clone());
         let ended = ingest::read_lines(input, format, &times, &mut |line| {
-            self.read += 1;
+            self.report.read += 1;
             match line {
                 Ok(line) => take(self, line),
                 Err(refusal) => self.refuse(&refusal),
@@ -241,20 +235,18 @@ impl Import<'_> {
         match ended {
             Ok(()) => Ok(None),
             Err(ReadError::Input(failure)) => Ok(Some(failure)),
-            Err(ReadError::Stopped(error)) => Err(error.context(match self.saved {
-                Saved {
-                    inserted: 0,
-                    updated: 0,
-                    ..
-                } => "import stopped; nothing was imported".to_owned(),
-                _ => "import stopped; run the same command again: imported lines are skipped"
-                    .to_owned(),
-            })),
+            Err(ReadError::Stopped(error)) => {
+                let saved = self.report.saved;
+                Err(error.context(match saved.inserted + saved.updated {
+                    0 => "import stopped; nothing was imported",
+                    _ => "import stopped; run the same command again: imported lines are skipped",
+                }))
+            }
         }
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Result<()> {
-        self.refused += 1;
+        self.report.refused += 1;
         self.refusals.report(self.context, refusal);
         self.refusals
             .keep(std::slice::from_ref(refusal), self.times.now)
@@ -263,63 +255,37 @@ impl Import<'_> {
     fn save(&mut self) -> Result<()> {
         let saved = points::save(self.db, &self.pending, OnConflict::Replace)?;
         self.pending.clear();
-        self.saved.inserted += saved.inserted;
-        self.saved.updated += saved.updated;
-        self.saved.unchanged += saved.unchanged;
+        let sum = &mut self.report.saved;
+        sum.inserted += saved.inserted;
+        sum.updated += saved.updated;
+        sum.unchanged += saved.unchanged;
         Ok(())
     }
 
-    fn finish(self, broken: Option<InputFailure>) -> Result<Outcome> {
-        let Import {
-            context,
-            db,
-            read,
-            refused,
-            saved,
-            refusals,
-            bill,
-            ..
-        } = self;
-        let unknown_services = bill.as_ref().map(|(bill, _)| bill.unknown_services());
-        let unknown_services = unknown_services.unwrap_or_default();
-        for unknown in &unknown_services {
+    fn finish(self, broken: Option<InputFailure>, is_bill: bool) -> Result<Outcome> {
+        let (context, mut report) = (self.context, self.report);
+        for unknown in &report.unknown_services {
             context.warn(printable(&unknown.to_string()));
         }
-        refusals.report_rest(context, broken.as_slice());
-        let days = refresh(context, db)?;
-        context.answer(&ImportReport {
-            read,
-            refused,
-            saved,
-            days,
-            unknown_services,
-            bill: bill
-                .as_ref()
-                .filter(|(_, is_stored)| *is_stored)
-                .map(|(bill, _)| bill.totals()),
-        })?;
-        if let Some((_, false)) = bill {
+        self.refusals.report_rest(context, broken.as_slice());
+        report.days = refresh(context, self.db)?;
+        context.answer(&report)?;
+        let is_unstored = is_bill && report.bill.is_none();
+        if is_unstored {
             context.warn("the bill cannot be read whole: nothing of it was stored");
         }
-        let kept = refusals.close()?;
+        let kept = self.refusals.close()?;
         let again = "run the same command again: imported lines are skipped";
-        Ok(match (broken, refused, kept) {
-            (Some(_), _, _) => {
-                Outcome::with_next(Exit::Failed, format!("correct the input, then {again}"))
-            }
-            (None, 0, _) => Outcome::DONE,
-            (None, _, _) if bill.is_some_and(|(_, is_stored)| !is_stored) => Outcome::with_next(
-                Exit::Incomplete,
-                "correct the rejected lines, or add --partial",
-            ),
-            (None, _, Some(kept)) => Outcome::with_next(
-                Exit::Incomplete,
-                format!("correct the lines listed in {kept}, then {again}"),
-            ),
-            (None, _, None) => Outcome::with_next(
-                Exit::Incomplete,
-                format!("correct the rejected lines, then {again}"),
-            ),
-        })
+        if broken.is_some() {
+            let next = format!("correct the input, then {again}");
+            return Ok(Outcome::with_next(Exit::Failed, next));
+        }
+        let next = match kept {
+            _ if report.refused == 0 => return Ok(Outcome::DONE),
+            _ if is_unstored => "correct the rejected lines, or add --partial".to_owned(),
+            Some(kept) => format!("correct the lines listed in {kept}, then {again}"),
+            None => format!("correct the rejected lines, then {again}"),
+        };
+        Ok(Outcome::with_next(Exit::Incomplete, next))
     }
 }
