@@ -238,10 +238,8 @@ pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -
             }
             if collected.points.is_empty() {
                 let mut reasons = collected.notes.iter().chain(&collected.warnings);
-                let reason = reasons
-                    .next()
-                    .map_or("the source has no values", String::as_str);
-                report.reason = Some(reason.to_owned());
+                let reason = reasons.next().map(String::as_str);
+                report.reason = Some(reason.unwrap_or("the source has no values").to_owned());
             }
             report.values.clone_from(&collected.points);
         }

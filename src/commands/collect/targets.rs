@@ -181,10 +181,8 @@ fn read_config(path: &Path) -> Result<Vec<TargetConfig>> {
         if !resource.is_empty()
             && let Err(problem) = parse_text::<200>(resource)
         {
-            return Err(failed(&format_args!(
-                "resource `{}`: {problem}",
-                printable(resource)
-            )));
+            let resource = printable(resource);
+            return Err(failed(&format_args!("resource `{resource}`: {problem}")));
         }
         let message = format!("two targets `{name}`: give each a resource of its own");
         if !names.insert(name) {
@@ -210,10 +208,10 @@ impl TargetArgs {
         }
         let configs = match &self.config {
             Some(path) => read_config(path)?,
-            None => MetricSource::ALL
-                .iter()
-                .map(|it| self.of_flags(*it))
-                .collect(),
+            None => {
+                let sources = MetricSource::ALL.iter();
+                sources.map(|it| self.of_flags(*it)).collect()
+            }
         };
         for config in configs.into_iter().filter(|it| is_chosen(it.kind)) {
             let source = config.kind;
@@ -346,18 +344,14 @@ impl TargetConfig {
         };
         let url = Url::parse(&url).map_err(|error| {
             let message = format!("invalid URL of the exporter: {error}");
-            CollectorError::new(
-                message,
-                "correct --prometheus-url or USAGECTL_PROMETHEUS_URL",
-            )
+            let hint = "correct --prometheus-url or USAGECTL_PROMETHEUS_URL";
+            CollectorError::new(message, hint)
         })?;
         let rules = self.map.clone();
         if rules.is_empty() {
+            let message = "no rule maps a metric of the exporter";
             let hint = "give --map 'NAME=SERVICE/METRIC', or --map-file";
-            return Err(CollectorError::new(
-                "no rule maps a metric of the exporter",
-                hint,
-            ));
+            return Err(CollectorError::new(message, hint));
         }
         let token = match &self.key_env {
             Some(name) => Some(required(name)?),
