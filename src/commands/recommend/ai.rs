@@ -138,9 +138,7 @@ fn text(endpoint: &Endpoint, facts: &Facts, plans: &[String]) -> Result<String, 
 }
 
 fn without_facts(it: &Recommendation) -> Error {
-    let message = format!(
-        "{} was created by another program and has no figures to summarize",
-        printable(&it.id)
-    );
+    let id = printable(&it.id);
+    let message = format!("{id} was created by another program and has no figures to summarize");
     Error::message(Exit::Refused, message).with_next("usagectl recommend run")
 }

@@ -129,16 +129,13 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Daily
 fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
     let shown = path.display().to_string();
     let failed = |error: Error| {
-        let next = "usagectl recommend backtest --help";
-        error
-            .context(format!("cannot read {shown}"))
-            .with_next(next)
+        let error = error.context(format!("cannot read {shown}"));
+        error.with_next("usagectl recommend backtest --help")
     };
     let file = File::open(path).map_err(|error| failed(error.into()))?;
     let values = read_values(file).map_err(failed)?;
-    let name = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
+    let name = path.file_stem();
+    let name = name.map(|stem| stem.to_string_lossy().into_owned());
     Ok(DailySeries {
         name: name.unwrap_or(shown),
         kind,
@@ -148,14 +145,12 @@ fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
 
 /// The times and values of a CSV file, from the columns `timestamp` and `value`, or else from the first two.
 fn read_values(file: impl Read) -> Result<Vec<(DateTime<Utc>, f64)>> {
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_reader(file);
+    let mut reader = csv::ReaderBuilder::new();
+    let mut reader = reader.trim(csv::Trim::All).from_reader(file);
     let headers = reader.headers()?.clone();
     let column = |name: &str, otherwise: usize| {
-        let named = headers
-            .iter()
-            .position(|header| header.eq_ignore_ascii_case(name));
+        let mut headers = headers.iter();
+        let named = headers.position(|header| header.eq_ignore_ascii_case(name));
         named.unwrap_or(otherwise)
     };
     let (time, value) = (column("timestamp", 0), column("value", 1));
@@ -183,16 +178,14 @@ mod tests {
         let values = read("x,Value,Timestamp\n1,2.5,2026-01-01 00:05:00\n").unwrap();
         assert_eq!(values, [("2026-01-01T00:05:00Z".parse().unwrap(), 2.5)]);
         assert_eq!(read("day,used\n2026-01-01,7\n").unwrap()[0].1, 7.0);
-        for (text, why) in [
-            ("t,v\n2026-01-01,x\n", "line 2 has no value"),
-            (
-                "t,v\nsoon,1\n",
-                "line 2 has no time such as 2026-01-31T12:00:00Z",
-            ),
-            ("t,v\n2026-01-01,NaN\n", "line 2 has no value"),
-            ("t\n2026-01-01\n", "line 2 has no value"),
+        for (text, missing) in [
+            ("t,v\n2026-01-01,x\n", "value"),
+            ("t,v\nsoon,1\n", "time such as 2026-01-31T12:00:00Z"),
+            ("t,v\n2026-01-01,NaN\n", "value"),
+            ("t\n2026-01-01\n", "value"),
         ] {
-            assert_eq!(read(text).unwrap_err().to_string(), why);
+            let expected = format!("line 2 has no {missing}");
+            assert_eq!(read(text).unwrap_err().to_string(), expected, "{text}");
         }
         assert!(read("").unwrap().is_empty());
     }

@@ -27,10 +27,8 @@ pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
     let now = context.now;
     let until = args.until.map(|until| until.start(now, Calendar::UTC));
     if let Some(until) = until.filter(|until| *until <= now) {
-        let message = format!(
-            "invalid --until {}: expected a time in the future",
-            format::time(until)
-        );
+        let until = format::time(until);
+        let message = format!("invalid --until {until}: expected a time in the future");
         return Err(Error::usage(message).with_next("usagectl recommend dismiss --help"));
     }
     transition::run(context, &args.target, Status::Dismissed, until)

@@ -136,13 +136,11 @@ fn one(db: &mut Db, id: &str) -> Result<Recommendation> {
         "" => Vec::new(),
         _ => recommendations::find_by_prefix(db, id)?,
     };
+    let id = printable(id);
     let message = match found.len() {
         1 => return Ok(found.remove(0)),
-        0 => format!("no recommendation has the id `{}`", printable(id)),
-        count => format!(
-            "{count} recommendations have an id that starts with `{}`",
-            printable(id)
-        ),
+        0 => format!("no recommendation has the id `{id}`"),
+        count => format!("{count} recommendations have an id that starts with `{id}`"),
     };
     Err(Error::usage(message).with_next("usagectl recommend list --all"))
 }

@@ -122,14 +122,11 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let worst = open.iter().map(|it| it.priority).max();
     Ok(match (args.fail_on, worst) {
         (Some(fail_on), Some(worst)) if worst >= fail_on => {
-            let is_critical = worst == Priority::Critical;
-            let exit = if is_critical {
-                Exit::Critical
-            } else {
-                Exit::Warning
-            };
             Outcome {
-                exit,
+                exit: match worst {
+                    Priority::Critical => Exit::Critical,
+                    Priority::Low | Priority::Medium | Priority::High => Exit::Warning,
+                },
                 // With --quiet the exit code is the answer.
                 next: (!context.is_quiet()).then(|| "usagectl recommend list".to_owned()),
             }

@@ -55,9 +55,8 @@ pub(super) fn run(
         single_reviewer: false,
     };
     let (id, if_version) = (&args.target.id, args.if_version);
-    let (from, transition) = match retry(&mut db, |db| {
-        attempt(db, id, if_version, request.clone(), now)
-    }) {
+    let attempt = |db: &mut Db| attempt(db, id, if_version, request.clone(), now);
+    let (from, transition) = match retry(&mut db, attempt) {
         Err(aborted @ Aborted::OtherOpenAnswer(_)) => {
             return Err(explain(&mut db, id, aborted));
         }
@@ -119,14 +118,9 @@ fn stale(it: &Recommendation, version: i32) -> Error {
 }
 
 fn refused(it: &Recommendation, refusal: Refusal) -> Error {
-    let moved = it
-        .tracking
-        .as_ref()
-        .is_some_and(|tracking| tracking.status != it.status);
-    let by_application = if moved {
-        " (changed by the application)"
-    } else {
-        ""
+    let by_application = match &it.tracking {
+        Some(tracking) if tracking.status != it.status => " (changed by the application)",
+        _ => "",
     };
     let message = format!("{}{by_application} {refusal}", printable(&it.id));
     let action = actions(it.status).next().unwrap_or("show");
