@@ -101,7 +101,7 @@ pub struct ForecastChart<'a> {
     pub past: &'a [(DayNumber, f64)],
     pub ahead: &'a [(DayNumber, Band)],
     /// Horizontal lines, such as limits, with their names.
-    pub lines: &'a [(f64, &'a str)],
+    pub lines: &'a [(f64, String)],
 }
 
 const WIDTH: usize = 64;
@@ -151,10 +151,8 @@ pub fn forecast(chart: &ForecastChart) -> String {
     let margin = marks.iter().map(|(_, text)| text.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (row, (cells, label)) in cells.iter().zip(labels).enumerate() {
-        let mark = marks
-            .iter()
-            .find(|(at, _)| *at == row)
-            .map_or("", |(_, text)| text);
+        let mark = marks.iter().find(|(at, _)| *at == row);
+        let mark = mark.map_or("", |(_, text)| text);
         let cells: String = cells.iter().collect();
         let line = format!("{mark:>margin$} │{cells} {label}");
         text.push_str(line.trim_end());
@@ -249,20 +247,16 @@ mod tests {
 
     #[test]
     fn forecast_shows_past_band_and_limit() {
-        let past: Vec<(DayNumber, f64)> = (0..30)
-            .map(|day| (day, 100.0 + 2.0 * f64::from(day)))
-            .collect();
+        let level = |day: DayNumber| 100.0 + 2.0 * f64::from(day);
+        let past: Vec<(DayNumber, f64)> = (0..30).map(|day| (day, level(day))).collect();
         let band = |day: DayNumber| {
-            let (p50, half) = (100.0 + 2.0 * f64::from(day), f64::from(day - 29));
-            let band = Band {
-                p10: p50 - half,
-                p50,
-                p90: p50 + half,
-            };
-            (day, band)
+            let (p50, half) = (level(day), f64::from(day - 29));
+            let (p10, p90) = (p50 - half, p50 + half);
+            (day, Band { p10, p50, p90 })
         };
         let ahead: Vec<(DayNumber, Band)> = (30..60).map(band).collect();
         let lines = [(200.0, "limit 200"), (9e9, "far away")];
+        let lines = lines.map(|(value, name)| (value, name.to_owned()));
         let chart = forecast(&ForecastChart {
             past: &past,
             ahead: &ahead,

@@ -46,7 +46,7 @@ impl Cell {
         let usd = value.filter(|_| is_money);
         match usd.and_then(Decimal::from_f64) {
             Some(usd) => Cell::Usd(usd),
-            None => Cell::or_missing(value, Cell::Number),
+            None => Cell::number(value),
         }
     }
 
@@ -63,6 +63,11 @@ impl Cell {
     /// A number that may be missing.
     pub fn number(value: Option<f64>) -> Cell {
         Cell::or_missing(value, Cell::Number)
+    }
+
+    /// A percentage that may be missing.
+    pub fn percent(percent: Option<f64>) -> Cell {
+        Cell::or_missing(percent, Cell::Percent)
     }
 
     /// An instant that may be missing.
@@ -235,6 +240,19 @@ pub fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> 
             (Some(width), Some(index)) if widest > Some(width) => shown.remove(index),
             _ => return text,
         };
+    }
+}
+
+/// As [`table`]; without rows, the text `empty`.
+pub fn table_or<T>(
+    empty: &str,
+    columns: &[Column<'_, T>],
+    rows: &[T],
+    width: Option<usize>,
+) -> String {
+    match rows {
+        [] => empty.to_owned(),
+        rows => table(columns, rows, width),
     }
 }
 

@@ -60,11 +60,8 @@ impl Answer for ImportReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let (names, counts) = self
-            .counts()
-            .map(|(name, number)| (name.replace(' ', "_"), number.to_string()))
-            .into_iter()
-            .unzip();
+        let column = |(name, number): (&str, u64)| (name.replace(' ', "_"), number.to_string());
+        let (names, counts) = self.counts().into_iter().map(column).unzip();
         vec![names, counts]
     }
 }

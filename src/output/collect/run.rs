@@ -61,11 +61,11 @@ pub struct NotConfigured {
     pub next: &'static str,
 }
 
-fn report_columns(has_resources: bool) -> Vec<Column<'static, CollectorReport>> {
+fn report_columns() -> Vec<Column<'static, CollectorReport>> {
     type Col<'a> = Column<'a, CollectorReport>;
     vec![
         Col::left("COLLECTOR", "collector", |it| Cell::text(it.collector)),
-        Col::left("RESOURCE", "resource", |it| Cell::text(&it.resource)).in_table(has_resources),
+        Col::left("RESOURCE", "resource", |it| Cell::text(&it.resource)).if_any(),
         Col::left("RESULT", "result", |it| Cell::text(it.result)),
         Col::right("INSERTED", "inserted", |it| Cell::count(it.saved.inserted)),
         Col::right("UPDATED", "updated", |it| Cell::count(it.saved.updated)),
@@ -79,10 +79,6 @@ fn report_columns(has_resources: bool) -> Vec<Column<'static, CollectorReport>> 
     ]
 }
 
-fn has_resources(collectors: &[CollectorReport]) -> bool {
-    collectors.iter().any(|it| !it.resource.is_empty())
-}
-
 /// The table of the values read, after a blank line; empty without values.
 fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String {
     type Row<'a> = &'a NewPoint;
@@ -91,12 +87,10 @@ fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String 
     if values.is_empty() {
         return String::new();
     }
-    let has_resources = values.iter().any(|it| !it.series.resource.is_empty());
     let columns = [
         Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
         Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
-        Col::left("RESOURCE", "resource", |it| Cell::text(&it.series.resource))
-            .in_table(has_resources),
+        Col::left("RESOURCE", "resource", |it| Cell::text(&it.series.resource)).if_any(),
         Col::right("VALUE", "value", |it| {
             Cell::measured(it.series.metric, Some(it.value))
         }),
@@ -107,11 +101,7 @@ fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String 
 
 impl Answer for CollectReport {
     fn table(&self, width: Option<usize>) -> String {
-        let mut text = columns::table(
-            &report_columns(has_resources(&self.collectors)),
-            &self.collectors,
-            width,
-        );
+        let mut text = columns::table(&report_columns(), &self.collectors, width);
         text.push_str(&values_table(&self.collectors, width));
         if self.dry_run {
             text.push_str("\ndry run: nothing was written\n");
@@ -124,7 +114,7 @@ impl Answer for CollectReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&report_columns(true), &self.collectors)
+        columns::csv(&report_columns(), &self.collectors)
     }
 }
 
@@ -162,12 +152,10 @@ impl Answer for DoctorReport {
             detail: it.next.to_owned(),
         });
         let rows: Vec<Row> = collected.chain(not_configured).collect();
-        let has_resources = rows.iter().any(|row| !row.resource.is_empty());
         type Col<'a> = Column<'a, Row>;
         let columns = [
             Col::left("COLLECTOR", "collector", |row| Cell::text(row.collector)),
-            Col::left("RESOURCE", "resource", |row| Cell::text(&row.resource))
-                .in_table(has_resources),
+            Col::left("RESOURCE", "resource", |row| Cell::text(&row.resource)).if_any(),
             Col::left("STATE", "state", |row| Cell::text(row.state)),
             Col::right("MS", "duration_ms", |row| {
                 Cell::or_missing(row.duration_ms, Cell::count)
@@ -182,6 +170,6 @@ impl Answer for DoctorReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&report_columns(true), &self.collectors)
+        columns::csv(&report_columns(), &self.collectors)
     }
 }

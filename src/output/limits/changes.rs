@@ -29,10 +29,7 @@ fn shown(rows: &[Row<'_>]) -> Shown {
 
 pub(super) fn changes_table(changes: &Changes, width: Option<usize>) -> String {
     let rows = rows(changes);
-    if rows.is_empty() {
-        return "no limits changed\n".to_owned();
-    }
-    columns::table(&shown(&rows).columns(), &rows, width)
+    columns::table_or("no limits changed\n", &shown(&rows).columns(), &rows, width)
 }
 
 fn changes_csv(changes: &Changes) -> Vec<Vec<String>> {
@@ -46,10 +43,9 @@ pub(super) fn json<S: Serializer>(changes: &Changes, serializer: S) -> Result<S:
 }
 
 fn dry_run_note(dry_run: bool) -> &'static str {
-    if dry_run {
-        ", dry run: nothing was written"
-    } else {
-        ""
+    match dry_run {
+        true => ", dry run: nothing was written",
+        false => "",
     }
 }
 
@@ -79,21 +75,15 @@ pub struct UnselectedProvider {
 
 impl Answer for Initialised {
     fn table(&self, width: Option<usize>) -> String {
-        let plans = self.plans.iter();
-        let plans: Vec<_> = plans
-            .map(|it| format!("{} {}", it.provider, it.plan))
-            .collect();
-        let plans = if plans.is_empty() {
-            "no plan selected".to_owned()
-        } else {
-            format!("plans in use: {}", plans.join(", "))
+        let plan = |it: &PlanSelection| format!("{} {}", it.provider, it.plan);
+        let plans: Vec<String> = self.plans.iter().map(plan).collect();
+        let plans = match plans.join(", ") {
+            none if none.is_empty() => "no plan selected".to_owned(),
+            plans => format!("plans in use: {plans}"),
         };
-        format!(
-            "catalogue {}, {plans}{}\n\n{}",
-            self.catalogue_version,
-            dry_run_note(self.dry_run),
-            changes_table(&self.changes, width)
-        )
+        let (version, note) = (&self.catalogue_version, dry_run_note(self.dry_run));
+        let changes = changes_table(&self.changes, width);
+        format!("catalogue {version}, {plans}{note}\n\n{changes}")
     }
 
     fn json(&self) -> impl Serialize {
@@ -120,28 +110,20 @@ pub struct Imported {
 
 impl Answer for Imported {
     fn table(&self, width: Option<usize>) -> String {
-        let differences = if self.differences.is_empty() {
-            "no differences\n".to_owned()
-        } else {
-            let differences = self.differences.iter().map(|it| {
-                let now = it.now.as_deref().unwrap_or(format::DASH);
-                let terms = format::change(it.before.as_ref(), now);
-                format!(
-                    "{} {}\n  {}\n",
-                    it.difference,
-                    printable(&it.row),
-                    printable(&terms)
-                )
-            });
-            differences.collect()
+        let difference = |it: &DiffRow| {
+            let now = it.now.as_deref().unwrap_or(format::DASH);
+            let terms = format::change(it.before.as_ref(), now);
+            let (row, terms) = (printable(&it.row), printable(&terms));
+            format!("{} {row}\n  {terms}\n", it.difference)
         };
-        format!(
-            "catalogue {} (was {}){}\n\n{differences}\n{}",
-            self.version,
-            self.version_before,
-            dry_run_note(self.dry_run),
-            changes_table(&self.changes, width)
-        )
+        let differences = match self.differences.as_slice() {
+            [] => "no differences\n".to_owned(),
+            differences => differences.iter().map(difference).collect(),
+        };
+        let (version, before) = (&self.version, &self.version_before);
+        let note = dry_run_note(self.dry_run);
+        let changes = changes_table(&self.changes, width);
+        format!("catalogue {version} (was {before}){note}\n\n{differences}\n{changes}")
     }
 
     fn json(&self) -> impl Serialize {

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::LimitState;
-use crate::domain::capacity::{Capacity, MissingDays};
 use crate::domain::format::counted;
-use crate::domain::metrics::point::Series;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus, PerformanceValue};
+use crate::domain::plans::LimitInForce;
 use crate::output::chart::bar;
 use crate::output::prelude::*;
 
@@ -62,7 +62,9 @@ impl Check {
 
     fn columns(&self) -> Vec<Column<'_, Capacity>> {
         type Col<'a> = Column<'a, Capacity>;
-        let percent = |percent: Option<f64>| Cell::or_missing(percent, Cell::Percent);
+        let threshold = |name, of: fn(&LimitInForce) -> f64| {
+            Col::csv_only(name, move |it| Cell::percent(it.limit.as_ref().map(of)))
+        };
         vec![
             Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
             Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
@@ -77,7 +79,7 @@ impl Check {
             Col::right("LIMIT", "limit_value", |it| {
                 Cell::measured(it.series.metric, it.limit_value())
             }),
-            Col::right("% OF LIMIT", "percent", move |it| percent(it.percent())),
+            Col::right("% OF LIMIT", "percent", |it| Cell::percent(it.percent())),
             Col::table_only("", |it| {
                 let marks =
                     percents(it).map_or(Vec::new(), |(warning, critical)| vec![warning, critical]);
@@ -85,17 +87,13 @@ impl Check {
                 Cell::maybe(it.percent().map(bar))
             })
             .dropped(1),
-            Col::csv_only("warning_percent", move |it| {
-                percent(percents(it).map(|(warning, _)| warning))
-            }),
-            Col::csv_only("critical_percent", move |it| {
-                percent(percents(it).map(|(_, critical)| critical))
-            }),
+            threshold("warning_percent", |limit| limit.warning_percent),
+            threshold("critical_percent", |limit| limit.critical_percent),
             Col::csv_only("period", |it| {
                 Cell::maybe(it.limit.as_ref().and_then(|limit| limit.period))
             }),
-            Col::right("PERIOD", "elapsed_percent", move |it| {
-                percent(it.elapsed_percent(self.now))
+            Col::right("PERIOD", "elapsed_percent", |it| {
+                Cell::percent(it.elapsed_percent(self.now))
             })
             .dropped(3),
             Col::table_only("AGE", |it| {
@@ -115,9 +113,7 @@ fn percents(status: &Capacity) -> Option<(f64, f64)> {
 }
 
 fn name(status: &Capacity) -> String {
-    let Series {
-        service, metric, ..
-    } = status.series;
+    let (service, metric) = (status.series.service, status.series.metric);
     let plan = status.limit.as_ref().map_or("", |limit| &limit.plan);
     let name = format!("{service} {metric} {plan}");
     match status.resource() {
@@ -147,9 +143,7 @@ impl Answer for Check {
             .collect();
         let partial = self.limits.iter().filter(|it| it.reason.is_none());
         for (it, days) in partial.filter_map(|it| Some((it, it.missing?))) {
-            let MissingDays { missing, of } = days;
-            let line = format!("{}: {missing} of {of} days missing\n", name(it));
-            unknown.push_str(&printable(&line));
+            unknown.push_str(&printable(&format!("{}: {days}\n", name(it))));
         }
         let gap = if unknown.is_empty() { "" } else { "\n" };
         format!(

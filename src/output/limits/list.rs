@@ -4,7 +4,6 @@ use super::{Row, RowsJson, Shown};
 use crate::domain::format::counted;
 use crate::domain::plans::ApiLimit;
 use crate::domain::plans::limit::ListedLimit;
-use crate::output::columns;
 use crate::output::prelude::*;
 
 /// The limits of services and APIs: the answer of `limits list` and `limits set`.
@@ -34,10 +33,8 @@ impl LimitList {
 impl Answer for LimitList {
     fn table(&self, width: Option<usize>) -> String {
         let rows = self.rows();
-        if rows.is_empty() {
-            return "no limits\n".to_owned();
-        }
-        let mut text = columns::table(&self.shown().columns(), &rows, width);
+        let columns = self.shown().columns();
+        let mut text = columns::table_or("no limits\n", &columns, &rows, width);
         let faults = rows.iter().filter_map(|row| {
             let (plan, fault) = (row.plan?, row.fault.as_ref()?);
             let line = format!("{} {plan}: {fault}", row.name());

@@ -135,11 +135,10 @@ impl<'a> Row<'a> {
 
     fn thresholds(&self) -> Cell {
         match (self.warning_percent, self.critical_percent) {
-            (Some(warning), Some(critical)) => Cell::text(format!(
-                "{} / {}",
-                format::percent(warning),
-                format::percent(critical)
-            )),
+            (Some(warning), Some(critical)) => {
+                let [warning, critical] = [warning, critical].map(format::percent);
+                Cell::text(format!("{warning} / {critical}"))
+            }
             _ => Cell::Missing,
         }
     }
@@ -167,7 +166,7 @@ impl Shown {
         // A column without a header is in CSV only.
         let column = |header, name, cell: CellOf<'r>| match header {
             None => Column::csv_only(name, cell),
-            Some(header @ ("LIMIT" | "BEFORE" | "CATALOGUE")) => Column::right(header, name, cell),
+            Some(header @ "LIMIT") => Column::right(header, name, cell),
             Some(header) => Column::left(header, name, cell),
         };
         let mut columns = vec![
@@ -183,28 +182,22 @@ impl Shown {
                 Cell::measured(it.metric, Some(it.limit_value))
             }),
         ];
+        let number = |header, name, value: fn(&Row<'r>) -> Option<f64>| match header {
+            None => Column::csv_only(name, move |it| Cell::number(value(it))),
+            Some(header) => Column::right(header, name, move |it| Cell::number(value(it))),
+        };
         if self.is_change {
-            let (before, catalogue) = (
-                self.before.then_some("BEFORE"),
-                self.catalogue_value.then_some("CATALOGUE"),
-            );
-            columns.insert(
-                0,
-                column(Some("CHANGE"), "change", |it| Cell::maybe(it.change)),
-            );
-            columns.push(column(before, "value_before", |it| {
-                Cell::number(it.value_before)
-            }));
-            columns.push(column(catalogue, "catalogue_value", |it| {
-                Cell::number(it.catalogue_value)
+            let change = column(Some("CHANGE"), "change", |it| Cell::maybe(it.change));
+            columns.insert(0, change);
+            let before = self.before.then_some("BEFORE");
+            columns.push(number(before, "value_before", |it| it.value_before));
+            let catalogue = self.catalogue_value.then_some("CATALOGUE");
+            columns.push(number(catalogue, "catalogue_value", |it| {
+                it.catalogue_value
             }));
         }
-        columns.push(column(None, "warning_percent", |it| {
-            Cell::number(it.warning_percent)
-        }));
-        columns.push(column(None, "critical_percent", |it| {
-            Cell::number(it.critical_percent)
-        }));
+        columns.push(number(None, "warning_percent", |it| it.warning_percent));
+        columns.push(number(None, "critical_percent", |it| it.critical_percent));
         if !self.is_change {
             columns.push(Column::table_only("THRESHOLDS", Row::thresholds));
             columns.push(column(Some("ACTIVE"), "in_force", Row::active));

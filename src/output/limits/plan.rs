@@ -18,10 +18,8 @@ pub struct Selections {
 
 pub(super) fn selections_json(selections: &[Row]) -> Vec<columns::Object> {
     let columns = columns();
-    let selections = selections.iter();
-    selections
-        .map(|row| columns::object(&columns, row))
-        .collect()
+    let object = |row| columns::object(&columns, row);
+    selections.iter().map(object).collect()
 }
 
 /// The outcome of selecting a plan.
@@ -72,10 +70,8 @@ impl Answer for Selections {
             _ => "BEFORE",
         };
         let mut columns = columns();
-        columns.insert(
-            2,
-            Column::table_only("STATE", move |row| Cell::text(state(row))),
-        );
+        let state = Column::table_only("STATE", move |row| Cell::text(state(row)));
+        columns.insert(2, state);
         let mut text = columns::table(&columns, &self.selections, width);
         if let Some(selected) = &self.selected {
             text = format!("{text}\n{}", changes_table(&selected.changes, width));

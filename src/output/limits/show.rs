@@ -28,12 +28,11 @@ impl ProviderPlans {
 
 fn source(row: &CatalogueRow) -> Option<String> {
     let citation = &row.citation;
-    let (url, date, grade) = (
-        citation.source.as_ref()?,
-        citation.page_date?,
-        citation.grade?,
-    );
-    Some(format!("{url} ({date}, grade {grade})"))
+    let (date, grade) = (citation.page_date?, citation.grade?);
+    Some(format!(
+        "{} ({date}, grade {grade})",
+        citation.source.as_ref()?
+    ))
 }
 
 fn columns(sources: &[String]) -> Vec<Column<'_, CatalogueRow>> {
@@ -60,10 +59,8 @@ impl Answer for ProviderPlans {
             Some(plan) => format!("plan in use: {plan}"),
             None => "no plan selected".to_owned(),
         };
-        let mut text = format!(
-            "{}, catalogue {}, {in_use}\n",
-            self.provider, self.catalogue_version
-        );
+        let (provider, version) = (&self.provider, &self.catalogue_version);
+        let mut text = format!("{provider}, catalogue {version}, {in_use}\n");
         let sources = self.sources();
         for rows in self.rows.chunk_by(|a, b| a.plan == b.plan) {
             let plan = rows[0].plan.as_deref().unwrap_or("no plan");

@@ -91,9 +91,9 @@ impl Answer for Backtest {
             let it = all.coverage;
             let bands = [it.band_50, it.band_80, it.band_95];
             let [half, most, nearly_all] = bands.map(|share| percent(share * 100.0));
+            let count = all.forecasts;
             text.push_str(&format!(
-                "\nall {}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands\n",
-                all.forecasts,
+                "\nall {count}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands\n",
             ));
         }
         text
@@ -117,12 +117,8 @@ impl Answer for Backtest {
             }
         });
         // Errors of different series have different units; shares can be pooled.
-        let all = Scores::of(self.trials()).map(|scores| {
-            object! {
-                forecasts: scores.forecasts,
-                coverage: scores.coverage,
-            }
-        });
+        let all = Scores::of(self.trials());
+        let all = all.map(|it| object! { forecasts: it.forecasts, coverage: it.coverage });
         let trials = self.rows().map(|(tested, trial)| {
             object! {
                 series: &tested.name,
@@ -163,9 +159,7 @@ impl Answer for Backtest {
             value("p97_5", |it| it.bands[2].high),
             value("mean_28d", |it| it.rules.mean_28d),
             value("same_weekday", |it| it.rules.same_weekday),
-            Col::csv_only("pro_rata", |(_, trial)| {
-                Cell::or_missing(trial.rules.pro_rata, Cell::Number)
-            }),
+            Col::csv_only("pro_rata", |(_, trial)| Cell::number(trial.rules.pro_rata)),
             value("linear", |it| it.rules.linear),
         ];
         columns::csv(&columns, &self.rows().collect::<Vec<Row<'_>>>())

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::capacity::{Capacity, MissingDays};
+use crate::domain::capacity::Capacity;
 use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
@@ -65,8 +65,8 @@ impl Item {
     fn caveats(&self) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.0.reason.as_ref().map(ToString::to_string));
-        if let (None, Some(MissingDays { missing, of })) = (&self.0.reason, self.0.missing) {
-            notes.push(format!("{missing} of {of} days missing"));
+        if let (None, Some(days)) = (&self.0.reason, self.0.missing) {
+            notes.push(days.to_string());
         }
         match self.0.forecast() {
             _ if self.0.kind == MetricKind::Rate => {}
@@ -107,11 +107,11 @@ fn band_text(Band { p10, p50, p90 }: Band) -> String {
 
 fn probability(crossing: Option<&Crossing>, index: usize) -> Cell {
     let value = crossing.and_then(|it| it.probabilities[index]);
-    Cell::or_missing(value, |value| Cell::Percent(value * 100.0))
+    Cell::percent(value.map(|value| value * 100.0))
 }
 
 /// The columns of the list; CSV also has the warning and critical thresholds.
-fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
+fn item_columns<'a>() -> Vec<Column<'a, Item>> {
     type Col<'a> = Column<'a, Item>;
     const CSV: [&str; 3] = [
         "days_to_warning_p10 days_to_warning_p50 days_to_warning_p90 \
@@ -121,14 +121,12 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         "days_to_limit_p10 days_to_limit_p50 days_to_limit_p90 \
          limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
-    let value = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
     let money = |it: &Item, value| Cell::measured(it.0.series.metric, value);
     let resource = |it: &Item| Cell::text(&it.0.series.resource);
-    let has_resources = items.iter().any(|it| !it.0.series.resource.is_empty());
     let mut columns = vec![
         Col::left("SERVICE", "service", |it| Cell::text(it.0.series.service)),
         Col::left("METRIC", "metric", |it| Cell::text(it.0.series.metric)),
-        Col::left("RESOURCE", "resource", resource).in_table(has_resources),
+        Col::left("RESOURCE", "resource", resource).if_any(),
         Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
         Col::right("NOW", "value", move |it| money(it, it.0.usage)),
@@ -136,7 +134,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
             money(it, it.0.limit_value())
         }),
         Col::right("USED", "percent_of_limit", |it| {
-            Cell::or_missing(it.0.percent(), Cell::Percent)
+            Cell::percent(it.0.percent())
         }),
         Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(it.days_to_limit())),
     ];
@@ -147,7 +145,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
                 if index < 3 {
                     Cell::or_missing(crossing.and_then(|it| it.days[index]), Cell::count)
                 } else {
-                    value(crossing.and_then(|it| it.probabilities[index - 3]))
+                    Cell::number(crossing.and_then(|it| it.probabilities[index - 3]))
                 }
             }));
         }
@@ -155,21 +153,24 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
     let total = |it: &Item| it.current_period().map(|it| it.total);
     columns.extend([
         Col::table_only("30D", |it| probability(it.0.crossing(2), 1)),
-        Col::csv_only("total_p10", move |it| value(total(it).map(|it| it.p10))),
+        Col::csv_only("total_p10", move |it| {
+            Cell::number(total(it).map(|it| it.p10))
+        }),
         Col::right("PERIOD END", "total_p50", move |it| {
             money(it, total(it).map(|it| it.p50))
         }),
-        Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
-        Col::csv_only("chance_over", move |it| value(it.0.chance_over())),
+        Col::csv_only("total_p90", move |it| {
+            Cell::number(total(it).map(|it| it.p90))
+        }),
+        Col::csv_only("chance_over", |it| Cell::number(it.0.chance_over())),
         Col::csv_only("note", |it| Cell::text(it.note())),
-    ]);
-    if items.iter().any(|it| !it.caveats().is_empty()) {
-        let note = |it: &Item| match it.caveats().join(", ") {
+        Col::table_only("NOTE", |it| match it.caveats().join(", ") {
             none if none.is_empty() => Cell::Missing,
             notes => Cell::Text(notes),
-        };
-        columns.push(Col::table_only("NOTE", note).dropped(1));
-    }
+        })
+        .dropped(1)
+        .if_any(),
+    ]);
     columns
 }
 
@@ -182,7 +183,7 @@ impl Answer for Forecasts {
                 let pages = items.iter().map(|item| page(item, true));
                 pages.collect::<Vec<_>>().join("\n")
             }
-            items => columns::table(&item_columns(items), items, width),
+            items => columns::table(&item_columns(), items, width),
         }
     }
 
@@ -194,7 +195,7 @@ impl Answer for Forecasts {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&item_columns(&self.items), &self.items)
+        columns::csv(&item_columns(), &self.items)
     }
 }
 
@@ -225,10 +226,8 @@ fn page(item: &Item, explain: bool) -> String {
         text.push_str(&format!("\n{}", crossings_table(forecast)));
     }
     if let Some(period) = forecast.periods.first().filter(|_| !is_daily_limit(item)) {
-        text.push_str(&format!(
-            "\n{}\n",
-            period_text(period, item.0.limit_value())
-        ));
+        let period = period_text(period, item.0.limit_value());
+        text.push_str(&format!("\n{period}\n"));
     }
     let chart = chart(item, forecast);
     if !chart.is_empty() {
@@ -266,20 +265,13 @@ fn crossings_table(forecast: &Forecast) -> String {
 }
 
 fn period_text(period: &PeriodTotal, limit: Option<f64>) -> String {
-    let mut text = format!(
-        "{} to {}: used {}, expected total {}",
-        day_date(period.from),
-        day_date(period.to),
-        number(period.used),
-        band_text(period.total)
-    );
+    let [from, to] = [period.from, period.to].map(day_date);
+    let (used, total) = (number(period.used), band_text(period.total));
+    let mut text = format!("{from} to {to}: used {used}, expected total {total}");
     if let Some(limit) = limit {
-        text.push_str(&format!(
-            "; {} chance to exceed {}, expected overage {}",
-            percent(period.chance_over(limit) * 100.0),
-            number(limit),
-            number(period.expected_overage(limit)),
-        ));
+        let chance = percent(period.chance_over(limit) * 100.0);
+        let [limit, overage] = [limit, period.expected_overage(limit)].map(number);
+        text += &format!("; {chance} chance to exceed {limit}, expected overage {overage}");
     }
     text
 }
@@ -289,10 +281,6 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
     let lines = values.zip(THRESHOLDS);
     let lines = lines.map(|(value, name)| (value, format!("{name} {}", number(value))));
     let lines: Vec<(f64, String)> = lines.collect();
-    let lines: Vec<(f64, &str)> = lines
-        .iter()
-        .map(|(at, name)| (*at, name.as_str()))
-        .collect();
     let days = item.0.daily.days.iter().copied();
     let cumulative = item.0.kind == MetricKind::Period && !is_daily_limit(item);
     let (past, ahead) = match forecast.periods.first().filter(|_| cumulative) {
@@ -317,13 +305,12 @@ fn running_total(
     days: impl Iterator<Item = (DayNumber, f64)>,
 ) -> Vec<(DayNumber, f64)> {
     let mut sum = 0.0;
-    let mut totals: Vec<(DayNumber, f64)> = days
-        .filter(|(day, _)| *day >= period.from)
-        .map(|(day, value)| {
-            sum += value;
-            (day, sum)
-        })
-        .collect();
+    let days = days.filter(|(day, _)| *day >= period.from);
+    let totals = days.map(|(day, value)| {
+        sum += value;
+        (day, sum)
+    });
+    let mut totals: Vec<(DayNumber, f64)> = totals.collect();
     let missing = period.used - sum;
     totals.iter_mut().for_each(|(_, total)| *total += missing);
     totals.retain(|(_, total)| period.used < 0.0 || *total >= 0.0);
@@ -341,68 +328,52 @@ fn basis_text(basis: &Basis) -> Vec<String> {
     };
     let mut trend = format!("trend: {}", drift(basis.drift));
     if basis.recent_share > 0.0 {
-        trend.push_str(&format!(
-            "; last two weeks: {}, continued in {} of the paths",
+        let (drift, share) = (
             drift(basis.recent_drift),
-            percent(basis.recent_share * 100.0)
-        ));
+            percent(basis.recent_share * 100.0),
+        );
+        trend += &format!("; last two weeks: {drift}, continued in {share} of the paths");
     }
+    let (days, first, last) = (counted(basis.days as u64, "day"), basis.first, basis.last);
+    let alpha = number(basis.alpha);
     let mut lines = vec![
-        format!(
-            "history: {}, {} to {}",
-            counted(basis.days as u64, "day"),
-            basis.first,
-            basis.last
-        ),
+        format!("history: {days}, {first} to {last}"),
         trend,
-        format!(
-            "smoothing: alpha {} (0: fixed line, 1: random walk)",
-            number(basis.alpha)
-        ),
+        format!("smoothing: alpha {alpha} (0: fixed line, 1: random walk)"),
     ];
     if basis.weekdays {
         lines.push("weekly pattern: yes".to_owned());
     }
     if basis.spikes > 0 {
-        lines.push(format!(
-            "ignored: {}",
-            counted(basis.spikes as u64, "isolated spike")
-        ));
+        let spikes = counted(basis.spikes as u64, "isolated spike");
+        lines.push(format!("ignored: {spikes}"));
     }
-    for day in &basis.resets {
-        let what = "earlier values are lowered to match";
-        lines.push(format!("drop on {day}: {what}"));
-    }
+    let drop = |day| format!("drop on {day}: earlier values are lowered to match");
+    lines.extend(basis.resets.iter().map(drop));
+    let factor = basis.calibration.factor;
+    let checks = counted(basis.calibration.checks as u64, "past forecast");
     lines.push(format!(
-        "band: {:.2} times the model's own, calibrated on {}",
-        basis.calibration.factor,
-        counted(basis.calibration.checks as u64, "past forecast")
+        "band: {factor:.2} times the model's own, calibrated on {checks}"
     ));
     lines
 }
 
 impl Item {
     pub(super) fn json(&self) -> impl Serialize {
-        let Capacity {
-            series,
-            kind,
-            measure,
-            ..
-        } = &self.0;
+        let (series, kind) = (&self.0.series, self.0.kind);
         let forecast = self.forecast();
         let missing = self.0.forecast().err();
         let crossings = forecast.map_or(&[][..], |it| &it.crossings).iter();
         let thresholds = THRESHOLDS.into_iter().zip(crossings).map(threshold_json);
         let bands = forecast.map(Forecast::daily_bands).unwrap_or_default();
-        let bands = bands
-            .into_iter()
-            .map(|(day, band)| object! { day: day_date(day), ..band });
+        let bands = bands.into_iter();
+        let bands = bands.map(|(day, band)| object! { day: day_date(day), ..band });
         object! {
             service: series.service,
             metric: series.metric,
             resource: &series.resource,
             kind: kind,
-            measure: measure,
+            measure: self.0.measure,
             plan: self.plan(),
             value: self.0.usage,
             measured_at: self.0.measured_at.map(time_ms),

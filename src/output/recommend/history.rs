@@ -74,10 +74,8 @@ fn status(entry: &Entry) -> String {
 
 impl Answer for History<'_> {
     fn table(&self, width: Option<usize>) -> String {
-        match self.entries {
-            [] => "no history yet\n".to_owned(),
-            entries => columns::table(&columns(), &numbered(entries), width),
-        }
+        let entries = numbered(self.entries);
+        columns::table_or("no history yet\n", &columns(), &entries, width)
     }
 
     fn json(&self) -> impl Serialize {

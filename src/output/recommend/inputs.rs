@@ -52,10 +52,8 @@ impl Inputs {
                 false => lines,
             }
         };
-        let inputs = InputName::ALL.iter().flat_map(lines);
-        Inputs {
-            inputs: inputs.collect(),
-        }
+        let inputs = InputName::ALL.iter().flat_map(lines).collect();
+        Inputs { inputs }
     }
 }
 
@@ -93,9 +91,7 @@ impl Answer for Inputs {
 
 impl Answer for InputLine {
     fn table(&self, _width: Option<usize>) -> String {
-        let scope = self
-            .service
-            .map_or("all services".to_owned(), |service| service.to_string());
+        let scope = self.service.map_or("all services", Named::as_str);
         match &self.value {
             Some(value) => format!("{} = {value} for {scope}\n", self.name),
             None => format!("{} removed for {scope}\n", self.name),

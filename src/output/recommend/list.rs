@@ -4,9 +4,9 @@ use rust_decimal::Decimal;
 
 use crate::domain::capacity::Capacity;
 use crate::domain::format::time_ms;
-use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::figure::Interval;
 use crate::domain::recommendation::lifecycle::transition::version;
+use crate::domain::recommendation::{Numbers, Recommendation};
 use crate::output::prelude::*;
 
 /// A recommendation, and the capacity of its metric now, if it was measured.
@@ -79,18 +79,18 @@ fn extra_cost(it: &Recommendation) -> Cell {
     }
 }
 
-fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> {
+fn columns(ids: &[String]) -> Vec<Column<'_, Listed>> {
     type Col<'a> = Column<'a, Listed>;
-    let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
     let now = |row: &Listed| row.now.as_ref().and_then(Capacity::percent);
-    let mut columns = super::columns(listed, ids, |row| &row.it);
+    let number = |name, of: fn(&Numbers) -> Option<f64>| {
+        Col::csv_only(name, move |row| Cell::number(of(&row.it.numbers)))
+    };
+    let mut columns = super::columns(ids, |row: &Listed| &row.it);
     columns.extend([
         Col::right("USED", "usage_percent", |row| {
-            Cell::or_missing(row.it.numbers.usage_percent, Cell::Percent)
+            Cell::percent(row.it.numbers.usage_percent)
         }),
-        Col::right("NOW", "now_percent", move |row| {
-            Cell::or_missing(now(row), Cell::Percent)
-        }),
+        Col::right("NOW", "now_percent", move |row| Cell::percent(now(row))),
         Col::csv_only("now_state", |row| {
             Cell::maybe(row.now.as_ref().map(|now| now.state))
         }),
@@ -102,13 +102,9 @@ fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> 
             extra_cost(&row.it)
         })
         .dropped(1),
-        Col::csv_only("current_cost", move |row| {
-            number(row.it.numbers.current_cost)
-        }),
-        Col::csv_only("projected_cost", move |row| {
-            number(row.it.numbers.projected_cost)
-        }),
-        Col::csv_only("roi", move |row| number(row.it.numbers.roi)),
+        number("current_cost", |numbers| numbers.current_cost),
+        number("projected_cost", |numbers| numbers.projected_cost),
+        number("roi", |numbers| numbers.roi),
         Col::csv_only("reason", |row| Cell::text(&row.it.reason)),
     ]);
     columns
@@ -116,14 +112,8 @@ fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> 
 
 impl Answer for List {
     fn table(&self, width: Option<usize>) -> String {
-        if self.recommendations.is_empty() {
-            return "no recommendations\n".to_owned();
-        }
-        columns::table(
-            &columns(&self.ids, &self.recommendations),
-            &self.recommendations,
-            width,
-        )
+        let (columns, rows) = (columns(&self.ids), &self.recommendations);
+        columns::table_or("no recommendations\n", &columns, rows, width)
     }
 
     fn json(&self) -> impl Serialize {
@@ -133,9 +123,6 @@ impl Answer for List {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(
-            &columns(&self.ids, &self.recommendations),
-            &self.recommendations,
-        )
+        columns::csv(&columns(&self.ids), &self.recommendations)
     }
 }

@@ -28,30 +28,23 @@ fn resource(it: &Recommendation) -> &str {
 }
 
 /// The columns of a list of recommendations: what each is about.
-fn columns<'a, T: 'a>(
-    rows: &[T],
-    ids: &'a [String],
-    of: fn(&T) -> &Recommendation,
-) -> Vec<Column<'a, T>> {
-    let has_resources = rows.iter().any(|row| !resource(of(row)).is_empty());
+fn columns<'a, T: 'a>(ids: &'a [String], of: fn(&T) -> &Recommendation) -> Vec<Column<'a, T>> {
     let left = |header, name, cell: fn(&Recommendation) -> Cell| {
         Column::left(header, name, move |row| cell(of(row)))
     };
+    let csv_only = |name, cell| left("", name, cell).in_table(false);
     vec![
         Column::table_only("ID", move |row| {
             Cell::text(format::short_id(&of(row).id, ids))
         }),
-        left("", "id", |it| Cell::text(&it.id)).in_table(false),
+        csv_only("id", |it| Cell::text(&it.id)),
         left("PRIORITY", "priority", |it| Cell::text(it.priority)),
         left("STATUS", "status", |it| Cell::text(it.status)),
         left("SERVICE", "service", |it| Cell::text(it.service)),
         left("METRIC", "metric", |it| Cell::maybe(it.metric)),
-        left("RESOURCE", "resource", |it| Cell::text(resource(it))).in_table(has_resources),
+        left("RESOURCE", "resource", |it| Cell::text(resource(it))).if_any(),
         Column::table_only("PLAN", move |row| Cell::text(plans(of(row)))),
-        left("", "current_plan", |it| Cell::text(&it.current_plan)).in_table(false),
-        left("", "recommended_plan", |it| {
-            Cell::text(&it.recommended_plan)
-        })
-        .in_table(false),
+        csv_only("current_plan", |it| Cell::text(&it.current_plan)),
+        csv_only("recommended_plan", |it| Cell::text(&it.recommended_plan)),
     ]
 }

@@ -17,8 +17,8 @@ pub struct Run {
     pub unknown: Vec<Unknown>,
 }
 
-fn columns<'a>(ids: &'a [String], updates: &[Update]) -> Vec<Column<'a, Update>> {
-    let mut columns = super::columns(updates, ids, |it| &it.after);
+fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
+    let mut columns = super::columns(ids, |it: &Update| &it.after);
     let action = Column::left("ACTION", "action", |it: &Update| Cell::text(it.action));
     columns.insert(2, action);
     columns
@@ -37,30 +37,16 @@ impl Answer for Run {
         if !self.updates.is_empty() {
             lines.push(String::new());
         }
-        lines.extend(self.unknown.iter().map(|it| {
-            let Unknown {
-                series,
-                plan,
-                reason,
-            } = it;
-            format!("unknown: {series} ({plan}): {reason}")
-        }));
+        let unknown = |it: &Unknown| format!("unknown: {} ({}): {}", it.series, it.plan, it.reason);
+        lines.extend(self.unknown.iter().map(unknown));
         let limits = counted(self.limits as u64, "limit");
         let updates = counted(self.updates.len() as u64, "recommendation");
-        let dry = if self.dry_run {
-            "; dry run, nothing was written"
-        } else {
-            ""
+        let dry = match self.dry_run {
+            true => "; dry run, nothing was written",
+            false => "",
         };
         lines.push(format!("{limits} assessed, {updates} updated{dry}"));
-        let mut text = String::new();
-        if !self.updates.is_empty() {
-            text.push_str(&columns::table(
-                &columns(&ids, &self.updates),
-                &self.updates,
-                width,
-            ));
-        }
+        let mut text = columns::table_or("", &columns(&ids), &self.updates, width);
         for line in lines {
             text.push_str(&printable(&line));
             text.push('\n');
@@ -73,17 +59,12 @@ impl Answer for Run {
             object! { action: update.action, ..recommendation_json(&update.after) }
         });
         let unknown = self.unknown.iter().map(|it| {
-            let Unknown {
-                series,
-                plan,
-                reason,
-            } = it;
             object! {
-                service: series.service,
-                metric: series.metric,
-                plan: plan,
-                resource: &series.resource,
-                reason: reason.to_string(),
+                service: it.series.service,
+                metric: it.series.metric,
+                plan: &it.plan,
+                resource: &it.series.resource,
+                reason: it.reason.to_string(),
             }
         });
         object! {
@@ -95,6 +76,6 @@ impl Answer for Run {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&columns(&[], &self.updates), &self.updates)
+        columns::csv(&columns(&[]), &self.updates)
     }
 }

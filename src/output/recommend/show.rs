@@ -87,14 +87,6 @@ impl Show<'_> {
     }
 }
 
-/// The table of `rows`; nothing without any.
-fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> String {
-    match rows {
-        [] => String::new(),
-        rows => columns::table(columns, rows, width),
-    }
-}
-
 /// Two columns of text.
 fn pairs(headers: [&'static str; 2], rows: Vec<(String, String)>) -> String {
     let columns = [
@@ -133,12 +125,9 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
                 Choice::Contract => "contract".to_owned(),
             })
         }),
-        Col::right("INCLUDED", "", |one| {
-            Cell::text(if one.unlimited {
-                "unlimited".to_owned()
-            } else {
-                one.included.short()
-            })
+        Col::right("INCLUDED", "", |one| match one.unlimited {
+            true => Cell::text("unlimited"),
+            false => Cell::text(one.included.short()),
         }),
         Col::right("TOO SMALL", "", |one| {
             Cell::text(one.chance_exceeded.short())
@@ -159,7 +148,7 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
             _ => Cell::maybe(one.against.as_ref()),
         }),
     ];
-    let mut text = table(&columns, choices, width);
+    let mut text = columns::table_or("", &columns, choices, width);
     if let Some(first) = facts.compared.first()
         && first.parts.len() > 1
     {
@@ -194,12 +183,11 @@ fn meters(facts: &Facts) -> String {
     const SHOWN: usize = 4;
     type Col<'a> = Column<'a, MeterFacts>;
     let shown = &facts.meters[..facts.meters.len().min(SHOWN)];
-    let has_resources = shown.iter().any(|it| !it.resource.is_empty());
     let columns = [
         Col::table_only("METRIC", |it| {
             Cell::text(format!("{} {}", it.service, it.metric))
         }),
-        Col::table_only("RESOURCE", |it| Cell::text(&it.resource)).in_table(has_resources),
+        Col::table_only("RESOURCE", |it| Cell::text(&it.resource)).if_any(),
         Col::table_only("STATE", |it| Cell::text(it.state)),
         Col::right("USED", "", |it| Cell::text(it.usage.short())),
         Col::right("LIMIT", "", |it| Cell::text(it.limit.short())),
@@ -208,7 +196,7 @@ fn meters(facts: &Facts) -> String {
             Cell::maybe(it.days_to_limit.value)
         }),
     ];
-    table(&columns, shown, None)
+    columns::table_or("", &columns, shown, None)
 }
 
 fn projections(facts: &Facts) -> String {
@@ -220,15 +208,12 @@ fn projections(facts: &Facts) -> String {
         Col::right("AFTER CHANGE", "", |one| money(&one.target)),
         Col::right("CHEAPEST", "", |one| money(&one.cheapest)),
         Col::table_only("EXTRA COST", |one| Cell::text(&one.extra)),
-        Col::table_only("BASIS", |one| {
-            Cell::text(if one.extrapolated {
-                "extrapolated"
-            } else {
-                "forecast"
-            })
+        Col::table_only("BASIS", |one| match one.extrapolated {
+            true => Cell::text("extrapolated"),
+            false => Cell::text("forecast"),
         }),
     ];
-    table(&columns, &facts.money.projections, None)
+    columns::table_or("", &columns, &facts.money.projections, None)
 }
 
 /// The source of an input; for an unknown one, how to make it known.
@@ -266,7 +251,7 @@ fn inputs(facts: &Facts) -> String {
         }),
         Col::table_only("SOURCE", |input| Cell::text(source(input, facts))),
     ];
-    table(&columns, &facts.inputs, None)
+    columns::table_or("", &columns, &facts.inputs, None)
 }
 
 impl Show<'_> {
@@ -292,6 +277,7 @@ impl Answer for Show<'_> {
         let section = |table: &dyn Fn(&Facts) -> String| facts.map(table);
         let sections = if self.all {
             let chart = || self.live.map_or("not measured\n".to_owned(), Item::drawn);
+            let history = numbered(self.history);
             vec![
                 it.metric.map(|_| chart()),
                 section(&figures),
@@ -299,7 +285,7 @@ impl Answer for Show<'_> {
                 section(&projections),
                 section(&inputs),
                 self.outcome().as_ref().map(outcome_table),
-                table(&history::columns(), &numbered(self.history), width).into(),
+                Some(columns::table_or("", &history::columns(), &history, width)),
             ]
         } else {
             let id = printable(&it.id);
@@ -372,10 +358,8 @@ impl Answer for AiRequest {
 
     fn csv(&self) -> Vec<Vec<String>> {
         let header = ["url", "body"].map(str::to_owned);
-        vec![
-            header.to_vec(),
-            vec![self.url.clone(), self.body.to_string()],
-        ]
+        let row = [self.url.clone(), self.body.to_string()];
+        vec![header.to_vec(), row.to_vec()]
     }
 }
 
