@@ -169,10 +169,8 @@ pub fn current_days(
             all.extend(changes.store.into_iter().map(|day| (key(&day), day)));
         }
     }
-    let kept = all
-        .into_values()
-        .filter(|day| is_wanted(&day.series) && day.day <= to);
-    Ok(kept.collect())
+    all.retain(|(series, day), _| is_wanted(series) && *day <= to);
+    Ok(all.into_values().collect())
 }
 
 /// The start of a day as a bound, clamped to the years that both engines can store.
@@ -202,20 +200,14 @@ fn newest_point(
     now: DateTime<Utc>,
 ) -> QueryResult<Option<Latest>> {
     while day.last_at > now {
-        let Series {
-            service, metric, ..
-        } = day.series;
-        let points = points::points(db, service, metric, day.day, day.day)?;
-        let mut past: Vec<Point> = points
-            .into_iter()
-            .filter(|(series, point)| *series == day.series && point.at <= now)
-            .map(|(_, point)| point)
-            .collect();
-        past.sort_by_key(|point| point.at);
-        let series = day.series.clone();
-        if let Some(point) = past.pop() {
+        let (service, metric) = (day.series.service, day.series.metric);
+        let mut past = points::points(db, service, metric, day.day, day.day)?;
+        past.retain(|(series, point)| *series == day.series && point.at <= now);
+        past.sort_by_key(|(_, point)| point.at);
+        if let Some((series, point)) = past.pop() {
             return Ok(Some(Latest { series, point }));
         }
+        let series = day.series;
         let earlier = days_before(db, bound(day.day), Some((service, metric)))?;
         match earlier.into_iter().find(|day| day.series == series) {
             Some(earlier) => day = earlier,
@@ -390,13 +382,11 @@ fn rebuild_span(
         let of_day = of_series.points.entry(point.at.date_naive()).or_default();
         of_day.push(point);
     }
-    let changes = by_series
-        .into_iter()
-        .map(|(series, Rebuild { stored, points })| {
-            let changes = rebuild_days(&series, &stored, &points, dirty);
-            (series, changes)
-        });
-    Ok(changes.collect())
+    let changes = |(series, Rebuild { stored, points })| {
+        let changes = rebuild_days(&series, &stored, &points, dirty);
+        (series, changes)
+    };
+    Ok(by_series.into_iter().map(changes).collect())
 }
 
 fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {

@@ -33,8 +33,8 @@ struct NewRow {
 
 impl NewRow {
     fn new(point: &NewPoint) -> NewRow {
-        let metadata = (!point.metadata.is_empty())
-            .then(|| Json(serde_json::Value::Object(point.metadata.clone()).to_string()));
+        let json = || Json(serde_json::Value::Object(point.metadata.clone()).to_string());
+        let metadata = (!point.metadata.is_empty()).then(json);
         NewRow {
             id: point.id(),
             service: EnumColumn(point.series.service),
@@ -66,11 +66,8 @@ pub fn save(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> QueryR
 /// As [`save`], within a transaction.
 pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> QueryResult<Saved> {
     // In the order of ids, so that two concurrent runs cannot deadlock.
-    let rows: BTreeMap<String, NewRow> = points
-        .iter()
-        .map(NewRow::new)
-        .map(|row| (row.id.clone(), row))
-        .collect();
+    let rows = points.iter().map(NewRow::new);
+    let rows: BTreeMap<String, NewRow> = rows.map(|row| (row.id.clone(), row)).collect();
     let rows: Vec<NewRow> = rows.into_values().collect();
     let mut saved = Saved {
         unchanged: (points.len() - rows.len()) as u64,
@@ -260,9 +257,8 @@ pub fn points(
         let parsed = PointMetadata::parse(metadata.as_ref().map(|Json(text)| text.as_str()));
         let point = Point::from_row(metric, at, value, &parsed)?;
         let series = Series::new(service, metric, parsed.resource);
-        (from..=to)
-            .contains(&at.date_naive())
-            .then_some((series, point))
+        let is_within = (from..=to).contains(&at.date_naive());
+        is_within.then_some((series, point))
     };
     Ok(rows.into_iter().filter_map(read).collect())
 }

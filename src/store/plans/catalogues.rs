@@ -43,10 +43,9 @@ pub fn active_with_text(db: &mut Db) -> Result<ActiveCatalogue> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_catalogues
         .select(Row::as_select())
         .load(conn))?;
-    let newest = rows
-        .into_iter()
-        .filter_map(|row| Some((Version::parse(&row.version)?, row)))
-        .max_by(|(a, _), (b, _)| a.cmp(b));
+    let versions = |row: Row| Some((Version::parse(&row.version)?, row));
+    let versions = rows.into_iter().filter_map(versions);
+    let newest = versions.max_by(|(a, _), (b, _)| a.cmp(b));
     let Some((_, row)) = newest.filter(|(version, _)| *version > embedded.version) else {
         return Ok(ActiveCatalogue {
             catalogue: embedded,

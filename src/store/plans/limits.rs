@@ -174,21 +174,21 @@ pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()>
     Ok(())
 }
 
-/// Removes a row and its details; whether there was one.
-pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<bool> {
+/// Removes a row and its details.
+pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<()> {
     use infrastructure_limit::dsl;
     let of_key = dsl::infrastructure_limit
         .filter(dsl::service.eq(EnumColumn(service)))
         .filter(dsl::metric.eq(EnumColumn(metric)))
         .filter(dsl::current_plan.eq(plan));
-    let removed = on!(db, |conn| diesel::delete(of_key).execute(conn))?;
+    on!(db, |conn| diesel::delete(of_key).execute(conn))?;
     use usagectl_limit_origins::dsl as origins;
     let of_key = origins::usagectl_limit_origins
         .filter(origins::service.eq(service.as_str()))
         .filter(origins::metric.eq(metric.as_str()))
         .filter(origins::plan.eq(plan));
     on!(db, |conn| diesel::delete(of_key).execute(conn))?;
-    Ok(removed > 0)
+    Ok(())
 }
 
 /// All limits, with those in force marked.
@@ -204,7 +204,6 @@ pub fn limits_in_force(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<LimitInFor
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let catalogue = catalogues::active(db)?;
-    let selections = selections::all(db)?;
+    let (catalogue, selections) = (catalogues::active(db)?, selections::all(db)?);
     Ok(limit::in_force(&rows, &selections, &catalogue, now))
 }

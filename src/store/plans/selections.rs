@@ -52,10 +52,8 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<PlanSelection>> {
         .select(Row::as_select())
         .order(order)
         .load(conn))?;
-    let selections = rows.into_iter().map(Row::selection);
-    selections
-        .collect::<Result<_, _>>()
-        .map_err(DeserializationError)
+    let selections: Result<_, _> = rows.into_iter().map(Row::selection).collect();
+    selections.map_err(DeserializationError)
 }
 
 /// Inserts a selection; earlier ones stay as history.

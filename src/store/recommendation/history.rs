@@ -70,7 +70,9 @@ fn row(id: &str, number: i32, entry: &Entry) -> QueryResult<Row> {
 
 fn entry(row: Row) -> QueryResult<Entry> {
     let changes = row.changes.as_deref().map(serde_json::from_str);
-    let changes = changes.transpose();
+    let changes = changes
+        .transpose()
+        .map_err(|error| DeserializationError(error.into()))?;
     Ok(Entry {
         at: row.at.utc(),
         actor_kind: parse(&row.actor_kind)?,
@@ -78,9 +80,7 @@ fn entry(row: Row) -> QueryResult<Entry> {
         from: row.from_status.as_deref().map(parse).transpose()?,
         to: parse(&row.to_status)?,
         note: row.note,
-        changes: changes
-            .map_err(|error| DeserializationError(error.into()))?
-            .unwrap_or_default(),
+        changes: changes.unwrap_or_default(),
         catalogue_version: row.catalogue_version,
         facts_hash: row.facts_hash,
     })

@@ -18,21 +18,19 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<StoredInput>> {
         ))
         .order((usagectl_inputs::name, usagectl_inputs::service))
         .load(conn))?;
-    let inputs = rows
-        .into_iter()
-        .filter_map(|(name, service, value, updated_by)| {
-            Some(StoredInput {
-                name,
-                service: match service.as_str() {
-                    "" => None,
-                    // A service of a later version is skipped.
-                    name => Some(Service::named(name)?),
-                },
-                value,
-                updated_by,
-            })
-        });
-    Ok(inputs.collect())
+    let input = |(name, service, value, updated_by): (_, String, _, _)| {
+        Some(StoredInput {
+            name,
+            service: match service.as_str() {
+                "" => None,
+                // A service of a later version is skipped.
+                name => Some(Service::named(name)?),
+            },
+            value,
+            updated_by,
+        })
+    };
+    Ok(rows.into_iter().filter_map(input).collect())
 }
 
 pub fn upsert(db: &mut Db, input: &StoredInput, now: DateTime<Utc>) -> QueryResult<()> {
