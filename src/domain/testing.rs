@@ -1,6 +1,7 @@
 //! Values for unit tests.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 
 use super::period::Window;
 
@@ -24,6 +25,10 @@ pub(crate) fn at_minute(minute: i64) -> DateTime<Utc> {
 
 pub(crate) fn window(from: &str, to: &str) -> Window {
     Window::new(at(from), at(to))
+}
+
+pub(crate) fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
 }
 
 /// The lines of a table of cases, each divided at `|` into trimmed cells.

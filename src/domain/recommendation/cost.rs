@@ -359,13 +359,10 @@ mod tests {
 
     use super::*;
     use crate::domain::plans::Catalogue;
+    use crate::domain::testing::decimal as d;
 
     const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
     const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
-
-    fn d(text: &str) -> Decimal {
-        text.parse().unwrap()
-    }
 
     fn billed(included: &str, unit: &str, low: &str, high: &str) -> Allowance {
         Allowance {

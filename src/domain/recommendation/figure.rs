@@ -233,10 +233,7 @@ pub struct Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn decimal(text: &str) -> Decimal {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::decimal;
 
     #[test]
     fn figure_prints_unit_and_interval() {

@@ -45,11 +45,8 @@ impl Snapshot {
     /// Assesses every question: the plan of each provider's resource, and each budget.
     pub fn assess(&self) -> Vec<Assessed> {
         let mut questions: Vec<(Topic, Vec<&Capacity>)> = Vec::new();
-        for capacity in self
-            .capacities
-            .iter()
-            .filter(|it| it.measure != Measure::Pace)
-        {
+        let is_assessed = |it: &&Capacity| it.measure != Measure::Pace;
+        for capacity in self.capacities.iter().filter(is_assessed) {
             let Some(limit) = &capacity.limit else {
                 continue;
             };

@@ -6,10 +6,7 @@ use crate::domain::metrics::names::{Metric, Priority, Service};
 use crate::domain::plans::limit::LimitFault;
 use crate::domain::recommendation::prose::summary::summary;
 use crate::domain::recommendation::sample::{assessed, assessed_with, facts, growing, limit, now};
-
-fn d(text: &str) -> Decimal {
-    text.parse().unwrap()
-}
+use crate::domain::testing::decimal as d;
 
 /// The limit of a plan of this origin and name.
 fn limit_by(origin: Origin, plan: &str) -> LimitInForce {
