@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveTime, Utc};
 
 use super::import;
-use super::targets::{TargetArgs, Targets};
+use super::targets::TargetArgs;
 use crate::args::LockWait;
 use crate::collectors::{self, CollectContext, Finished};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
@@ -128,11 +128,7 @@ pub(super) fn collect(
     args: &TargetArgs,
 ) -> Result<(Vec<Finished>, Vec<NotConfigured>)> {
     warn_of_unknown(context, db, &args.usage_api)?;
-    let Targets {
-        targets,
-        usage,
-        not_configured,
-    } = args.targets()?;
+    let configured = args.targets()?;
     let since = args.since.map(|day| day.and_time(NaiveTime::MIN).and_utc());
     if since.is_some_and(|since| since > context.now) {
         let error = Error::usage("--since is in the future");
@@ -148,8 +144,8 @@ pub(super) fn collect(
         allow_http: args.allow_http,
         meters: meters(db, context.now)?,
     };
-    let mut finished = collectors::run(targets, &collect_context);
-    if let Some(prices) = usage {
+    let mut finished = collectors::run(configured.targets, &collect_context);
+    if let Some(prices) = configured.usage {
         let began = Instant::now();
         let target = TargetName {
             source: MetricSource::Usage,
@@ -165,7 +161,7 @@ pub(super) fn collect(
             took: began.elapsed(),
         });
     }
-    Ok((finished, not_configured))
+    Ok((finished, configured.not_configured))
 }
 
 /// Meters that the plans in use limit and no metric of the application measures.
