@@ -352,9 +352,8 @@ fn basis_text(basis: &Basis) -> Vec<String> {
     lines.extend(basis.resets.iter().map(drop));
     let factor = basis.calibration.factor;
     let checks = counted(basis.calibration.checks as u64, "past forecast");
-    lines.push(format!(
-        "band: {factor:.2} times the model's own, calibrated on {checks}"
-    ));
+    let band = format!("band: {factor:.2} times the model's own, calibrated on {checks}");
+    lines.push(band);
     lines
 }
 

@@ -85,6 +85,19 @@ impl Show<'_> {
         }
         text
     }
+
+    /// The utilization that was decided on, beside the current one.
+    fn decided_and_now(&self) -> Option<String> {
+        let it = self.recommendation;
+        let live = self.live.filter(|_| is_frozen(it.status))?;
+        let then = it.numbers.usage_percent;
+        let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
+        let (now, state) = (live.share_in_words(), live.0.state);
+        let status = it.status;
+        Some(format!(
+            "{status} at {then} of the limit; now {now}, {state}\n"
+        ))
+    }
 }
 
 /// Two columns of text.
@@ -252,21 +265,6 @@ fn inputs(facts: &Facts) -> String {
         Col::table_only("SOURCE", |input| Cell::text(source(input, facts))),
     ];
     columns::table_or("", &columns, &facts.inputs, None)
-}
-
-impl Show<'_> {
-    /// The utilization that was decided on, beside the current one.
-    fn decided_and_now(&self) -> Option<String> {
-        let it = self.recommendation;
-        let live = self.live.filter(|_| is_frozen(it.status))?;
-        let then = it.numbers.usage_percent;
-        let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
-        let (now, state) = (live.share_in_words(), live.0.state);
-        let status = it.status;
-        Some(format!(
-            "{status} at {then} of the limit; now {now}, {state}\n"
-        ))
-    }
 }
 
 impl Answer for Show<'_> {
