@@ -105,9 +105,8 @@ fn import(
         return refused(message);
     }
     if *version == before.version && content != active.content {
-        return refused(format!(
-            "another catalogue of version {version} is in force"
-        ));
+        let message = format!("another catalogue of version {version} is in force");
+        return refused(message);
     }
     if *version != before.version {
         catalogues::insert(db, version, content, signature.by, signature.now)?;

@@ -133,11 +133,9 @@ impl Reader<'_> {
     }
 
     fn catalogue(&mut self, file: RawFile) -> Option<Catalogue> {
-        let RawFile {
-            schema, version, ..
-        } = &file;
+        let (schema, version) = (file.schema, &file.version);
         let unknown = format!("schema: unknown version {schema}; expected {SCHEMA}");
-        self.require(*schema == SCHEMA, unknown);
+        self.require(schema == SCHEMA, unknown);
         let invalid = format!(
             "version: invalid version `{version}`; expected numbers with dots, such as 2026.11.21"
         );

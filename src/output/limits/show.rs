@@ -28,11 +28,9 @@ impl ProviderPlans {
 
 fn source(row: &CatalogueRow) -> Option<String> {
     let citation = &row.citation;
+    let url = citation.source.as_ref()?;
     let (date, grade) = (citation.page_date?, citation.grade?);
-    Some(format!(
-        "{} ({date}, grade {grade})",
-        citation.source.as_ref()?
-    ))
+    Some(format!("{url} ({date}, grade {grade})"))
 }
 
 fn columns(sources: &[String]) -> Vec<Column<'_, CatalogueRow>> {
