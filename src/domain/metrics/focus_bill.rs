@@ -117,11 +117,9 @@ impl Bill {
             }
         }
         // A charge without a quantity, such as for seats, needs no metric, and other providers have none.
-        let Owner {
-            provider, service, ..
-        } = &charge.owner;
+        let service = &charge.owner.service;
         if let Some((_, unit)) = &charge.consumed
-            && is_vercel(provider)
+            && is_vercel(&charge.owner.provider)
             && meter(service, unit).is_none()
             && self.percent(service, unit, Decimal::ONE).is_none()
         {
