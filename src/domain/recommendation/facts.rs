@@ -257,12 +257,12 @@ impl Facts {
             limit_value: self.limit.as_float(),
             usage_percent: self.usage_percent.as_float(),
             days_to_limit: days.and_then(|days| days.round().to_i32()),
-            current_cost: self.money.current.as_float(),
-            projected_cost: self.money.target.as_float(),
-            upgrade_cost: self.money.extra.as_float(),
-            revenue_impact: self.money.avoided_loss.as_float(),
-            profit_impact: self.money.net.as_float(),
-            roi: self.money.roi.as_float(),
+            current_cost: self.money.current.exact_float(),
+            projected_cost: self.money.target.exact_float(),
+            upgrade_cost: self.money.extra.exact_float(),
+            revenue_impact: self.money.avoided_loss.exact_float(),
+            profit_impact: self.money.net.exact_float(),
+            roi: self.money.roi.exact_float(),
         }
     }
 

@@ -29,7 +29,10 @@ impl Assessor<'_> {
             Some(loss.checked_mul(business.affected_fraction?)?.round_dp(2))
         };
         let loss = loss();
-        let net = loss.zip(extra_cost.value).map(|(loss, extra)| loss - extra);
+        let net = || loss?.checked_sub(extra_cost.value?);
+        let net = net();
+        // Unmeasured meters raise the cost of the change and lower its value.
+        let is_bound = extra_cost.at_least;
         let roi = || {
             let extra = extra_cost.value.filter(|extra| *extra > Decimal::ZERO)?;
             Some(net?.checked_div(extra)?.round_dp(2))
@@ -58,13 +61,15 @@ impl Assessor<'_> {
             hours_blocked: Figure::new(hours, Unit::Hours).from_inputs(outage),
             avoided_loss: Figure::new(loss, Unit::Usd)
                 .from_inputs(outage.into_iter().chain(revenue)),
-            net: Figure::new(net, Unit::Usd).from_inputs(["avoided_loss", "extra_cost"]),
-            roi: Figure::new(roi(), Unit::Ratio).from_inputs(["net", "extra_cost"]),
-            break_even_revenue: Figure::new(break_even_revenue(), Unit::UsdPerHour).from_inputs([
-                "extra_cost",
-                "hours_blocked",
-                "affected_fraction",
-            ]),
+            net: Figure::new(net, Unit::Usd)
+                .at_most(is_bound)
+                .from_inputs(["avoided_loss", "extra_cost"]),
+            roi: Figure::new(roi(), Unit::Ratio)
+                .at_most(is_bound)
+                .from_inputs(["net", "extra_cost"]),
+            break_even_revenue: Figure::new(break_even_revenue(), Unit::UsdPerHour)
+                .at_least(is_bound)
+                .from_inputs(["extra_cost", "hours_blocked", "affected_fraction"]),
             extra: extra_cost,
         }
     }

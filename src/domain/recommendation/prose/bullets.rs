@@ -35,7 +35,7 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
     if is_positive(&money.avoided_loss) {
         points.push(format!("avoids a loss of {}", money.avoided_loss.short()));
     }
-    match money.extra.value {
+    match money.extra.exact_value() {
         Some(extra) if extra.is_zero() => points.push("no added cost".to_owned()),
         Some(extra) if extra.is_sign_negative() => {
             let saving = with_unit(-extra, money.extra.unit);
@@ -65,7 +65,7 @@ pub fn risks(facts: &Facts) -> Vec<String> {
             answer.chance_exceeded.short()
         ));
     }
-    if let Some(interval) = money.target.interval {
+    if let Some(interval) = money.target.interval.filter(|_| !money.target.at_least) {
         let most = with_unit(interval.high, money.target.unit);
         points.push(format!("costs up to {most} in 90% of cases"));
     }

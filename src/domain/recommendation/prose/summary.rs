@@ -112,7 +112,7 @@ fn cost(figure: &Figure) -> String {
 fn extra(extra: &Figure) -> String {
     match extra.value {
         None => String::new(),
-        Some(value) if value.is_zero() => ", as much as now".to_owned(),
+        Some(value) if value.is_zero() && !extra.at_least => ", as much as now".to_owned(),
         Some(value) if value.is_sign_negative() => {
             format!(", {} less than now", extra.negated().short())
         }
@@ -126,8 +126,7 @@ fn benefit(facts: &Facts) -> Option<String> {
         return Some(format!("It avoids a loss of {}.", money.avoided_loss));
     }
     let even = &money.break_even_revenue;
-    let pays = even.value.filter(|even| *even > Decimal::ZERO)?;
+    let costs = even.value.is_some_and(|even| even > Decimal::ZERO);
     let changes = matches!(facts.target, Choice::Change { .. });
-    let even = Figure::exact(pays, even.unit).short();
-    changes.then(|| format!("It pays from a revenue of {even} on."))
+    (costs && changes).then(|| format!("It pays from a revenue of {} on.", even.short()))
 }
