@@ -482,6 +482,16 @@ mod tests {
     }
 
     #[test]
+    fn every_billed_meter_has_a_price() {
+        for plan in &embedded().plans {
+            let limits = plan.limits.iter();
+            let billed = limits.filter(|limit| limit.at_limit == AtLimit::Bill);
+            let mut finite = billed.filter(|limit| limit.included.amount().is_some());
+            assert!(finite.all(|limit| limit.overage.is_some()), "{}", plan.name);
+        }
+    }
+
+    #[test]
     fn line_is_included_amount_or_ceiling() {
         let catalogue = embedded();
         let kv = |plan, metric| {
