@@ -126,7 +126,7 @@ pub struct Source {
     pub note: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
     Application(Service, Metric),
     /// Something without a name in the application, in the provider's words; never written to its tables.

@@ -20,7 +20,7 @@ pub enum Against {
     Exceeded(f64),
     PriceUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
-    Unmeasured(Vec<String>),
+    Unmeasured(Vec<Meter>),
     /// Another choice costs no more.
     CostsMore,
 }
@@ -32,7 +32,10 @@ impl fmt::Display for Against {
             Against::SizeUnknown => f.write_str("included amount unknown"),
             Against::Exceeded(share) => write!(f, "too small in {:.0}% of cases", share * 100.0),
             Against::PriceUnknown => f.write_str("price not published"),
-            Against::Unmeasured(names) => write!(f, "not measured: {}", names.join(", ")),
+            Against::Unmeasured(meters) => {
+                let names: Vec<String> = meters.iter().map(ToString::to_string).collect();
+                write!(f, "not measured: {}", names.join(", "))
+            }
             Against::CostsMore => f.write_str("costs more"),
         }
     }
@@ -45,7 +48,7 @@ pub struct Candidate<'a> {
     /// Its mean cost in a billing period, without the unmeasured meters.
     pub expected: Option<Decimal>,
     /// Its billed meters without measurements.
-    pub unmeasured: Vec<String>,
+    pub unmeasured: Vec<Meter>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
 }
@@ -75,7 +78,7 @@ impl<'a> Selection<'a> {
 }
 
 /// The search for a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Search<'a> {
     /// The plan in use.
     pub current: &'a Tariff,
@@ -209,7 +212,7 @@ fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice) {
     for candidate in others.filter(|it| it.against.is_none()) {
         candidate.against = Some(match candidate.unmeasured.as_slice() {
             [] => Against::CostsMore,
-            names => Against::Unmeasured(names.to_vec()),
+            meters => Against::Unmeasured(meters.to_vec()),
         });
     }
 }
@@ -221,10 +224,10 @@ mod tests {
     use crate::domain::plans::Catalogue;
     use crate::domain::recommendation::cost::Case;
 
-    const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
-    const COMMANDS: Meter = (Service::VercelKv, Metric::RequestCount);
-    const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
-    const KV_TRANSFER: Meter = (Service::VercelKv, Metric::BandwidthGb);
+    const STORAGE: Meter = Meter::Application(Service::VercelKv, Metric::StorageMb);
+    const COMMANDS: Meter = Meter::Application(Service::VercelKv, Metric::RequestCount);
+    const TRANSFER: Meter = Meter::Application(Service::VercelBandwidth, Metric::BandwidthGb);
+    const KV_TRANSFER: Meter = Meter::Application(Service::VercelKv, Metric::BandwidthGb);
 
     fn tariffs(provider: &str) -> Vec<Tariff> {
         let catalogue = Catalogue::embedded().unwrap();
@@ -234,7 +237,7 @@ mod tests {
 
     /// One period with exactly this usage.
     fn cases(uses: &[(Meter, i64)]) -> Vec<Vec<Case>> {
-        let case = |(meter, used): &(Meter, i64)| (*meter, Decimal::from(*used));
+        let case = |(meter, used): &(Meter, i64)| (meter.clone(), Decimal::from(*used));
         vec![vec![uses.iter().map(case).collect()]]
     }
 

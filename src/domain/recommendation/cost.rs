@@ -10,12 +10,12 @@ use rust_decimal::prelude::FromPrimitive;
 
 use super::facts::Part;
 use super::figure::{Figure, Unit};
-use crate::domain::metrics::names::{Measure, Metric, Service};
+use crate::domain::metrics::names::Measure;
 use crate::domain::plans::AtLimit;
-use crate::domain::plans::catalogue::{Included, Overage, Plan, PlanLimit};
+use crate::domain::plans::catalogue::{Included, Limited, Overage, Plan, PlanLimit};
 
-/// A metric of a service, as it is billed.
-pub type Meter = (Service, Metric);
+/// A billed meter: a metric of the application, or one that only the provider names.
+pub type Meter = Limited;
 
 /// The usage of every meter in one billing period of one path: totals of counters, the highest level of gauges.
 pub type Case = BTreeMap<Meter, Decimal>;
@@ -54,8 +54,8 @@ pub struct Tariff {
     pub credit: Decimal,
     /// Meters that are not listed are neither limited nor billed.
     pub allowances: BTreeMap<Meter, Allowance>,
-    /// Everything that is billed by usage, by name; none for what the application has no metric for.
-    pub billed: Vec<(String, Option<Meter>)>,
+    /// Everything that is billed by usage.
+    pub billed: Vec<Meter>,
 }
 
 /// Which end of a price range counts.
@@ -101,9 +101,8 @@ impl Bill {
             amount: Figure::exact(amount, Unit::Usd),
         };
         let mut parts = vec![dollars("fixed price".to_owned(), self.fixed)];
-        parts.extend(self.overages.iter().map(|((service, metric), amount)| {
-            dollars(format!("overage {service} {metric}"), *amount)
-        }));
+        let overages = self.overages.iter();
+        parts.extend(overages.map(|(meter, amount)| dollars(format!("overage {meter}"), *amount)));
         if !self.credit.is_zero() {
             parts.push(dollars("credit".to_owned(), -self.credit));
         }
@@ -146,23 +145,21 @@ impl Tariff {
                 .limits_in_use()
                 .filter(|limit| limit.included != Included::Unknown || limit.ceiling.is_some())
                 .filter(|limit| !is_pace(limit))
-                .filter_map(|limit| Some((limit.application()?, allowance(limit))))
+                .map(|limit| (limit.limited.clone(), allowance(limit)))
                 .collect(),
-            billed: billed
-                .map(|limit| (limit.limited.to_string(), limit.application()))
-                .collect(),
+            billed: billed.map(|limit| limit.limited.clone()).collect(),
         }
     }
 
-    /// The billed meters without measurements: each adds an unknown amount to every cost.
-    pub fn unmeasured(&self, cases: &Cases) -> Vec<String> {
+    /// The billed meters that the cases do not have: each adds an unknown amount to every cost.
+    pub fn unmeasured(&self, cases: &Cases) -> Vec<Meter> {
         let case = cases.first().and_then(|cases| cases.first());
-        let is_measured = |meter: &Option<Meter>| {
-            let meter = meter.as_ref();
-            meter.is_some_and(|meter| case.is_some_and(|case| case.contains_key(meter)))
-        };
-        let unmeasured = self.billed.iter().filter(|(_, meter)| !is_measured(meter));
-        unmeasured.map(|(name, _)| name.clone()).collect()
+        let is_measured = |meter: &&Meter| case.is_some_and(|case| case.contains_key(*meter));
+        let billed = self.billed.iter();
+        billed
+            .filter(|meter| !is_measured(meter))
+            .cloned()
+            .collect()
     }
 
     /// The bill for one case; none if it needs a price that is unknown.
@@ -183,7 +180,7 @@ impl Tariff {
                 let price = prices.per_unit(allowance.overage.as_ref()?)?;
                 let amount = beyond.checked_mul(price)?.round_dp(DIGITS);
                 if !amount.is_zero() {
-                    overages.push((*meter, amount));
+                    overages.push((meter.clone(), amount));
                 }
             }
         }
@@ -271,8 +268,8 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
     }
     let [more, less] = [target, now].map(|tariff| tariff.unmeasured(cases));
     // What both bill is on both sides.
-    let is_more = more.iter().any(|name| !less.contains(name));
-    let is_less = less.iter().any(|name| !more.contains(name));
+    let is_more = more.iter().any(|meter| !less.contains(meter));
+    let is_less = less.iter().any(|meter| !more.contains(meter));
     let saves = extra.value.is_some_and(|value| value.is_sign_negative());
     if (is_less || is_more && saves) && target != now {
         return Figure::unknown(Unit::Usd);
@@ -283,17 +280,16 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
 /// The usage of a meter above which `target` is cheaper than the overage of `now`.
 ///
 /// Unknown where no overage is billed now, and where the target costs no more or does not include that usage.
-pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
-    let unit = Unit::Of(meter.1);
+pub fn break_even_use(target: &Tariff, now: &Tariff, meter: &Meter, unit: Unit) -> Figure {
     let at = |prices: Prices| {
-        let allowance = now.allowances.get(&meter)?;
+        let allowance = now.allowances.get(meter)?;
         let price = prices.per_unit(allowance.overage.as_ref()?)?;
         let more = target.fixed?.checked_sub(now.fixed?)?;
         let credit = now.credit;
         let beyond = (more > Decimal::ZERO && allowance.at_limit == AtLimit::Bill)
             .then(|| (more + credit).checked_div(price))??;
         let even = allowance.included?.checked_add(beyond)?.round_dp(2);
-        let covered = target.allowances.get(&meter)?.included;
+        let covered = target.allowances.get(meter)?.included;
         covered
             .is_none_or(|covered| covered >= even)
             .then_some(even)
@@ -365,10 +361,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::metrics::names::{Metric, Service};
     use crate::domain::plans::Catalogue;
 
-    const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
-    const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
+    const STORAGE: Meter = Meter::Application(Service::VercelKv, Metric::StorageMb);
+    const TRANSFER: Meter = Meter::Application(Service::VercelBandwidth, Metric::BandwidthGb);
 
     fn d(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -398,7 +395,8 @@ mod tests {
     }
 
     fn case(uses: &[(Meter, &str)]) -> Case {
-        uses.iter().map(|(meter, used)| (*meter, d(used))).collect()
+        let uses = uses.iter();
+        uses.map(|(meter, used)| (meter.clone(), d(used))).collect()
     }
 
     #[test]
@@ -491,17 +489,16 @@ mod tests {
     #[test]
     fn unmeasured_meter_makes_cost_a_lower_bound_and_saving_unknown() {
         let mut plan = tariff("5", "0", &[(TRANSFER, billed("0", "1", "1", "1"))]);
-        plan.billed = vec![
-            ("transfer".to_owned(), Some(TRANSFER)),
-            ("compute (hours)".to_owned(), None),
-        ];
+        let compute = Meter::Vendor {
+            service: None,
+            name: "Compute".to_owned(),
+            unit: "hour".to_owned(),
+        };
+        plan.billed = vec![TRANSFER, compute];
         let fixed = tariff("20", "0", &[]);
         let cases = |case| [vec![case]];
         let unmeasured = cases(Case::new());
-        assert_eq!(
-            plan.unmeasured(&unmeasured),
-            ["transfer", "compute (hours)"]
-        );
+        assert_eq!(plan.unmeasured(&unmeasured), plan.billed);
         assert_eq!(plan.cost(&unmeasured, 1).to_string(), "at least $5.00");
         assert_eq!(extra(&plan, &fixed, &unmeasured, 1).value, None);
         assert_eq!(extra(&fixed, &plan, &unmeasured, 1).value, None);
@@ -545,7 +542,10 @@ mod tests {
     fn larger_fixed_price_breaks_even_above_some_usage() {
         let included = billed("1000", "1", "0.10", "0.20");
         let now = tariff("20", "20", &[(TRANSFER, included)]);
-        let even = |target: &Tariff| break_even_use(target, &now, TRANSFER).to_string();
+        let even = |target: &Tariff| {
+            let unit = Unit::Of(Metric::BandwidthGb);
+            break_even_use(target, &now, &TRANSFER, unit).to_string()
+        };
         let mut target = tariff("120", "0", &[(TRANSFER, billed("5000", "1", "1", "1"))]);
         // 1,200 GB more at the low price, or 600 GB at the high one, cost as much as the other plan and the lost credit.
         assert_eq!(even(&target), "1,800 GB (80%: 1,600 to 2,200)");

@@ -74,9 +74,26 @@ pub struct Compared {
     /// What the plan bills and is not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<String>,
+    /// What the plan bills and is measured, but not long enough for a forecast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unforecast: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
+}
+
+impl Compared {
+    /// What its cost lacks; none if it is whole.
+    pub fn lacks(&self) -> Option<String> {
+        let lists = [
+            ("not measured", &self.unmeasured),
+            ("no forecast yet", &self.unforecast),
+        ];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let lists = lists.map(|(reason, names)| format!("{reason}: {}", names.join(", ")));
+        let lists: Vec<String> = lists.collect();
+        (!lists.is_empty()).then(|| lists.join("; "))
+    }
 }
 
 /// A part of a cost.

@@ -2,12 +2,13 @@
 
 use rust_decimal::Decimal;
 
+use super::cases::included;
 use super::outlook::percent;
 use super::{Assessor, provenance};
 use crate::domain::capacity::Capacity;
 use crate::domain::plans::AtLimit;
-use crate::domain::recommendation::candidates::{Candidate, Selection};
-use crate::domain::recommendation::cost::{Tariff, decimal, quantile};
+use crate::domain::recommendation::candidates::{Against, Candidate, Selection};
+use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
 use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
@@ -21,7 +22,11 @@ impl Assessor<'_> {
         };
         let plan = |candidate: &Candidate<'_>| {
             let against = candidate.against.as_ref().map(ToString::to_string);
-            self.compare(Some(candidate.tariff), candidate.choice(), against)
+            let mut one = self.compare(Some(candidate.tariff), candidate.choice(), against);
+            if let Some(Against::Unmeasured(_)) = candidate.against {
+                one.against = one.lacks();
+            }
+            one
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
@@ -56,7 +61,11 @@ impl Assessor<'_> {
     ) -> Compared {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
-        let unmeasured = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(&self.cases));
+        let lacking = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(&self.cases));
+        let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
+            lacking.into_iter().partition(|meter| self.is_read(meter));
+        let is_whole = unforecast.is_empty() && unmeasured.is_empty();
+        let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
         let exceeded = tariff.filter(|_| allowance.is_some());
         let expected = tariff.and_then(|tariff| tariff.expected(&self.cases));
         let bill = tariff.and_then(|tariff| tariff.middle_bill(&self.cases));
@@ -68,13 +77,28 @@ impl Assessor<'_> {
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
-                .at_least(!unmeasured.is_empty()),
-            unmeasured,
+                .at_least(!is_whole),
+            unmeasured: names(unmeasured),
+            unforecast: names(unforecast),
             // Without a bill the cost is unknown, and has no parts.
             parts: bill.map_or(Vec::new(), |bill| bill.parts()),
             choice,
             against,
         }
+    }
+
+    /// Whether a meter has any current measurement.
+    pub(super) fn is_read(&self, meter: &Meter) -> bool {
+        let mut read = self
+            .evidence
+            .billed
+            .iter()
+            .filter(|it| !it.state.is_unknown());
+        read.any(|it| {
+            let (service, metric) = (it.series.service, it.series.metric);
+            let share = self.plan_in_use().and_then(|plan| included(it, plan));
+            *meter == Meter::Application(service, metric) || share.is_some_and(|it| it.0 == *meter)
+        })
     }
 
     /// Every limit of the plan, the most urgent first.
@@ -98,10 +122,10 @@ impl Assessor<'_> {
             })
         };
         let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
-        let lead = self.meter();
-        let resource = self.capacity.resource();
-        meters
-            .sort_by_key(|it| ((it.service, it.metric), it.resource.as_str()) != (lead, resource));
+        let lead = &self.capacity.series;
+        meters.sort_by_key(|it| {
+            (it.service, it.metric, &it.resource) != (lead.service, lead.metric, &lead.resource)
+        });
         meters
     }
 

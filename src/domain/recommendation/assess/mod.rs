@@ -20,7 +20,7 @@ use super::risk::{Decision, Risk};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
 use crate::domain::period::Window;
-use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
+use crate::domain::plans::catalogue::{Catalogue, LimitPeriod, Plan};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 
 /// The limits of one plan or budget, and everything known about them.
@@ -119,6 +119,7 @@ impl<'a> Assessor<'a> {
         let listed = listed.filter(|plan| plan.enabled);
         let plans: Vec<Tariff> = listed.map(|it| Tariff::of(it, evidence.seats)).collect();
         let periods = whole_periods(capacity, limit, evidence.now);
+        let in_use = evidence.catalogue.plan(provider, &limit.plan);
         Some(Assessor {
             limit: decimal(limit.value)?,
             usage: decimal(capacity.usage?)?,
@@ -127,14 +128,20 @@ impl<'a> Assessor<'a> {
             plans,
             capacity,
             in_force: limit,
-            cases: cases(evidence.billed, &periods),
+            cases: cases(evidence.billed, &periods, in_use),
             periods,
             evidence,
         })
     }
 
     fn meter(&self) -> Meter {
-        (self.in_force.service, self.in_force.metric)
+        Meter::Application(self.in_force.service, self.in_force.metric)
+    }
+
+    /// The plan in use as the catalogue has it.
+    fn plan_in_use(&self) -> Option<&Plan> {
+        let provider = self.in_force.provider.as_deref()?;
+        self.evidence.catalogue.plan(provider, &self.in_force.plan)
     }
 
     /// The share of the cases in which a plan may be too small.
@@ -191,9 +198,12 @@ impl<'a> Assessor<'a> {
         let first = self.cases.first().and_then(|cases| cases.first());
         let is_measured = |meter: &Meter| first.is_some_and(|case| case.contains_key(meter));
         let all_measured = |tariff: &&Tariff| {
-            let stops = |allowance: &Allowance| allowance.stops_at().is_some();
+            // What the application has no metric for is measured as a percentage, which has a limit of its own.
+            let stops = |meter: &Meter, allowance: &Allowance| {
+                matches!(meter, Meter::Application(..)) && allowance.stops_at().is_some()
+            };
             let mut allowances = tariff.allowances.iter();
-            allowances.all(|(meter, allowance)| !stops(allowance) || is_measured(meter))
+            allowances.all(|(meter, allowance)| !stops(meter, allowance) || is_measured(meter))
                 && tariff.unmeasured(&self.cases).is_empty()
         };
         let plans: Vec<Tariff> = self.plans.iter().filter(all_measured).cloned().collect();
@@ -251,7 +261,7 @@ fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) 
     });
     let limits = limited.iter().filter_map(|it| it.limit.as_ref());
     for limit in limits.filter(|limit| limit.origin != Origin::Catalogue) {
-        let meter = (limit.service, limit.metric);
+        let meter = Meter::Application(limit.service, limit.metric);
         let listed = current.allowances.get(&meter);
         let allowance = Allowance {
             included: decimal(limit.value),

@@ -147,7 +147,8 @@ fn limit_of(plan: &str) -> LimitInForce {
     let value = Catalogue::embedded().unwrap();
     let plan = value.plan("upstash", plan).unwrap();
     let tariff = Tariff::of(plan, None);
-    let size = tariff.allowances[&(Service::VercelKv, Metric::StorageMb)].stops_at();
+    let size =
+        tariff.allowances[&Meter::Application(Service::VercelKv, Metric::StorageMb)].stops_at();
     LimitInForce {
         plan: plan.name.clone(),
         value: size.unwrap().to_f64().unwrap(),

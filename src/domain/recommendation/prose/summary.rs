@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::AtLimit;
-use crate::domain::recommendation::facts::{Choice, Facts};
+use crate::domain::recommendation::facts::{Choice, Compared, Facts};
 use crate::domain::recommendation::figure::Figure;
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
@@ -91,13 +91,9 @@ fn action(facts: &Facts) -> String {
              is large enough"
             .to_owned(),
     };
-    let unmeasured = facts
-        .compared
-        .first()
-        .map_or(&[][..], |one| &one.unmeasured);
-    match unmeasured {
-        [] => text + ".",
-        names => format!("{text}; not measured: {}.", names.join(", ")),
+    match facts.compared.first().and_then(Compared::lacks) {
+        None => text + ".",
+        Some(lacks) => format!("{text}; {lacks}."),
     }
 }
 

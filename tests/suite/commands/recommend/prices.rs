@@ -1,0 +1,105 @@
+//! Costs of plans: exact where all meters are measured, and bounds otherwise.
+
+use rstest::rstest;
+use serde_json::Value;
+
+use super::agreement::{Case, compared, facts, lines};
+use crate::support::Engine;
+use crate::support::Engine::{Postgresql, Sqlite};
+
+/// Daily amounts since September.
+fn daily(case: &Case, meter: (&str, &str), resource: &str, amount: f64) {
+    let extra = [("reading", "amount"), ("resource", resource)];
+    let extra = &extra[..if resource.is_empty() { 1 } else { 2 }];
+    let start = "2026-09-01T00:00:00Z";
+    case.import(&lines(meter, start, 24, extra, |_, _| Some(amount)));
+}
+
+fn page(case: &Case, it: &Value) -> String {
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    page.replace('\n', " ")
+}
+
+fn number(figure: &Value) -> f64 {
+    let value = figure["value"].as_str();
+    value.unwrap_or_else(|| panic!("{figure}")).parse().unwrap()
+}
+
+#[rstest]
+fn percentage_of_an_included_amount_is_priced(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "neon=free");
+    daily(&case, ("VERCEL_POSTGRES", "USAGE_PERCENT"), "Compute", 3.9);
+    daily(&case, ("VERCEL_POSTGRES", "BANDWIDTH_GB"), "", 0.05);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    // 3.9 of 100 CU hours on each of 31 days, at $0.106.
+    let launch = compared(it, "launch");
+    let cost = number(&launch["cost"]);
+    assert!((cost - 12.8).abs() < 0.3, "{cost}");
+    let unmeasured = [
+        "VERCEL_POSTGRES STORAGE_MB",
+        "Restore History (GB month)",
+        "Branches (branch month)",
+    ];
+    let listed = launch["unmeasured"].as_array().unwrap();
+    assert_eq!(listed.len(), unmeasured.len(), "{listed:?}");
+    assert!(unmeasured.iter().all(|it| listed.contains(&(*it).into())));
+    let mut inputs = facts(it)["inputs"].as_array().unwrap().iter();
+    let compute = inputs.find(|it| it["name"] == "usage of Compute (CU hour)");
+    assert_eq!(compute.unwrap()["value"], "97.5");
+}
+
+#[rstest]
+fn single_reading_is_measured_without_forecast(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let set =
+        "collect set --service VERCEL_BANDWIDTH --metric BANDWIDTH_GB --reading cumulative 99";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let page = page(&case, it);
+    assert!(
+        page.contains("no forecast yet: VERCEL_BANDWIDTH BANDWIDTH_GB."),
+        "{page}"
+    );
+    let mut inputs = facts(it)["inputs"].as_array().unwrap().iter();
+    let name = "usage of VERCEL_BANDWIDTH BANDWIDTH_GB";
+    assert!(inputs.all(|it| it["name"] != name));
+}
+
+#[rstest]
+fn figures_of_a_lower_bound_are_bounds(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    daily(&case, ("VERCEL_BANDWIDTH", "BANDWIDTH_GB"), "", 4.5);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let text = page(&case, it);
+    assert!(
+        text.contains("It pays from a revenue of at least $0.09 an hour on."),
+        "{text}"
+    );
+    for input in ["revenue_per_hour", "affected_fraction"] {
+        case.run(&["recommend", "inputs", "set", input, "1"]);
+    }
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let money = &facts(it)["money"];
+    for (figure, bound) in [
+        ("extra", "at_least"),
+        ("break_even_revenue", "at_least"),
+        ("net", "at_most"),
+        ("roi", "at_most"),
+    ] {
+        assert_eq!(money[figure][bound], true, "{figure}");
+    }
+    let all = case.run(&["recommend", "show", it["id"].as_str().unwrap(), "--all"]);
+    assert!(all.contains("\nroi                    at most 1"), "{all}");
+    for column in ["projected_cost", "upgrade_cost", "profit_impact", "roi"] {
+        assert_eq!(it[column], Value::Null, "{column}");
+    }
+    assert_eq!(it["current_cost"], 0.0);
+}
