@@ -21,8 +21,10 @@ pub enum Against {
     PriceUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
     Unmeasured(Vec<Meter>),
-    /// Another choice costs no more.
+    /// Another choice costs less.
     CostsMore,
+    /// Another choice costs the same, and has a lower limit.
+    CostsTheSame,
 }
 
 impl fmt::Display for Against {
@@ -37,6 +39,7 @@ impl fmt::Display for Against {
                 write!(f, "not measured: {}", names.join(", "))
             }
             Against::CostsMore => f.write_str("costs more"),
+            Against::CostsTheSame => f.write_str("costs the same"),
         }
     }
 }
@@ -70,9 +73,11 @@ pub struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// The plans that are large enough: the recommended one, and those that cost more.
+    /// The plans that are large enough: the recommended one, and those that cost no less.
     pub fn fitting(&self) -> impl Iterator<Item = &'a Tariff> {
-        let fits = |it: &&Candidate<'_>| matches!(it.against, None | Some(Against::CostsMore));
+        use Against::{CostsMore, CostsTheSame};
+        let fits =
+            |it: &&Candidate<'_>| matches!(it.against, None | Some(CostsMore | CostsTheSame));
         self.candidates.iter().filter(fits).map(|it| it.tariff)
     }
 }
@@ -110,10 +115,10 @@ impl<'a> Search<'a> {
         // Staying competes with the plans if it only costs money.
         let stay = self.current.expected(self.cases);
         let stay = stay.filter(|_| lasts && self.may_stay);
-        let measured = cheapest(&candidates, true);
+        let measured = self.cheapest(&candidates, true);
         let best = match stay {
             Some(stay) => measured.filter(|(_, cost)| *cost < stay),
-            None => measured.or_else(|| cheapest(&candidates, false)),
+            None => measured.or_else(|| self.cheapest(&candidates, false)),
         };
         let choice = match best {
             Some((index, _)) => candidates[index].choice(),
@@ -121,7 +126,8 @@ impl<'a> Search<'a> {
             None if lasts => Choice::UseLess,
             None => Choice::Contract,
         };
-        reject_others(&mut candidates, &choice);
+        let cost = best.map(|(_, cost)| cost).or(stay);
+        reject_others(&mut candidates, &choice, cost);
         Selection { choice, candidates }
     }
 
@@ -146,9 +152,9 @@ impl<'a> Search<'a> {
             _ if !roomy(tariff) => Some(Against::Smaller),
             _ => None,
         });
-        let (index, best) = cheapest(&candidates, true)?;
+        let (index, best) = self.cheapest(&candidates, true)?;
         let choice = candidates[index].choice();
-        reject_others(&mut candidates, &choice);
+        reject_others(&mut candidates, &choice, Some(best));
         (best < cost).then_some(Selection { choice, candidates })
     }
 
@@ -182,10 +188,22 @@ impl<'a> Search<'a> {
         };
         others.map(candidate).collect()
     }
+
+    /// The cheapest of the candidates that remain, of equal ones that with the lowest limit; if `measured`, of those
+    /// whose whole price is known.
+    fn cheapest(&self, candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
+        let fits = |(index, candidate): (usize, &Candidate<'_>)| {
+            let fits = candidate.against.is_none();
+            let is_known = !measured || candidate.unmeasured.is_empty();
+            (fits && is_known).then_some((index, candidate.expected?))
+        };
+        let fits = candidates.iter().enumerate().filter_map(fits);
+        fits.min_by_key(|(index, cost)| (*cost, self.size(candidates[*index].tariff)))
+    }
 }
 
 /// How much of the metric a plan holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Size {
     /// The plan does not mention the metric.
     Unknown,
@@ -195,22 +213,12 @@ enum Size {
     Unlimited,
 }
 
-/// The first of the cheapest candidates that remain; if `measured`, of those whose whole price is known.
-fn cheapest(candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
-    let fits = |(index, candidate): (usize, &Candidate<'_>)| {
-        let fits = candidate.against.is_none();
-        let is_known = !measured || candidate.unmeasured.is_empty();
-        (fits && is_known).then_some((index, candidate.expected?))
-    };
-    let fits = candidates.iter().enumerate().filter_map(fits);
-    fits.min_by_key(|(_, cost)| *cost)
-}
-
-/// The candidates that remain beside the chosen one cost more, or as much as is not measured.
-fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice) {
+/// The candidates that remain beside the chosen one cost more or the same, or as much as is not measured.
+fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice, cost: Option<Decimal>) {
     let others = candidates.iter_mut().filter(|it| it.choice() != *chosen);
     for candidate in others.filter(|it| it.against.is_none()) {
         candidate.against = Some(match candidate.unmeasured.as_slice() {
+            [] if candidate.expected == cost => Against::CostsTheSame,
             [] => Against::CostsMore,
             meters => Against::Unmeasured(meters.to_vec()),
         });
@@ -328,6 +336,16 @@ mod tests {
         let uses = [(STORAGE, 100), (COMMANDS, 900_000), (KV_TRANSFER, 1)];
         let (choice, verdicts) = larger(&plans, "free", COMMANDS, &uses);
         assert_eq!(choice, change("payg"), "{verdicts}");
+    }
+
+    #[test]
+    fn lowest_sufficient_limit_is_chosen_among_equal_prices() {
+        let mut plans = tariffs("openai");
+        plans.reverse();
+        let spent = Meter::Application(Service::AiOpenai, Metric::CostUsd);
+        let (choice, verdicts) = larger(&plans, "tier-1", spent.clone(), &[(spent, 135)]);
+        assert_eq!(choice, change("tier-2"));
+        assert!(verdicts.contains("tier-3: costs the same"), "{verdicts}");
     }
 
     #[test]

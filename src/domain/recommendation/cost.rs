@@ -10,7 +10,7 @@ use rust_decimal::prelude::FromPrimitive;
 
 use super::facts::Part;
 use super::figure::{Figure, Unit};
-use crate::domain::metrics::names::Measure;
+use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::plans::AtLimit;
 use crate::domain::plans::catalogue::{Included, Limited, Overage, Plan, PlanLimit};
 
@@ -56,6 +56,8 @@ pub struct Tariff {
     pub allowances: BTreeMap<Meter, Allowance>,
     /// Everything that is billed by usage.
     pub billed: Vec<Meter>,
+    /// Meters in US dollars, of which all usage is paid on every plan.
+    pub paid: Vec<Meter>,
 }
 
 /// Which end of a price range counts.
@@ -82,7 +84,7 @@ impl Prices {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
     pub fixed: Decimal,
-    /// Overage by meter; only amounts above zero.
+    /// Overage, or all usage of a meter of money, by meter; only amounts above zero.
     pub overages: Vec<(Meter, Decimal)>,
     /// The part of the overage that is free; positive.
     pub credit: Decimal,
@@ -102,7 +104,11 @@ impl Bill {
         };
         let mut parts = vec![dollars("fixed price".to_owned(), self.fixed)];
         let overages = self.overages.iter();
-        parts.extend(overages.map(|(meter, amount)| dollars(format!("overage {meter}"), *amount)));
+        parts.extend(overages.map(|(meter, amount)| {
+            let is_money = matches!(meter, Meter::Application(_, Metric::CostUsd));
+            let kind = if is_money { "usage" } else { "overage" };
+            dollars(format!("{kind} {meter}"), *amount)
+        }));
         if !self.credit.is_zero() {
             parts.push(dollars("credit".to_owned(), -self.credit));
         }
@@ -127,9 +133,16 @@ impl Tariff {
             at_limit: limit.at_limit,
             overage: limit.overage,
         };
-        let is_billed = |limit: &&PlanLimit| {
-            limit.at_limit == AtLimit::Bill && matches!(limit.included, Included::Amount(_))
+        // A limit of spending includes nothing.
+        let is_paid = |limit: &PlanLimit| {
+            let metric = limit.application().map(|(_, metric)| metric);
+            metric == Some(Metric::CostUsd) && limit.at_limit != AtLimit::Bill
         };
+        let is_billed = |limit: &&PlanLimit| {
+            let is_amount = matches!(limit.included, Included::Amount(_));
+            is_paid(limit) || limit.at_limit == AtLimit::Bill && is_amount
+        };
+        let paid = plan.limits_in_use().filter(|limit| is_paid(limit));
         let billed = plan.limits_in_use().filter(is_billed);
         // A pace is derived from another limit.
         let is_pace = |limit: &PlanLimit| {
@@ -148,6 +161,7 @@ impl Tariff {
                 .map(|limit| (limit.limited.clone(), allowance(limit)))
                 .collect(),
             billed: billed.map(|limit| limit.limited.clone()).collect(),
+            paid: paid.map(|limit| limit.limited.clone()).collect(),
         }
     }
 
@@ -168,6 +182,10 @@ impl Tariff {
     pub fn bill(&self, case: &Case, prices: Prices) -> Option<Bill> {
         let mut overages = Vec::new();
         for (meter, used) in case {
+            if self.paid.contains(meter) {
+                overages.push((meter.clone(), used.round_dp(DIGITS)));
+                continue;
+            }
             let Some(allowance) = self.allowances.get(meter) else {
                 continue;
             };
@@ -361,7 +379,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::metrics::names::{Metric, Service};
+    use crate::domain::metrics::names::Service;
     use crate::domain::plans::Catalogue;
 
     const STORAGE: Meter = Meter::Application(Service::VercelKv, Metric::StorageMb);
@@ -470,6 +488,23 @@ mod tests {
         plan.seat_price = None;
         assert_eq!(fixed(&plan, Some(2)), Some(d("20")));
         assert_eq!(fixed(&plan, Some(3)), None);
+    }
+
+    #[test]
+    fn spending_is_paid_on_every_tier() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let spent = Meter::Application(Service::AiOpenai, Metric::CostUsd);
+        let tier = |name| Tariff::of(catalogue.plan("openai", name).unwrap(), None);
+        let cases = [vec![case(&[(spent, "135")])]];
+        let [now, target] = [tier("tier-1"), tier("tier-2")];
+        assert_eq!(target.cost(&cases, 1).to_string(), "$135.00");
+        assert_eq!(extra(&target, &now, &cases, 1).to_string(), "$0.00");
+        assert_eq!(
+            (now.chance_exceeded(&cases), target.chance_exceeded(&cases)),
+            (1.0, 0.0)
+        );
+        let unmeasured = target.cost(&[vec![Case::new()]], 1);
+        assert_eq!(unmeasured.to_string(), "at least $0.00");
     }
 
     #[test]
@@ -612,7 +647,7 @@ mod tests {
                 fixed,
                 credit,
                 allowances: [(STORAGE, storage), (TRANSFER, transfer)].into(),
-                billed: Vec::new(),
+                ..Tariff::default()
             })
     }
 

@@ -199,8 +199,8 @@ fn three(facts: &Facts) -> Vec<Compared> {
     let stay = all.iter().position(|one| one.choice == Choice::Stay);
     let is_large = |one: &Compared| {
         let against = one.against.as_deref();
-        let fits =
-            against == Some("costs more") || against.is_some() && against == one.lacks().as_deref();
+        let fits = matches!(against, Some("costs more" | "costs the same"))
+            || against.is_some() && against == one.lacks().as_deref();
         matches!(one.choice, Choice::Change { .. }) && fits
     };
     let others = (1..all.len()).filter(|index| is_large(&all[*index]));

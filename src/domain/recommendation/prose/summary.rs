@@ -76,11 +76,8 @@ fn action(facts: &Facts) -> String {
     let plan = &facts.current_plan;
     let text = match &facts.target {
         Choice::Change { plan } => {
-            let cost = cost(&money.target);
-            format!(
-                "Recommended: change to the plan {plan}, {cost}{}",
-                extra(&money.extra)
-            )
+            let (cost, extra) = (cost(&money.target), extra(facts));
+            format!("Recommended: change to the plan {plan}, {cost}{extra}")
         }
         Choice::Stay => format!(
             "Recommended: stay on the plan {plan} and pay for usage beyond the limit, {}",
@@ -105,15 +102,26 @@ fn cost(figure: &Figure) -> String {
 }
 
 /// `, $10.00 more than now`, or nothing if it is unknown.
-fn extra(extra: &Figure) -> String {
+fn extra(facts: &Facts) -> String {
+    let extra = &facts.money.extra;
     match extra.value {
         None => String::new(),
+        Some(value) if value.is_zero() && !extra.at_least && is_all_usage(facts) => {
+            ", with no added cost: usage is billed as before".to_owned()
+        }
         Some(value) if value.is_zero() && !extra.at_least => ", as much as now".to_owned(),
         Some(value) if value.is_sign_negative() => {
             format!(", {} less than now", extra.negated().short())
         }
         Some(_) => format!(", {} more than now", extra.short()),
     }
+}
+
+/// Whether the recommended plan has no price of its own, so that all of its cost is usage.
+fn is_all_usage(facts: &Facts) -> bool {
+    let parts = facts.compared.first().map_or(&[][..], |one| &one.parts);
+    let fixed = parts.first().and_then(|part| part.amount.value);
+    parts.len() > 1 && fixed.is_some_and(|fixed| fixed.is_zero())
 }
 
 fn benefit(facts: &Facts) -> Option<String> {

@@ -103,3 +103,21 @@ fn figures_of_a_lower_bound_are_bounds(#[values(Sqlite, Postgresql)] engine: Eng
     }
     assert_eq!(it["current_cost"], 0.0);
 }
+
+#[rstest]
+fn higher_tier_bills_usage_as_before(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "openai=tier-1");
+    daily(&case, ("AI_OPENAI", "COST_USD"), "", 4.5);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "tier-2");
+    let cost = number(&facts(it)["money"]["target"]);
+    assert!((cost - 139.5).abs() < 2.0, "{cost}");
+    assert_eq!(compared(it, "tier-3")["against"], "costs the same");
+    let page = page(&case, it);
+    assert!(
+        page.contains("with no added cost: usage is billed as before."),
+        "{page}"
+    );
+}
