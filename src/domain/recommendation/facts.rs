@@ -189,7 +189,7 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Projection {
     pub periods: u32,
-    /// Whether it exceeds the forecast; the last forecast period is then repeated.
+    /// Whether it exceeds the forecast; a level then stays, and an amount continues at its daily rate.
     pub extrapolated: bool,
     pub current: Figure,
     pub target: Figure,

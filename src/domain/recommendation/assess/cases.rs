@@ -3,8 +3,8 @@
 use rust_decimal::Decimal;
 
 use crate::domain::capacity::Capacity;
-use crate::domain::forecast::day_number;
-use crate::domain::metrics::names::{Measure, Metric};
+use crate::domain::forecast::{DayNumber, day_number};
+use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Limited, Plan};
 use crate::domain::recommendation::cost::{Case, Meter, decimal};
@@ -29,7 +29,7 @@ pub(super) fn cases(
         for capacity in billed.iter().filter(|it| it.measure != Measure::Pace) {
             let (service, metric) = (capacity.series.service, capacity.series.metric);
             let share = plan.and_then(|plan| included(capacity, plan));
-            let uses = capacity.uses(from, to).unwrap_or_default();
+            let uses = uses(capacity, from, to).unwrap_or_default();
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
                 let Some(used) = decimal(*used) else { continue };
                 let all = case.entry(Meter::Application(service, metric)).or_default();
@@ -49,6 +49,27 @@ pub(super) fn cases(
         cases
     };
     periods.iter().map(period).collect()
+}
+
+/// The usage between two days on each path, of which the forecast is used within its horizon only: beyond it a level
+/// stays, and an amount continues at the daily rate of the last four weeks before.
+fn uses(capacity: &Capacity, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
+    const RATE_DAYS: DayNumber = 28;
+    let Some(forecast) = capacity.known_forecast() else {
+        return capacity.uses(from, to);
+    };
+    let paths = &forecast.paths;
+    let end = paths.first + DayNumber::try_from(forecast.horizon).ok()?;
+    if capacity.kind != MetricKind::Period {
+        return capacity.uses(from.min(end - 1), to.min(end));
+    }
+    // The first day may have begun before the forecast.
+    let whole = paths.first + DayNumber::from(forecast.basis.under_way);
+    let known_to = to.min(end).max(whole + 1);
+    let known_from = from.min(known_to - RATE_DAYS).max(whole);
+    let scale = f64::from(to - from) / f64::from(known_to - known_from);
+    let sums = paths.sums(known_from, known_to).into_iter();
+    Some(sums.map(|sum| sum * scale).collect())
 }
 
 /// The meter that a percentage is of, and how much of it the plan includes.

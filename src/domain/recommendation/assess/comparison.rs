@@ -61,19 +61,19 @@ impl Assessor<'_> {
     ) -> Compared {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
-        let lacking = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(&self.cases));
+        let lacking = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(self.cases()));
         let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
             lacking.into_iter().partition(|meter| self.is_read(meter));
         let is_whole = unforecast.is_empty() && unmeasured.is_empty();
         let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
         let exceeded = tariff.filter(|_| allowance.is_some());
-        let expected = tariff.and_then(|tariff| tariff.expected(&self.cases));
-        let bill = tariff.and_then(|tariff| tariff.middle_bill(&self.cases));
+        let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
+        let bill = tariff.and_then(|tariff| tariff.middle_bill(self.cases()));
         Compared {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
             // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: percent(exceeded.map(|tariff| tariff.chance_exceeded(&self.cases))),
+            chance_exceeded: percent(exceeded.map(|tariff| tariff.chance_exceeded(self.cases()))),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
@@ -140,7 +140,7 @@ impl Assessor<'_> {
     /// By how much usage must fall to stay within the plan in use in 95 % of the cases.
     fn reduction(&self) -> Figure {
         let meter = self.meter();
-        let periods = self.cases.iter().filter_map(|cases| {
+        let periods = self.cases().iter().filter_map(|cases| {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
             quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
         });

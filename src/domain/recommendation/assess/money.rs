@@ -76,20 +76,20 @@ impl Assessor<'_> {
 
     pub(super) fn cost(&self, tariff: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
-        tariff.map_or_else(unknown, |tariff| tariff.cost(&self.cases, periods))
+        tariff.map_or_else(unknown, |tariff| tariff.cost(&self.year, periods))
     }
 
     fn extra(&self, target: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
         target.map_or_else(unknown, |target| {
-            extra(target, &self.current, &self.cases, periods)
+            extra(target, &self.current, &self.year, periods)
         })
     }
 
     fn projections(&self, target: Option<&Tariff>, selection: &Selection<'_>) -> Vec<Projection> {
-        let may_stay = self.current.chance_exceeded(&self.cases) <= self.tolerance();
+        let may_stay = self.current.chance_exceeded(self.cases()) <= self.tolerance();
         let fitting = selection.fitting().chain(may_stay.then_some(&self.current));
-        let priced = fitting.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
+        let priced = fitting.filter_map(|tariff| Some((tariff.expected(self.cases())?, tariff)));
         let cheapest = priced.min_by_key(|(cost, _)| *cost).map(|(_, it)| it);
         let history = self.capacity.daily.days.len();
         [1_u32, 3, 12]
@@ -99,7 +99,7 @@ impl Assessor<'_> {
                 let periods = number as usize;
                 Projection {
                     periods: number,
-                    extrapolated: periods > self.cases.len(),
+                    extrapolated: periods > self.cases().len(),
                     current: self.cost(Some(&self.current), periods),
                     target: self.cost(target, periods),
                     cheapest: self.cost(cheapest, periods),

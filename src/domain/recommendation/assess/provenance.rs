@@ -64,7 +64,7 @@ impl Assessor<'_> {
         // Every priced meter of these plans is listed, measured or not.
         for name in tariffs
             .iter()
-            .flat_map(|tariff| tariff.unmeasured(&self.cases))
+            .flat_map(|tariff| tariff.unmeasured(self.cases()))
             .filter(|meter| !self.is_read(meter))
         {
             let name = format!("usage of {name}");

@@ -121,3 +121,32 @@ fn higher_tier_bills_usage_as_before(#[values(Sqlite, Postgresql)] engine: Engin
         "{page}"
     );
 }
+
+#[rstest]
+fn year_does_not_depend_on_the_last_simulated_month(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=pro");
+    daily(&case, ("VERCEL_BANDWIDTH", "BANDWIDTH_GB"), "", 45.3);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let projections = facts(it)["money"]["projections"].as_array().unwrap();
+    let [one, three, twelve] = [0, 1, 2].map(|at| number(&projections[at]["current"]));
+    // $0.25 for each GB beyond 1,000, of 45.3 on each of 31, 90 and 365 days.
+    assert!((one - 101.1).abs() < 2.0, "{one}");
+    assert!((three - 269.3).abs() < 5.0, "{three}");
+    assert!((twelve - 1_133.6).abs() < 20.0, "{twelve}");
+}
+
+#[rstest]
+fn plan_is_sized_within_the_horizon(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    // 190 MB at 6:00, 200 MB at 12:00.
+    let start = "2026-11-25T06:00:00Z";
+    let growth = |days: f64, _| Some(190.0 + 40.0 * days);
+    case.import(&lines(("VERCEL_KV", "STORAGE_MB"), start, 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    assert_eq!(facts(it)["outlook"]["low_confidence"], true);
+}
