@@ -35,7 +35,12 @@ impl Assessor<'_> {
             _ => Some("stops at its limit".to_owned()),
         };
         all.push(self.compare(Some(&self.current), Choice::Stay, stay));
-        let reduction = format!("requires {} less usage", self.reduction().short());
+        let reduction = self.reduction();
+        let reduction = match reduction.value {
+            None => "required reduction unknown".to_owned(),
+            Some(less) if less.is_zero() => "not expected to be too small".to_owned(),
+            Some(_) => format!("requires {} less usage", reduction.short()),
+        };
         let use_less = against(&Choice::UseLess, &reduction);
         let fixed = Figure::new(self.current.fixed, Unit::Usd);
         all.push(Compared {
@@ -73,7 +78,7 @@ impl Assessor<'_> {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
             // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: percent(exceeded.map(|tariff| tariff.chance_exceeded(self.cases()))),
+            chance_exceeded: percent(exceeded.and_then(|tariff| self.chance_exceeded(tariff))),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
@@ -85,6 +90,17 @@ impl Assessor<'_> {
             choice,
             against,
         }
+    }
+
+    /// The chance that a plan is too small. Where usage has no forecast, it is known only if that is so already, or if
+    /// the plan does not limit it.
+    pub(super) fn chance_exceeded(&self, tariff: &Tariff) -> Option<f64> {
+        let chance = tariff.chance_exceeded(self.cases());
+        let allowance = tariff.allowances.get(&self.meter());
+        let is_known = chance > 0.0
+            || self.capacity.known_forecast().is_some()
+            || allowance.is_some_and(|it| it.stops_at().is_none());
+        is_known.then_some(chance)
     }
 
     /// Whether a meter has any current measurement.
@@ -147,6 +163,8 @@ impl Assessor<'_> {
         let reduction = periods
             .max()
             .map(|most| (most - self.limit).max(Decimal::ZERO));
-        Figure::new(reduction, self.unit)
+        let is_forecast = self.capacity.known_forecast().is_some();
+        let reduction = reduction.filter(|less| is_forecast || !less.is_zero());
+        Figure::new(reduction, self.unit).at_least(!is_forecast)
     }
 }

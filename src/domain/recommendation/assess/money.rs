@@ -87,7 +87,8 @@ impl Assessor<'_> {
     }
 
     fn projections(&self, target: Option<&Tariff>, selection: &Selection<'_>) -> Vec<Projection> {
-        let may_stay = self.current.chance_exceeded(self.cases()) <= self.tolerance();
+        let chance = self.chance_exceeded(&self.current);
+        let may_stay = chance.is_some_and(|chance| chance <= self.tolerance());
         let fitting = selection.fitting().chain(may_stay.then_some(&self.current));
         let priced = fitting.filter_map(|tariff| Some((tariff.expected(self.cases())?, tariff)));
         let cheapest = priced.min_by_key(|(cost, _)| *cost).map(|(_, it)| it);
@@ -117,6 +118,10 @@ impl Assessor<'_> {
         }
         if !limit.at_limit.blocks() {
             return Some(vec![Decimal::ZERO]);
+        }
+        // After a single reading below the limit, the time to the limit is unknown.
+        if self.capacity.known_forecast().is_none() && self.usage < self.limit {
+            return None;
         }
         let period = self.periods.first()?;
         let [from, to] = [period.from, period.to].map(|at| day_number(at.date_naive()));
