@@ -202,9 +202,13 @@ impl Tariff {
                 }
             }
         }
-        let billed: Decimal = overages.iter().map(|(_, amount)| amount).sum();
+        let fixed = self.fixed?;
+        let add = |sum: Decimal, (_, amount): &(Meter, Decimal)| sum.checked_add(*amount);
+        let billed = overages.iter().try_fold(Decimal::ZERO, add)?;
+        // The total is a decimal, too.
+        fixed.checked_add(billed)?;
         Some(Bill {
-            fixed: self.fixed?,
+            fixed,
             credit: self.credit.clamp(Decimal::ZERO, billed),
             overages,
         })
@@ -360,13 +364,14 @@ pub fn mean(values: &[Decimal]) -> Option<Decimal> {
 
 /// A float as a decimal; none if it is not finite or too large.
 pub fn decimal(value: f64) -> Option<Decimal> {
-    // Above any measurement; the product of two such numbers still fits a decimal.
-    const LARGEST: f64 = 1e15;
     if !value.is_finite() || value.abs() > LARGEST {
         return None;
     }
     Decimal::from_f64(value).map(|value| value.round_dp(DIGITS))
 }
+
+/// Above any measurement; sums of such numbers still fit a decimal.
+pub const LARGEST: f64 = 1e24;
 
 #[cfg(test)]
 mod tests {
@@ -555,6 +560,18 @@ mod tests {
     }
 
     #[test]
+    fn bill_beyond_the_range_of_decimals_is_unknown() {
+        let plan = tariff("0", "0", &[(TRANSFER, billed("0", "1", "1", "100000"))]);
+        let cases = [vec![case(&[(TRANSFER, "1000000000000000000000000")])]];
+        assert_eq!(plan.cost(&cases, 1).value, None);
+        let metered = || (STORAGE, billed("0", "1", "70000", "70000"));
+        let both = tariff("0", "0", &[metered(), (TRANSFER, metered().1)]);
+        let used = "1000000000000000000000000";
+        let cases = [vec![case(&[(STORAGE, used), (TRANSFER, used)])]];
+        assert_eq!(both.cost(&cases, 1).value, None);
+    }
+
+    #[test]
     fn equal_prices_have_no_extra_cost() {
         let plan = tariff("20", "0", &[]);
         let nothing = tariff("0", "0", &[]);
@@ -596,10 +613,11 @@ mod tests {
 
     #[test]
     fn float_that_is_not_finite_is_no_decimal() {
-        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e16, f64::MAX] {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e25, f64::MAX] {
             assert_eq!(decimal(value), None);
         }
         assert_eq!(decimal(228.39), Some(d("228.39")));
+        assert_eq!(decimal(1e20), Some(d("100000000000000000000")));
     }
 
     fn any_decimal(most: i64) -> impl Strategy<Value = Decimal> + Clone {

@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 
 use super::assess::{Assessment, Evidence, assess};
 use super::conditions::{of_limit, of_recommendation};
+use super::cost::decimal;
 use super::inputs::{Business, StoredInput};
 use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
 use crate::domain::capacity::Capacity;
-use crate::domain::capacity::state::UnknownReason;
 use crate::domain::metrics::names::{Measure, Service};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
@@ -38,7 +38,7 @@ pub struct Assessed {
 pub struct Unknown {
     pub series: Series,
     pub plan: String,
-    pub reason: UnknownReason,
+    pub reason: String,
 }
 
 impl Snapshot {
@@ -86,7 +86,10 @@ impl Snapshot {
             Some(Unknown {
                 series: capacity.series.clone(),
                 plan: limit.plan.clone(),
-                reason: capacity.reason.clone()?,
+                reason: match &capacity.reason {
+                    Some(reason) => reason.to_string(),
+                    None => out_of_range(capacity)?.to_owned(),
+                },
             })
         };
         self.capacities.iter().filter_map(unknown).collect()
@@ -143,6 +146,15 @@ impl Snapshot {
             now: self.now,
         })
     }
+}
+
+/// Why a usage with a state is not assessed: it is too large for an exact number.
+fn out_of_range(capacity: &Capacity) -> Option<&'static str> {
+    let numbers = [capacity.usage, capacity.limit_value()]
+        .into_iter()
+        .flatten();
+    let fit = numbers.map(decimal).all(|it| it.is_some());
+    (!fit).then_some("value out of range")
 }
 
 /// The series on one bill: those of the provider's services that have this resource or exist only once.

@@ -83,7 +83,7 @@ impl Answer for Run {
                 metric: series.metric,
                 plan: plan,
                 resource: &series.resource,
-                reason: reason.to_string(),
+                reason: reason,
             }
         });
         object! {

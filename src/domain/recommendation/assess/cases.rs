@@ -7,7 +7,7 @@ use crate::domain::forecast::{DayNumber, day_number};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Limited, Plan};
-use crate::domain::recommendation::cost::{Case, Meter, decimal};
+use crate::domain::recommendation::cost::{Case, LARGEST, Meter, decimal};
 
 /// For each period, one case per path of the forecasts. A series without a forecast is the same on all paths; a
 /// series of unknown usage is left out. A pace is derived from the usage of another meter.
@@ -31,13 +31,16 @@ pub(super) fn cases(
             let share = plan.and_then(|plan| included(capacity, plan));
             let uses = uses(capacity, from, to).unwrap_or_default();
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
-                let Some(used) = decimal(*used) else { continue };
+                // A path may lead beyond any measurement.
+                let Some(used) = decimal(used.min(LARGEST)) else {
+                    continue;
+                };
                 let all = case.entry(Meter::Application(service, metric)).or_default();
                 *all = match metric {
                     // Each resource is a meter with an allowance of its own.
                     Metric::UsagePercent => used.max(*all),
                     // A plan of all resources together holds the sum of them.
-                    _ => *all + used,
+                    _ => all.saturating_add(used),
                 };
                 if let Some((meter, included)) = &share {
                     let used = used.saturating_mul(*included) / Decimal::ONE_HUNDRED;

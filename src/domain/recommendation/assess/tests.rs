@@ -242,6 +242,12 @@ fn figures_of_a_single_reading_are_unknown() {
     assert_eq!(use_less, "requires at least 4 MB less usage");
 }
 
+#[test]
+fn enormous_usage_requires_a_contract() {
+    let facts = recommended_for(&[1e20]);
+    assert_eq!(facts.target, Choice::Contract);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -150,3 +150,23 @@ fn plan_is_sized_within_the_horizon(#[values(Sqlite, Postgresql)] engine: Engine
     assert_eq!(it["recommended_plan"], "fixed-1gb");
     assert_eq!(facts(it)["outlook"]["low_confidence"], true);
 }
+
+#[rstest]
+fn huge_usage_requires_a_contract_or_is_a_named_unknown(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let set = |value: &str| {
+        let case = Case::new(engine, "upstash=free");
+        let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
+        let args: Vec<&str> = set.split(' ').chain([value]).collect();
+        case.run(&args);
+        case
+    };
+    let [it] = &set("1e20").recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "contract");
+    let run = set("1e300").run(&["recommend", "run"]);
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): value out of range";
+    assert!(run.contains(unknown), "{run}");
+}
