@@ -170,3 +170,31 @@ fn huge_usage_requires_a_contract_or_is_a_named_unknown(
     let unknown = "unknown: VERCEL_KV STORAGE_MB (free): value out of range";
     assert!(run.contains(unknown), "{run}");
 }
+
+#[rstest]
+fn page_of_a_resource_has_its_own_usage_only(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    for (resource, size) in [("a", 243.0), ("b", 20.0)] {
+        let extra = [("resource", resource)];
+        let storage = ("VERCEL_KV", "STORAGE_MB");
+        let start = "2026-09-01T00:00:00Z";
+        case.import(&lines(storage, start, 6, &extra, |_, _| Some(size)));
+    }
+    daily(&case, ("VERCEL_KV", "REQUEST_COUNT"), "b", 19_000.0);
+    let all = case.recommend();
+    let a = all.iter().find(|it| it["resource"] == "a").unwrap();
+    let unmeasured = ["VERCEL_KV BANDWIDTH_GB", "VERCEL_KV REQUEST_COUNT"];
+    assert_eq!(
+        compared(a, "payg")["unmeasured"],
+        Value::from(unmeasured.to_vec())
+    );
+    let meters = facts(a)["meters"].as_array().unwrap().iter();
+    let states: Vec<_> = meters.map(|it| (&it["metric"], &it["state"])).collect();
+    for metric in ["REQUEST_COUNT", "BANDWIDTH_GB"] {
+        assert!(
+            states.contains(&(&metric.into(), &"NO_DATA".into())),
+            "{states:?}"
+        );
+    }
+    assert!(all.iter().any(|it| it["resource"] == "b"));
+}
