@@ -110,10 +110,11 @@ impl Figure {
         Figure::new(None, unit)
     }
 
-    /// Marks a known value as a lower bound.
+    /// Marks a known value as a lower bound, which has no interval.
     #[must_use]
     pub fn at_least(mut self, at_least: bool) -> Figure {
         self.at_least = at_least && self.value.is_some();
+        self.interval = self.interval.filter(|_| !self.at_least);
         self
     }
 

@@ -42,7 +42,9 @@ impl Assessor<'_> {
             Some(_) => format!("requires {} less usage", reduction.short()),
         };
         let use_less = against(&Choice::UseLess, &reduction);
+        // The usage that is left may still be billed.
         let fixed = Figure::new(self.current.fixed, Unit::Usd);
+        let fixed = fixed.at_least(!self.current.billed.is_empty());
         all.push(Compared {
             parts: self.fixed_part(),
             cost: fixed.clone(),

@@ -65,7 +65,7 @@ pub fn risks(facts: &Facts) -> Vec<String> {
             answer.chance_exceeded.short()
         ));
     }
-    if let Some(interval) = money.target.interval.filter(|_| !money.target.at_least) {
+    if let Some(interval) = money.target.interval {
         let most = with_unit(interval.high, money.target.unit);
         points.push(format!("costs up to {most} in 90% of cases"));
     }
