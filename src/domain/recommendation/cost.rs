@@ -282,10 +282,7 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
     if let (Some(value), Some(cost)) = (&mut extra.value, now.cost(cases, periods).value) {
         *value = (*value).max(-cost);
     }
-    let [more, less] = [target, now].map(|tariff| tariff.unmeasured(cases));
-    // What both bill is on both sides.
-    let is_more = more.iter().any(|meter| !less.contains(meter));
-    let is_less = less.iter().any(|meter| !more.contains(meter));
+    let [is_more, is_less] = unmeasured_by_one(target, now, cases);
     let saves = extra.value.is_some_and(|value| value.is_sign_negative());
     if (is_less || is_more && saves) && target != now {
         return Figure::unknown(Unit::Usd);
@@ -293,10 +290,24 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
     extra.at_least(is_more)
 }
 
+/// Whether the first, and whether the second bills an unmeasured meter that the other does not.
+fn unmeasured_by_one(first: &Tariff, second: &Tariff, cases: &Cases) -> [bool; 2] {
+    let [first, second] = [first, second].map(|tariff| tariff.unmeasured(cases));
+    [(&first, &second), (&second, &first)]
+        .map(|(own, other)| own.iter().any(|meter| !other.contains(meter)))
+}
+
 /// The usage of a meter above which `target` is cheaper than the overage of `now`.
 ///
-/// Unknown where no overage is billed now, and where the target costs no more or does not include that usage.
-pub fn break_even_use(target: &Tariff, now: &Tariff, meter: &Meter, unit: Unit) -> Figure {
+/// Unknown where no overage is billed now, and where the target costs no more or does not include that usage. An
+/// unmeasured meter of the target raises it, one of the plan in use lowers it.
+pub fn break_even_use(
+    target: &Tariff,
+    now: &Tariff,
+    cases: &Cases,
+    meter: &Meter,
+    unit: Unit,
+) -> Figure {
     let at = |prices: Prices| {
         let allowance = now.allowances.get(meter)?;
         let price = prices.per_unit(allowance.overage.as_ref()?)?;
@@ -311,9 +322,13 @@ pub fn break_even_use(target: &Tariff, now: &Tariff, meter: &Meter, unit: Unit) 
             .then_some(even)
     };
     // The higher the price, the sooner the target pays.
-    match (at(Prices::High), at(Prices::Middle), at(Prices::Low)) {
+    let even = match (at(Prices::High), at(Prices::Middle), at(Prices::Low)) {
         (Some(low), Some(middle), Some(high)) => Figure::between(middle, low, high, unit),
         _ => Figure::unknown(unit),
+    };
+    match unmeasured_by_one(target, now, cases) {
+        [true, true] => Figure::unknown(unit),
+        [is_more, is_less] => even.at_least(is_more).at_most(is_less),
     }
 }
 
@@ -588,13 +603,16 @@ mod tests {
     fn larger_fixed_price_breaks_even_above_some_usage() {
         let included = billed("1000", "1", "0.10", "0.20");
         let now = tariff("20", "20", &[(TRANSFER, included)]);
+        let cases = [vec![case(&[(TRANSFER, "1")])]];
         let even = |target: &Tariff| {
             let unit = Unit::Of(Metric::BandwidthGb);
-            break_even_use(target, &now, &TRANSFER, unit).to_string()
+            break_even_use(target, &now, &cases, &TRANSFER, unit).to_string()
         };
         let mut target = tariff("120", "0", &[(TRANSFER, billed("5000", "1", "1", "1"))]);
         // 1,200 GB more at the low price, or 600 GB at the high one, cost as much as the other plan and the lost credit.
         assert_eq!(even(&target), "1,800 GB (80%: 1,600 to 2,200)");
+        target.billed = vec![STORAGE];
+        assert_eq!(even(&target), "at least 1,800 GB");
         let smaller = billed("1700", "1", "1", "1");
         target.allowances.insert(TRANSFER, smaller);
         assert_eq!(even(&target), "unknown");

@@ -241,6 +241,9 @@ pub struct Baseline {
     pub reaches: Option<DateTime<Utc>>,
     /// Extra cost of a billing period, in US dollars.
     pub extra: Option<Decimal>,
+    /// Whether something that is not measured comes on top of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra_at_least: bool,
 }
 
 impl Baseline {
@@ -252,6 +255,7 @@ impl Baseline {
             target: facts.target.clone(),
             reaches: days.and_then(|days| facts.measured_at.checked_add_signed(days)),
             extra: facts.money.extra.value,
+            extra_at_least: facts.money.extra.at_least,
         }
     }
 }

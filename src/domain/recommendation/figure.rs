@@ -118,10 +118,11 @@ impl Figure {
         self
     }
 
-    /// Marks a known value as an upper bound.
+    /// Marks a known value as an upper bound, which has no interval.
     #[must_use]
     pub fn at_most(mut self, at_most: bool) -> Figure {
         self.at_most = at_most && self.value.is_some();
+        self.interval = self.interval.filter(|_| !self.at_most);
         self
     }
 

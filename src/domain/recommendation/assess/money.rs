@@ -56,7 +56,15 @@ impl Assessor<'_> {
             projections: self.projections(target, selection),
             break_even_use: target.map_or_else(
                 || Figure::unknown(self.unit),
-                |target| break_even_use(target, &self.current, &self.meter(), self.unit),
+                |target| {
+                    break_even_use(
+                        target,
+                        &self.current,
+                        self.cases(),
+                        &self.meter(),
+                        self.unit,
+                    )
+                },
             ),
             hours_blocked: Figure::new(hours, Unit::Hours).from_inputs(outage),
             avoided_loss: Figure::new(loss, Unit::Usd)
