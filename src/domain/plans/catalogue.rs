@@ -136,7 +136,7 @@ pub struct Cited {
     pub note: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
     Application(Service, Metric),
     /// Something without a name in the application, in the provider's words; never written to its tables.
@@ -464,6 +464,16 @@ mod tests {
             assert_eq!(fallbacks.count(), 1, "{api}");
         }
         assert!(catalogue.plans_of("espn").all(|plan| !plan.cited.enabled));
+    }
+
+    #[test]
+    fn every_billed_meter_has_a_price() {
+        for plan in &embedded().plans {
+            let limits = plan.limits.iter();
+            let billed = limits.filter(|limit| limit.at_limit == AtLimit::Bill);
+            let mut finite = billed.filter(|limit| limit.included.amount().is_some());
+            assert!(finite.all(|limit| limit.overage.is_some()), "{}", plan.name);
+        }
     }
 
     #[test]

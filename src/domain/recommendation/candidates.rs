@@ -21,11 +21,19 @@ pub enum Against {
     #[error("price not published")]
     PriceUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
-    #[error("not measured: {}", .0.join(", "))]
-    Unmeasured(Vec<String>),
-    /// Another choice costs no more.
+    #[error("not measured: {}", join(.0))]
+    Unmeasured(Vec<Meter>),
+    /// Another choice costs less.
     #[error("costs more")]
     CostsMore,
+    /// Another choice costs the same, and has a lower limit.
+    #[error("costs the same")]
+    CostsTheSame,
+}
+
+fn join(meters: &[Meter]) -> String {
+    let names: Vec<String> = meters.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// A plan that was considered.
@@ -35,7 +43,7 @@ pub struct Candidate<'a> {
     /// Its mean cost in a billing period, without the unmeasured meters.
     pub expected: Option<Decimal>,
     /// Its billed meters without measurements.
-    pub unmeasured: Vec<String>,
+    pub unmeasured: Vec<Meter>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
 }
@@ -57,15 +65,17 @@ pub struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// The plans that are large enough: the recommended one, and those that cost more.
+    /// The plans that are large enough: the recommended one, and those that cost no less.
     pub fn fitting(&self) -> impl Iterator<Item = &'a Tariff> {
-        let fits = |it: &&Candidate<'_>| matches!(it.against, None | Some(Against::CostsMore));
+        use Against::{CostsMore, CostsTheSame};
+        let fits =
+            |it: &&Candidate<'_>| matches!(it.against, None | Some(CostsMore | CostsTheSame));
         self.candidates.iter().filter(fits).map(|it| it.tariff)
     }
 }
 
 /// The search for a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Search<'a> {
     /// The plan in use.
     pub current: &'a Tariff,
@@ -97,10 +107,10 @@ impl<'a> Search<'a> {
         // Staying competes with the plans if it only costs money.
         let stay = self.current.expected(self.cases);
         let stay = stay.filter(|_| lasts && self.may_stay);
-        let measured = cheapest(&candidates, true);
+        let measured = self.cheapest(&candidates, true);
         let best = match stay {
             Some(stay) => measured.filter(|(_, cost)| *cost < stay),
-            None => measured.or_else(|| cheapest(&candidates, false)),
+            None => measured.or_else(|| self.cheapest(&candidates, false)),
         };
         let choice = match best {
             Some((index, _)) => candidates[index].choice(),
@@ -108,7 +118,8 @@ impl<'a> Search<'a> {
             None if lasts => Choice::UseLess,
             None => Choice::Contract,
         };
-        reject_others(&mut candidates, &choice);
+        let cost = best.map(|(_, cost)| cost).or(stay);
+        reject_others(&mut candidates, &choice, cost);
         Selection { choice, candidates }
     }
 
@@ -133,9 +144,9 @@ impl<'a> Search<'a> {
             _ if !roomy(tariff) => Some(Against::Smaller),
             _ => None,
         });
-        let (index, best) = cheapest(&candidates, true)?;
+        let (index, best) = self.cheapest(&candidates, true)?;
         let choice = candidates[index].choice();
-        reject_others(&mut candidates, &choice);
+        reject_others(&mut candidates, &choice, Some(best));
         (best < cost).then_some(Selection { choice, candidates })
     }
 
@@ -167,10 +178,22 @@ impl<'a> Search<'a> {
         };
         others.map(candidate).collect()
     }
+
+    /// The cheapest of the candidates that remain, of equal ones that with the lowest limit; if `measured`, of those
+    /// whose whole price is known.
+    fn cheapest(&self, candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
+        let fits = |(index, candidate): (usize, &Candidate<'_>)| {
+            let fits = candidate.against.is_none();
+            let is_known = !measured || candidate.unmeasured.is_empty();
+            (fits && is_known).then_some((index, candidate.expected?))
+        };
+        let fits = candidates.iter().enumerate().filter_map(fits);
+        fits.min_by_key(|(index, cost)| (*cost, self.size(candidates[*index].tariff)))
+    }
 }
 
 /// How much of the metric a plan holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Size {
     /// The plan does not mention the metric.
     Unknown,
@@ -180,24 +203,14 @@ enum Size {
     Unlimited,
 }
 
-/// The first of the cheapest candidates that remain; if `measured`, of those whose whole price is known.
-fn cheapest(candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
-    let fits = |(index, candidate): (usize, &Candidate<'_>)| {
-        let fits = candidate.against.is_none();
-        let is_known = !measured || candidate.unmeasured.is_empty();
-        (fits && is_known).then_some((index, candidate.expected?))
-    };
-    let fits = candidates.iter().enumerate().filter_map(fits);
-    fits.min_by_key(|(_, cost)| *cost)
-}
-
-/// The candidates that remain beside the chosen one cost more, or as much as is not measured.
-fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice) {
+/// The candidates that remain beside the chosen one cost more or the same, or as much as is not measured.
+fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice, cost: Option<Decimal>) {
     let others = candidates.iter_mut().filter(|it| it.choice() != *chosen);
     for candidate in others.filter(|it| it.against.is_none()) {
         candidate.against = Some(match candidate.unmeasured.as_slice() {
+            [] if candidate.expected == cost => Against::CostsTheSame,
             [] => Against::CostsMore,
-            names => Against::Unmeasured(names.to_vec()),
+            meters => Against::Unmeasured(meters.to_vec()),
         });
     }
 }
@@ -209,10 +222,10 @@ mod tests {
     use crate::domain::plans::Catalogue;
     use crate::domain::recommendation::cost::Case;
 
-    const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
-    const COMMANDS: Meter = (Service::VercelKv, Metric::RequestCount);
-    const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
-    const KV_TRANSFER: Meter = (Service::VercelKv, Metric::BandwidthGb);
+    const STORAGE: Meter = Meter::Application(Service::VercelKv, Metric::StorageMb);
+    const COMMANDS: Meter = Meter::Application(Service::VercelKv, Metric::RequestCount);
+    const TRANSFER: Meter = Meter::Application(Service::VercelBandwidth, Metric::BandwidthGb);
+    const KV_TRANSFER: Meter = Meter::Application(Service::VercelKv, Metric::BandwidthGb);
 
     fn tariffs(provider: &str) -> Vec<Tariff> {
         let catalogue = Catalogue::embedded().unwrap();
@@ -226,7 +239,7 @@ mod tests {
 
     /// One period with exactly this usage.
     fn cases(uses: Uses<'_>) -> Vec<Vec<Case>> {
-        let case = |(meter, used): &(Meter, i64)| (*meter, Decimal::from(*used));
+        let case = |(meter, used): &(Meter, i64)| (meter.clone(), Decimal::from(*used));
         vec![vec![uses.iter().map(case).collect()]]
     }
 
@@ -310,6 +323,16 @@ mod tests {
         let uses = [(STORAGE, 100), (COMMANDS, 900_000), (KV_TRANSFER, 1)];
         let (choice, verdicts) = larger(&plans, "free", COMMANDS, &uses);
         assert_eq!(choice, change("payg"), "{verdicts}");
+    }
+
+    #[test]
+    fn lowest_sufficient_limit_is_chosen_among_equal_prices() {
+        let mut plans = tariffs("openai");
+        plans.reverse();
+        let spent = Meter::Application(Service::AiOpenai, Metric::CostUsd);
+        let (choice, verdicts) = larger(&plans, "tier-1", spent.clone(), &[(spent, 135)]);
+        assert_eq!(choice, change("tier-2"));
+        assert!(verdicts.contains("tier-3: costs the same"), "{verdicts}");
     }
 
     #[test]

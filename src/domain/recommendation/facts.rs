@@ -74,9 +74,26 @@ pub struct Compared {
     /// What the plan bills and is not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<String>,
+    /// What the plan bills and is measured, but not long enough for a forecast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unforecast: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
+}
+
+impl Compared {
+    /// What its cost lacks; none if it is whole.
+    pub fn lacks(&self) -> Option<String> {
+        let lists = [
+            ("not measured", &self.unmeasured),
+            ("no forecast yet", &self.unforecast),
+        ];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let lists = lists.map(|(reason, names)| format!("{reason}: {}", names.join(", ")));
+        let lists: Vec<String> = lists.collect();
+        (!lists.is_empty()).then(|| lists.join("; "))
+    }
 }
 
 /// A part of a cost.
@@ -172,7 +189,7 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Projection {
     pub periods: u32,
-    /// Whether it exceeds the forecast; the last forecast period is then repeated.
+    /// Whether it exceeds the forecast; a level then stays, and an amount continues at its daily rate.
     pub extrapolated: bool,
     pub current: Figure,
     pub target: Figure,
@@ -224,6 +241,9 @@ pub struct Baseline {
     pub reaches: Option<DateTime<Utc>>,
     /// Extra cost of a billing period, in US dollars.
     pub extra: Option<Decimal>,
+    /// Whether something that is not measured comes on top of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra_at_least: bool,
 }
 
 impl Baseline {
@@ -235,6 +255,7 @@ impl Baseline {
             target: facts.target.clone(),
             reaches: days.and_then(|days| facts.measured_at.checked_add_signed(days)),
             extra: facts.money.extra.value,
+            extra_at_least: facts.money.extra.at_least,
         }
     }
 }
@@ -257,12 +278,12 @@ impl Facts {
             limit_value: self.limit.as_float(),
             usage_percent: self.usage_percent.as_float(),
             days_to_limit: days.and_then(|days| days.round().to_i32()),
-            current_cost: self.money.current.as_float(),
-            projected_cost: self.money.target.as_float(),
-            upgrade_cost: self.money.extra.as_float(),
-            revenue_impact: self.money.avoided_loss.as_float(),
-            profit_impact: self.money.net.as_float(),
-            roi: self.money.roi.as_float(),
+            current_cost: self.money.current.exact_float(),
+            projected_cost: self.money.target.exact_float(),
+            upgrade_cost: self.money.extra.exact_float(),
+            revenue_impact: self.money.avoided_loss.exact_float(),
+            profit_impact: self.money.net.exact_float(),
+            roi: self.money.roi.exact_float(),
         }
     }
 

@@ -74,6 +74,9 @@ pub struct Figure {
     /// Whether something that is not measured comes on top.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_least: bool,
+    /// Whether the cost of something that is not measured comes off it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_most: bool,
     /// Names of the inputs it was computed from, as in [`super::facts::Facts::inputs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
@@ -87,6 +90,7 @@ impl Figure {
             interval: None,
             unit,
             at_least: false,
+            at_most: false,
             inputs: Vec::new(),
         }
     }
@@ -106,11 +110,34 @@ impl Figure {
         Figure::new(None, unit)
     }
 
-    /// Marks a known value as a lower bound.
+    /// Marks a known value as a lower bound, which has no interval.
     #[must_use]
     pub fn at_least(mut self, at_least: bool) -> Figure {
         self.at_least = at_least && self.value.is_some();
+        self.interval = self.interval.filter(|_| !self.at_least);
         self
+    }
+
+    /// Marks a known value as an upper bound, which has no interval.
+    #[must_use]
+    pub fn at_most(mut self, at_most: bool) -> Figure {
+        self.at_most = at_most && self.value.is_some();
+        self.interval = self.interval.filter(|_| !self.at_most);
+        self
+    }
+
+    /// The value, unless it is a bound.
+    pub fn exact_value(&self) -> Option<Decimal> {
+        self.value.filter(|_| !self.at_least && !self.at_most)
+    }
+
+    /// `at least`, `at most`, or nothing.
+    pub fn bound(&self) -> &'static str {
+        match (self.at_least, self.at_most) {
+            (true, _) => "at least",
+            (_, true) => "at most",
+            _ => "",
+        }
     }
 
     /// Names the inputs it was computed from.
@@ -119,15 +146,21 @@ impl Figure {
         self
     }
 
-    /// For the application's columns, which are floats.
     pub fn as_float(&self) -> Option<f64> {
         self.value.as_ref().and_then(Decimal::to_f64)
     }
 
+    /// For the application's columns, which are floats and have no place for a bound.
+    pub fn exact_float(&self) -> Option<f64> {
+        self.exact_value()?.to_f64()
+    }
+
     /// The number with its unit and without its interval.
     pub fn short(&self) -> String {
-        let at_least = if self.at_least { "at least " } else { "" };
-        let text = |value| format!("{at_least}{}", with_unit(value, self.unit));
+        let text = |value| match (self.bound(), with_unit(value, self.unit)) {
+            ("", number) => number,
+            (bound, number) => format!("{bound} {number}"),
+        };
         self.value.map_or_else(|| "unknown".to_owned(), text)
     }
 
@@ -151,6 +184,8 @@ impl Figure {
         Figure {
             value: self.value.map(|value| -value),
             interval: self.interval.map(opposite),
+            at_least: self.at_most,
+            at_most: self.at_least,
             ..self.clone()
         }
     }
@@ -259,6 +294,26 @@ mod tests {
         for (value, unit, expected) in cases {
             assert_eq!(Figure::exact(decimal(value), unit).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn bound_is_no_exact_number() {
+        let least = Figure::exact(decimal("20"), Unit::Usd).at_least(true);
+        assert_eq!(
+            (least.short(), least.exact_float()),
+            ("at least $20.00".to_owned(), None)
+        );
+        assert_eq!(least.negated().short(), "at most -$20.00");
+        let most = Figure::exact(decimal("10.11"), Unit::Ratio).at_most(true);
+        assert_eq!(
+            (most.short(), most.exact_float()),
+            ("at most 10.11".to_owned(), None)
+        );
+        assert_eq!(Figure::unknown(Unit::Usd).at_most(true).short(), "unknown");
+        assert_eq!(
+            Figure::exact(decimal("2"), Unit::Usd).exact_float(),
+            Some(2.0)
+        );
     }
 
     #[test]

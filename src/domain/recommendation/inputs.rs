@@ -28,6 +28,9 @@ named! {
 /// The tolerance where the user set none.
 pub const DEFAULT_TOLERANCE: f64 = 0.05;
 
+/// The same with low confidence: nothing is known beyond the 80 % band, whose upper end a plan must hold.
+pub const LOW_CONFIDENCE_TOLERANCE: f64 = 0.1;
+
 /// A value outside the range of its input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {name} `{value}`: expected {}", .name.range())]
@@ -43,7 +46,9 @@ impl InputName {
             InputName::RevenuePerHour => "avoided loss, net value and ROI of an upgrade",
             InputName::AffectedFraction => "share of the hourly revenue that an outage costs",
             InputName::TimeToFixHours => "length of an outage; default: to the end of the period",
-            InputName::Tolerance => "how often a plan may be too small; default: 0.05",
+            InputName::Tolerance => {
+                "how often a plan may be too small; default: 0.05, with low confidence 0.1"
+            }
             InputName::SingleReviewer => "whether `approve` includes the review; default: false",
         }
     }

@@ -1,15 +1,18 @@
 //! Everything that recommendations are made from, as of one moment: limits, measurements, plans and inputs.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::assess::{Assessment, Evidence, assess};
 use super::conditions::{of_limit, of_recommendation};
+use super::cost::decimal;
 use super::inputs::{Business, StoredInput};
 use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
 use crate::domain::capacity::Capacity;
-use crate::domain::capacity::state::UnknownReason;
-use crate::domain::metrics::names::{Measure, Service};
+use crate::domain::capacity::readings::SeriesDays;
+use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
 use crate::domain::plans::{Catalogue, LimitInForce, Origin, PriceScope, selection};
@@ -38,7 +41,7 @@ pub struct Assessed {
 pub struct Unknown {
     pub series: Series,
     pub plan: String,
-    pub reason: UnknownReason,
+    pub reason: String,
 }
 
 impl Snapshot {
@@ -80,7 +83,10 @@ impl Snapshot {
             Some(Unknown {
                 series: capacity.series.clone(),
                 plan: limit.plan.clone(),
-                reason: capacity.reason.clone()?,
+                reason: match &capacity.reason {
+                    Some(reason) => reason.to_string(),
+                    None => out_of_range(capacity)?.to_owned(),
+                },
             })
         };
         self.capacities.iter().filter_map(unknown).collect()
@@ -110,6 +116,23 @@ impl Snapshot {
         }
     }
 
+    /// The limits of the question's plan that its resource has no series for.
+    fn unmeasured(&self, topic: &Topic, limited: &[&Capacity]) -> Vec<Capacity> {
+        let is_missing = |limit: &&LimitInForce| {
+            let meter = (limit.service, limit.metric);
+            let mut known = limited.iter();
+            limit.origin != Origin::Budget
+                && self.topic(limit, &topic.resource) == *topic
+                && !known.any(|it| (it.series.service, it.series.metric) == meter)
+        };
+        let none = |limit: &LimitInForce| {
+            let series = Series::new(limit.service, limit.metric, &topic.resource);
+            Capacity::new(&SeriesDays::empty(series), Some(limit), self.now, None)
+        };
+        let missing = self.limits.iter().filter(is_missing).map(none);
+        missing.filter(|it| it.measure != Measure::Pace).collect()
+    }
+
     fn assess_question(&self, topic: &Topic, limited: &[&Capacity]) -> Assessment {
         let Some(limit) = limited.first().and_then(|it| it.limit.as_ref()) else {
             return Assessment::Unknown;
@@ -121,14 +144,25 @@ impl Snapshot {
         billed.dedup_by(|a, b| a.series == b.series);
         let is_shared = limited.iter().any(|it| it.resource() != topic.resource);
         let has_provider = |service| self.catalogue.provider_of(service) == provider;
+        let listed = provider.and_then(|provider| self.catalogue.plan(provider, &topic.plan));
+        // An allowance of the whole account is one of all its resources.
+        let is_of_account = |series: &Series| {
+            let limit = listed.and_then(|plan| plan.limit(series.service, series.metric));
+            limit.is_some_and(|limit| limit.each.is_none())
+        };
         let all: Vec<&Series> = billed.iter().map(|it| &it.series).collect();
-        let together: Vec<&Series> = billed_together(&topic.resource, &all, has_provider).collect();
+        let of_provider = all.into_iter().filter(|it| has_provider(it.service));
+        let of_provider: Vec<&Series> = of_provider.collect();
+        let together: Vec<&Series> =
+            billed_together(&topic.resource, &of_provider, is_of_account).collect();
         billed.retain(|it| {
             together.contains(&&it.series) || is_shared && has_provider(it.series.service)
         });
+        let unmeasured = self.unmeasured(topic, limited);
+        let limited: Vec<&Capacity> = limited.iter().copied().chain(&unmeasured).collect();
         let plan = provider.and_then(|it| selection::current(&self.selections, it, self.now));
         assess(Evidence {
-            limited,
+            limited: &limited,
             billed: &billed,
             catalogue: &self.catalogue,
             seats: plan.and_then(|plan| plan.seats),
@@ -138,50 +172,76 @@ impl Snapshot {
     }
 }
 
-/// The series on one bill: those of the provider's services that have this resource or exist only once.
+/// Why a usage with a state is not assessed: it is too large for an exact number.
+fn out_of_range(capacity: &Capacity) -> Option<&'static str> {
+    let numbers = [capacity.usage, capacity.limit_value()]
+        .into_iter()
+        .flatten();
+    let fit = numbers.map(decimal).all(|it| it.is_some());
+    (!fit).then_some("value out of range")
+}
+
+/// The series of a provider on the bill of one resource: its own, those of the account, and where there is only one
+/// resource, those without a name.
 fn billed_together<'a>(
     resource: &str,
     all: &[&'a Series],
-    has_provider: impl Fn(Service) -> bool,
+    is_of_account: impl Fn(&Series) -> bool,
 ) -> impl Iterator<Item = &'a Series> {
-    let is_unique = |series: &Series| {
+    // The resource of a percentage is a meter.
+    let named = all.iter().filter(|it| it.metric != Metric::UsagePercent);
+    let names: BTreeSet<&str> = named.map(|it| it.resource.as_str()).collect();
+    let is_alone = names.iter().filter(|name| !name.is_empty()).count() <= 1;
+    let is_unique = move |series: &Series| {
         let same = |it: &&&Series| (it.service, it.metric) == (series.service, series.metric);
-        all.iter().filter(same).count() == 1
+        is_alone && all.iter().filter(same).count() == 1
     };
     all.iter()
         .copied()
-        .filter(move |it| has_provider(it.service) && (it.resource == resource || is_unique(it)))
+        .filter(move |it| it.resource == resource || is_unique(it) || is_of_account(it))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::metrics::names::Metric;
+    use crate::domain::metrics::names::Service;
 
     #[test]
-    fn bill_has_series_of_the_resource_and_unique_series_of_the_provider() {
+    fn bill_has_series_of_the_resource_and_of_the_account() {
         let all = [
             Series::new(Service::VercelKv, Metric::StorageMb, "cache"),
             Series::new(Service::VercelKv, Metric::StorageMb, "sessions"),
             Series::new(Service::VercelKv, Metric::CommandsPerDay, "cache"),
-            // The only series of its metric.
+            // Its resource is unknown.
             Series::new(Service::VercelKv, Metric::BandwidthGb, ""),
-            Series::new(Service::VercelPostgres, Metric::StorageMb, "cache"),
+            Series::new(Service::VercelKv, Metric::RequestCount, "team"),
         ];
         let all: Vec<&Series> = all.iter().collect();
-        // COMMANDS_PER_DAY exists only once, so that it is on the bill of the other resource too.
-        for resource in ["cache", "sessions"] {
-            let has_provider = |service| service == Service::VercelKv;
-            let billed = billed_together(resource, &all, has_provider);
-            let expected = [
-                &format!("VERCEL_KV STORAGE_MB {resource}"),
+        let is_of_account = |series: &Series| series.metric == Metric::RequestCount;
+        let billed = |resource, all: &[&Series]| {
+            let billed = billed_together(resource, all, is_of_account);
+            billed.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            billed("sessions", &all),
+            [
+                "VERCEL_KV STORAGE_MB sessions",
+                "VERCEL_KV REQUEST_COUNT team"
+            ]
+        );
+        assert_eq!(
+            billed("cache", &all),
+            [
+                "VERCEL_KV STORAGE_MB cache",
                 "VERCEL_KV COMMANDS_PER_DAY cache",
-                "VERCEL_KV BANDWIDTH_GB",
-            ];
-            assert_eq!(
-                billed.map(ToString::to_string).collect::<Vec<_>>(),
-                expected
-            );
-        }
+                "VERCEL_KV REQUEST_COUNT team",
+            ]
+        );
+        // Series without a name belong to a single resource.
+        let one = [all[0], all[3]];
+        assert_eq!(
+            billed("cache", &one),
+            ["VERCEL_KV STORAGE_MB cache", "VERCEL_KV BANDWIDTH_GB"]
+        );
     }
 }

@@ -153,12 +153,20 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
                 Some(_) => one.cost.short(),
             })
         }),
-        Col::table_only("WHY NOT", |one| match one.unmeasured.len() {
+        Col::table_only("WHY NOT", |one| {
+            let meters = |names: &[String]| counted(names.len() as u64, "meter");
+            let against = one.against.as_ref();
             // The paragraph of the recommended plan, and --all, name them.
-            count @ 1.. if one.against.is_some() && choices.len() <= 3 => {
-                Cell::text(format!("{} not measured", counted(count as u64, "meter")))
+            let is_short = against.is_some() && choices.len() <= 3;
+            match (one.unmeasured.as_slice(), one.unforecast.as_slice()) {
+                (unmeasured @ [_, ..], _) if is_short => {
+                    Cell::text(format!("{} not measured", meters(unmeasured)))
+                }
+                ([], unforecast @ [_, ..]) if is_short => {
+                    Cell::text(format!("{} without a forecast yet", meters(unforecast)))
+                }
+                _ => Cell::maybe(against),
             }
-            _ => Cell::maybe(one.against.as_ref()),
         }),
     ];
     let mut text = columns::table_or("", &columns, choices, width);
@@ -178,9 +186,10 @@ fn three(facts: &Facts) -> Vec<Compared> {
     let all = &facts.compared;
     let stay = all.iter().position(|one| one.choice == Choice::Stay);
     let is_large = |one: &Compared| {
-        let against = one.against.as_deref().unwrap_or("");
-        matches!(one.choice, Choice::Change { .. })
-            && (against == "costs more" || against.starts_with("not measured"))
+        let against = one.against.as_deref();
+        let fits = matches!(against, Some("costs more" | "costs the same"))
+            || against.is_some() && against == one.lacks().as_deref();
+        matches!(one.choice, Choice::Change { .. }) && fits
     };
     let others = (1..all.len()).filter(|index| is_large(&all[*index]));
     let next = others.min_by_key(|index| all[*index].expected_cost.value);
@@ -323,6 +332,7 @@ impl Answer for Show<'_> {
             Col::csv_only("value", |row| Cell::maybe(row.1.value)),
             Col::csv_only("low", |row| Cell::maybe(row.1.interval.map(|it| it.low))),
             Col::csv_only("high", |row| Cell::maybe(row.1.interval.map(|it| it.high))),
+            Col::csv_only("bound", |row| Cell::text(row.1.bound())),
         ];
         let figures = self.recommendation.facts().map(Facts::figures);
         columns::csv(&columns, &figures.unwrap_or_default())

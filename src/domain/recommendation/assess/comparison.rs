@@ -2,12 +2,13 @@
 
 use rust_decimal::Decimal;
 
+use super::cases::included;
 use super::outlook::percent;
 use super::{Assessor, provenance};
 use crate::domain::capacity::Capacity;
 use crate::domain::plans::AtLimit;
-use crate::domain::recommendation::candidates::{Candidate, Selection};
-use crate::domain::recommendation::cost::{Tariff, decimal, quantile};
+use crate::domain::recommendation::candidates::{Against, Candidate, Selection};
+use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
 use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
@@ -19,7 +20,11 @@ impl Assessor<'_> {
             |choice: &Choice, reason: &str| (!is_selected(choice)).then(|| reason.to_owned());
         let plan = |candidate: &Candidate<'_>| {
             let against = candidate.against.as_ref().map(ToString::to_string);
-            self.compare(Some(candidate.tariff), candidate.choice(), against)
+            let mut one = self.compare(Some(candidate.tariff), candidate.choice(), against);
+            if let Some(Against::Unmeasured(_)) = candidate.against {
+                one.against = one.lacks();
+            }
+            one
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
@@ -28,9 +33,16 @@ impl Assessor<'_> {
             _ => Some("stops at its limit".to_owned()),
         };
         all.push(self.compare(Some(&self.current), Choice::Stay, stay));
-        let reduction = format!("requires {} less usage", self.reduction().short());
+        let reduction = self.reduction();
+        let reduction = match reduction.value {
+            None => "required reduction unknown".to_owned(),
+            Some(less) if less.is_zero() => "not expected to be too small".to_owned(),
+            Some(_) => format!("requires {} less usage", reduction.short()),
+        };
         let use_less = against(&Choice::UseLess, &reduction);
+        // The usage that is left may still be billed.
         let fixed = Figure::new(self.current.fixed, Unit::Usd);
+        let fixed = fixed.at_least(!self.current.billed.is_empty());
         all.push(Compared {
             parts: self.fixed_part(),
             cost: fixed.clone(),
@@ -54,25 +66,55 @@ impl Assessor<'_> {
     ) -> Compared {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
-        let unmeasured = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(&self.cases));
+        let lacking = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(self.cases()));
+        let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
+            lacking.into_iter().partition(|meter| self.is_read(meter));
+        let is_whole = unforecast.is_empty() && unmeasured.is_empty();
+        let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
         let exceeded = tariff.filter(|_| allowance.is_some());
-        let expected = tariff.and_then(|tariff| tariff.expected(&self.cases));
-        let bill = tariff.and_then(|tariff| tariff.middle_bill(&self.cases));
+        let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
+        let bill = tariff.and_then(|tariff| tariff.middle_bill(self.cases()));
         Compared {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
             // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: percent(exceeded.map(|tariff| tariff.chance_exceeded(&self.cases))),
+            chance_exceeded: percent(exceeded.and_then(|tariff| self.chance_exceeded(tariff))),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
-                .at_least(!unmeasured.is_empty()),
-            unmeasured,
+                .at_least(!is_whole),
+            unmeasured: names(unmeasured),
+            unforecast: names(unforecast),
             // Without a bill the cost is unknown, and has no parts.
             parts: bill.map_or(Vec::new(), |bill| bill.parts()),
             choice,
             against,
         }
+    }
+
+    /// The chance that a plan is too small. Where usage has no forecast, it is known only if that is so already, or if
+    /// the plan does not limit it.
+    pub(super) fn chance_exceeded(&self, tariff: &Tariff) -> Option<f64> {
+        let chance = tariff.chance_exceeded(self.cases());
+        let allowance = tariff.allowances.get(&self.meter());
+        let is_known = chance > 0.0
+            || self.capacity.known_forecast().is_some()
+            || allowance.is_some_and(|it| it.stops_at().is_none());
+        is_known.then_some(chance)
+    }
+
+    /// Whether a meter has any current measurement.
+    pub(super) fn is_read(&self, meter: &Meter) -> bool {
+        let mut read = self
+            .evidence
+            .billed
+            .iter()
+            .filter(|it| !it.state.is_unknown());
+        read.any(|it| {
+            let (service, metric) = (it.series.service, it.series.metric);
+            let share = self.plan_in_use().and_then(|plan| included(it, plan));
+            *meter == Meter::Application(service, metric) || share.is_some_and(|it| it.0 == *meter)
+        })
     }
 
     /// Every limit of the plan, the most urgent first.
@@ -96,8 +138,10 @@ impl Assessor<'_> {
             })
         };
         let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
-        let lead = (self.meter(), self.capacity.resource());
-        meters.sort_by_key(|it| ((it.service, it.metric), it.resource.as_str()) != lead);
+        let lead = &self.capacity.series;
+        meters.sort_by_key(|it| {
+            (it.service, it.metric, &it.resource) != (lead.service, lead.metric, &lead.resource)
+        });
         meters
     }
 
@@ -112,11 +156,14 @@ impl Assessor<'_> {
     /// By how much usage must fall to stay within the plan in use in 95 % of the cases.
     fn reduction(&self) -> Figure {
         let meter = self.meter();
-        let periods = self.cases.iter().filter_map(|cases| {
+        let periods = self.cases().iter().filter_map(|cases| {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
             quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
         });
         let reduction = |most: Decimal| (most - self.limit).max(Decimal::ZERO);
-        Figure::new(periods.max().map(reduction), self.unit)
+        let is_forecast = self.capacity.known_forecast().is_some();
+        let reduction = periods.max().map(reduction);
+        let reduction = reduction.filter(|less| is_forecast || !less.is_zero());
+        Figure::new(reduction, self.unit).at_least(!is_forecast)
     }
 }

@@ -12,15 +12,16 @@ use rust_decimal::Decimal;
 
 use self::cases::cases;
 use super::candidates::{Search, Selection};
-use super::cost::{Allowance, Case, Meter, Tariff, decimal};
+use super::cost::{Allowance, Case, Cases, Meter, Tariff, decimal};
 use super::facts::{Choice, Facts, Kind};
 use super::figure::{Figure, Unit};
-use super::inputs::{Business, DEFAULT_TOLERANCE};
+use super::inputs::{Business, DEFAULT_TOLERANCE, LOW_CONFIDENCE_TOLERANCE};
 use super::risk::{Decision, Risk};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
+use crate::domain::forecast::Confidence;
 use crate::domain::period::Window;
-use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
+use crate::domain::plans::catalogue::{Catalogue, LimitPeriod, Plan};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 
 /// The limits of one plan or budget, and everything known about them.
@@ -49,8 +50,11 @@ pub enum Assessment {
     Unknown,
 }
 
-/// Number of whole billing periods after the current one whose costs are estimated.
+/// Number of whole billing periods after the current one that plans are compared for.
 const WHOLE_PERIODS: usize = 3;
+
+/// Number of those whose costs are estimated.
+const YEAR: usize = 12;
 
 /// The largest share of a smaller plan that usage may take.
 const MOST_USED: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
@@ -102,9 +106,10 @@ struct Assessor<'a> {
     current: Tariff,
     /// All plans of the provider.
     plans: Vec<Tariff>,
-    /// The whole billing periods that follow the current one.
+    /// The whole billing periods that follow the current one, as far as the forecast of the metric reaches.
     periods: Vec<Window>,
-    cases: Vec<Vec<Case>>,
+    /// The cases of a year, whose first ones are those of these periods.
+    year: Vec<Vec<Case>>,
 }
 
 impl<'a> Assessor<'a> {
@@ -118,7 +123,9 @@ impl<'a> Assessor<'a> {
         let listed = evidence.catalogue.plans_of(provider);
         let listed = listed.filter(|plan| plan.cited.enabled);
         let plans: Vec<Tariff> = listed.map(|it| Tariff::of(it, evidence.seats)).collect();
-        let periods = whole_periods(capacity, limit, evidence.now);
+        let year = whole_periods(limit, evidence.now);
+        let periods = within_horizon(&year, capacity, evidence.now);
+        let in_use = evidence.catalogue.plan(provider, &limit.plan);
         Some(Assessor {
             limit: decimal(limit.value)?,
             usage: decimal(capacity.usage?)?,
@@ -127,20 +134,38 @@ impl<'a> Assessor<'a> {
             plans,
             capacity,
             in_force: limit,
-            cases: cases(evidence.billed, &periods),
+            year: cases(evidence.billed, &year, in_use),
             periods,
             evidence,
         })
     }
 
     fn meter(&self) -> Meter {
-        (self.in_force.service, self.in_force.metric)
+        Meter::Application(self.in_force.service, self.in_force.metric)
+    }
+
+    /// The cases that plans are compared for.
+    fn cases(&self) -> &Cases {
+        let count = self.periods.len().min(self.year.len());
+        &self.year[..count]
+    }
+
+    /// The plan in use as the catalogue has it.
+    fn plan_in_use(&self) -> Option<&Plan> {
+        let provider = self.in_force.provider.as_deref()?;
+        self.evidence.catalogue.plan(provider, &self.in_force.plan)
     }
 
     /// The share of the cases in which a plan may be too small.
     fn tolerance(&self) -> f64 {
-        let tolerance = self.evidence.business.tolerance;
-        tolerance.unwrap_or(DEFAULT_TOLERANCE)
+        let forecast = self.capacity.known_forecast();
+        let is_low = forecast.is_some_and(|it| it.confidence == Confidence::Low);
+        let default = if is_low {
+            LOW_CONFIDENCE_TOLERANCE
+        } else {
+            DEFAULT_TOLERANCE
+        };
+        self.evidence.business.tolerance.unwrap_or(default)
     }
 
     fn assess(self) -> Assessment {
@@ -176,7 +201,7 @@ impl<'a> Assessor<'a> {
             plans,
             meter: self.meter(),
             may_stay: self.in_force.at_limit == AtLimit::Bill,
-            cases: &self.cases,
+            cases: self.cases(),
             tolerance: self.tolerance(),
         }
     }
@@ -184,14 +209,17 @@ impl<'a> Assessor<'a> {
     /// A smaller plan, if one is certain to be large enough: with two forecast periods at least, and with every
     /// metric measured that the plan limits or bills.
     fn downgrade(&self, risk: Risk) -> Assessment {
-        let is_certain = self.cases.len() >= 2 && self.in_force.origin == Origin::Catalogue;
-        let first = self.cases.first().and_then(|cases| cases.first());
+        let is_certain = self.cases().len() >= 2 && self.in_force.origin == Origin::Catalogue;
+        let first = self.cases().first().and_then(|cases| cases.first());
         let is_measured = |meter: &Meter| first.is_some_and(|case| case.contains_key(meter));
         let all_measured = |tariff: &&Tariff| {
-            let stops = |allowance: &Allowance| allowance.stops_at().is_some();
+            // What the application has no metric for is measured as a percentage, which has a limit of its own.
+            let stops = |meter: &Meter, allowance: &Allowance| {
+                matches!(meter, Meter::Application(..)) && allowance.stops_at().is_some()
+            };
             let mut allowances = tariff.allowances.iter();
-            allowances.all(|(meter, allowance)| !stops(allowance) || is_measured(meter))
-                && tariff.unmeasured(&self.cases).is_empty()
+            allowances.all(|(meter, allowance)| !stops(meter, allowance) || is_measured(meter))
+                && tariff.unmeasured(self.cases()).is_empty()
         };
         let plans: Vec<Tariff> = self.plans.iter().filter(all_measured).cloned().collect();
         let selection = self.search(&plans).smaller(MOST_USED);
@@ -248,7 +276,7 @@ fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) 
     });
     let limits = limited.iter().filter_map(|it| it.limit.as_ref());
     for limit in limits.filter(|limit| limit.origin != Origin::Catalogue) {
-        let meter = (limit.service, limit.metric);
+        let meter = Meter::Application(limit.service, limit.metric);
         let listed = current.allowances.get(&meter);
         let allowance = Allowance {
             included: decimal(limit.value),
@@ -261,17 +289,22 @@ fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) 
     current
 }
 
-/// The whole billing periods after the current one, as far as the forecast of the metric reaches; at least one.
-fn whole_periods(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> Vec<Window> {
+/// The whole billing periods of a year after the current one.
+fn whole_periods(limit: &LimitInForce, now: DateTime<Utc>) -> Vec<Window> {
     let month = LimitPeriod::BillingMonth;
-    let mut whole = periods(limit.billing, month, now, WHOLE_PERIODS + 1);
+    let mut whole = periods(limit.billing, month, now, YEAR + 1);
     whole.remove(0);
+    whole
+}
+
+/// The first of these periods, as far as the forecast of the metric reaches; at least one.
+fn within_horizon(whole: &[Window], capacity: &Capacity, now: DateTime<Utc>) -> Vec<Window> {
     let forecast = capacity.known_forecast();
     let horizon = forecast.map_or(0, |forecast| forecast.horizon as i64);
     let is_near = |window: &&Window| (window.from - now).num_days() + 15 <= horizon;
-    let count = whole.iter().take_while(is_near).count();
-    whole.truncate(count.max(1));
-    whole
+    let near = whole.iter().take(WHOLE_PERIODS).take_while(is_near);
+    let count = near.count().max(1).min(whole.len());
+    whole[..count].to_vec()
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ impl Assessor<'_> {
             Some(loss.checked_mul(business.affected_fraction?)?.round_dp(2))
         };
         let loss = loss();
-        let net = loss.zip(extra_cost.value).map(|(loss, extra)| loss - extra);
+        let net = || loss?.checked_sub(extra_cost.value?);
+        let net = net();
+        // Unmeasured meters raise the cost of the change and lower its value.
+        let is_bound = extra_cost.at_least;
         let roi = || {
             let extra = extra_cost.value.filter(|extra| *extra > Decimal::ZERO)?;
             Some(net?.checked_div(extra)?.round_dp(2))
@@ -53,44 +56,55 @@ impl Assessor<'_> {
             projections: self.projections(target, selection),
             break_even_use: target.map_or_else(
                 || Figure::unknown(self.unit),
-                |target| break_even_use(target, &self.current, self.meter()),
+                |target| {
+                    break_even_use(
+                        target,
+                        &self.current,
+                        self.cases(),
+                        &self.meter(),
+                        self.unit,
+                    )
+                },
             ),
             hours_blocked: Figure::new(hours, Unit::Hours).from_inputs(outage),
             avoided_loss: Figure::new(loss, Unit::Usd)
                 .from_inputs(outage.into_iter().chain(revenue)),
-            net: Figure::new(net, Unit::Usd).from_inputs(["avoided_loss", "extra_cost"]),
-            roi: Figure::new(roi(), Unit::Ratio).from_inputs(["net", "extra_cost"]),
-            break_even_revenue: Figure::new(break_even_revenue(), Unit::UsdPerHour).from_inputs([
-                "extra_cost",
-                "hours_blocked",
-                "affected_fraction",
-            ]),
+            net: Figure::new(net, Unit::Usd)
+                .at_most(is_bound)
+                .from_inputs(["avoided_loss", "extra_cost"]),
+            roi: Figure::new(roi(), Unit::Ratio)
+                .at_most(is_bound)
+                .from_inputs(["net", "extra_cost"]),
+            break_even_revenue: Figure::new(break_even_revenue(), Unit::UsdPerHour)
+                .at_least(is_bound)
+                .from_inputs(["extra_cost", "hours_blocked", "affected_fraction"]),
             extra: extra_cost,
         }
     }
 
     pub(super) fn cost(&self, tariff: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
-        tariff.map_or_else(unknown, |tariff| tariff.cost(&self.cases, periods))
+        tariff.map_or_else(unknown, |tariff| tariff.cost(&self.year, periods))
     }
 
     fn extra(&self, target: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
-        let extra = |target| extra(target, &self.current, &self.cases, periods);
+        let extra = |target| extra(target, &self.current, &self.year, periods);
         target.map_or_else(unknown, extra)
     }
 
     fn projections(&self, target: Option<&Tariff>, selection: &Selection<'_>) -> Vec<Projection> {
-        let may_stay = self.current.chance_exceeded(&self.cases) <= self.tolerance();
+        let chance = self.chance_exceeded(&self.current);
+        let may_stay = chance.is_some_and(|chance| chance <= self.tolerance());
         let fitting = selection.fitting().chain(may_stay.then_some(&self.current));
-        let priced = fitting.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
+        let priced = fitting.filter_map(|tariff| Some((tariff.expected(self.cases())?, tariff)));
         let cheapest = priced.min_by_key(|(cost, _)| *cost).map(|(_, it)| it);
         let history = self.capacity.daily.days.len();
         let projection = |number: u32| {
             let periods = number as usize;
             Projection {
                 periods: number,
-                extrapolated: periods > self.cases.len(),
+                extrapolated: periods > self.cases().len(),
                 current: self.cost(Some(&self.current), periods),
                 target: self.cost(target, periods),
                 cheapest: self.cost(cheapest, periods),
@@ -110,6 +124,10 @@ impl Assessor<'_> {
         }
         if !limit.at_limit.blocks() {
             return Some(vec![Decimal::ZERO]);
+        }
+        // After a single reading below the limit, the time to the limit is unknown.
+        if self.capacity.known_forecast().is_none() && self.usage < self.limit {
+            return None;
         }
         let period = self.periods.first()?;
         let [from, to] = [period.from, period.to].map(|at| day_number(at.date_naive()));

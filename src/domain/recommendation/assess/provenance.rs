@@ -1,6 +1,9 @@
 //! Where the figures come from: measurements, catalogue entries and the user's inputs.
 
+use rust_decimal::Decimal;
+
 use super::Assessor;
+use super::cases::included;
 use crate::domain::format;
 use crate::domain::plans::catalogue::{Plan, PlanLimit};
 use crate::domain::plans::{AtLimit, Origin};
@@ -57,9 +60,10 @@ impl Assessor<'_> {
         let tariffs: Vec<&Tariff> = tariffs.collect();
         inputs.extend(tariffs.iter().flat_map(|tariff| self.price_inputs(tariff)));
         inputs.extend(self.other_usage());
+        inputs.extend(self.shares());
         // Every priced meter of these plans is listed, measured or not.
-        let unmeasured = |tariff: &&Tariff| tariff.unmeasured(&self.cases);
-        for name in tariffs.iter().flat_map(unmeasured) {
+        let unmeasured = tariffs.iter().flat_map(|it| it.unmeasured(self.cases()));
+        for name in unmeasured.filter(|meter| !self.is_read(meter)) {
             let name = format!("usage of {name}");
             if !inputs.iter().any(|input| input.name == name) {
                 inputs.push(input(name, None, unknown(Needed::Measurement)));
@@ -85,6 +89,25 @@ impl Assessor<'_> {
                 }
                 _ => input(name, None, unknown(Needed::Measurement)),
             }
+        })
+    }
+
+    /// The usage of the meters that are measured in percent of what the plan in use includes.
+    fn shares(&self) -> impl Iterator<Item = Input> {
+        let billed = self.evidence.billed.iter();
+        billed.filter(|it| !it.state.is_unknown()).filter_map(|it| {
+            let (meter, included) = included(it, self.plan_in_use()?)?;
+            let used = decimal(it.usage?)?.saturating_mul(included) / Decimal::ONE_HUNDRED;
+            let name = match it.resource().rsplit_once('/') {
+                Some((resource, _)) => format!("usage of {meter} of {resource}"),
+                None => format!("usage of {meter}"),
+            };
+            let at = it.measured_at?;
+            Some(input(
+                name,
+                Some(format::decimal(used)),
+                Provenance::Measured { at },
+            ))
         })
     }
 
@@ -123,7 +146,7 @@ fn overages<'p>(
     tariff: &'p Tariff,
 ) -> impl Iterator<Item = (&'p PlanLimit, String)> {
     plan.limits_in_use().filter_map(|limit| {
-        let allowance = tariff.allowances.get(&limit.application()?)?;
+        let allowance = tariff.allowances.get(&limit.limited)?;
         let is_billed = allowance.at_limit == AtLimit::Bill;
         let price = allowance.overage.filter(|_| is_billed)?;
         let included = format::decimal(allowance.included?);

@@ -32,6 +32,14 @@ fn recommended(limit: &LimitInForce, business: Business) -> Box<Facts> {
     }
 }
 
+/// The facts recommended for a store with these daily sizes.
+fn recommended_for(levels: &[f64]) -> Box<Facts> {
+    match assessed(&limit(), levels, Business::default(), now()) {
+        Assessment::Recommend(facts) => facts,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn nearly_full_store_moves_to_cheapest_larger_plan() {
     let facts = facts();
@@ -143,7 +151,8 @@ fn limit_of(plan: &str) -> LimitInForce {
     let value = Catalogue::embedded().unwrap();
     let plan = value.plan("upstash", plan).unwrap();
     let tariff = Tariff::of(plan, None);
-    let size = tariff.allowances[&(Service::VercelKv, Metric::StorageMb)].stops_at();
+    let size =
+        tariff.allowances[&Meter::Application(Service::VercelKv, Metric::StorageMb)].stops_at();
     LimitInForce {
         plan: plan.name.clone(),
         value: size.unwrap().to_f64().unwrap(),
@@ -200,6 +209,35 @@ fn break_even_revenue_of_a_saving_is_zero() {
     let extra = facts.money.extra.value.unwrap();
     assert!(extra < Decimal::ZERO, "{extra}");
     assert_eq!(facts.money.break_even_revenue.value, Some(Decimal::ZERO));
+}
+
+#[test]
+fn figures_of_a_single_reading_are_unknown() {
+    let facts = recommended_for(&[250.0]);
+    let of = |facts: &Facts, choice: Choice| {
+        let mut compared = facts.compared.iter();
+        compared.find(|one| one.choice == choice).unwrap().clone()
+    };
+    let stay = of(&facts, Choice::Stay);
+    assert_eq!(stay.chance_exceeded.short(), "unknown");
+    assert_eq!(facts.compared[0].chance_exceeded.short(), "unknown");
+    assert_eq!(facts.money.hours_blocked.short(), "unknown");
+    let use_less = of(&facts, Choice::UseLess).against.unwrap();
+    assert_eq!(use_less, "required reduction unknown");
+    // The plan in use may be too small, so that it is not the cheapest.
+    let cheapest = &facts.money.projections[0].cheapest;
+    assert_eq!(*cheapest, facts.money.projections[0].target);
+    // At the limit it is too small already.
+    let facts = recommended_for(&[260.0]);
+    assert_eq!(of(&facts, Choice::Stay).chance_exceeded.short(), "100.0%");
+    let use_less = of(&facts, Choice::UseLess).against.unwrap();
+    assert_eq!(use_less, "requires at least 4 MB less usage");
+}
+
+#[test]
+fn enormous_usage_requires_a_contract() {
+    let facts = recommended_for(&[1e20]);
+    assert_eq!(facts.target, Choice::Contract);
 }
 
 proptest! {

@@ -31,7 +31,7 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
     if is_positive(&money.avoided_loss) {
         points.push(format!("avoids a loss of {}", money.avoided_loss.short()));
     }
-    match money.extra.value {
+    match money.extra.exact_value() {
         Some(extra) if extra.is_zero() => points.push("no added cost".to_owned()),
         Some(extra) if extra.is_sign_negative() => {
             let saving = with_unit(-extra, money.extra.unit);

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::AtLimit;
-use crate::domain::recommendation::facts::{Choice, Facts};
+use crate::domain::recommendation::facts::{Choice, Compared, Facts};
 use crate::domain::recommendation::figure::Figure;
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
@@ -75,7 +75,7 @@ fn action(facts: &Facts) -> String {
     let plan = &facts.current_plan;
     let text = match &facts.target {
         Choice::Change { plan } => {
-            let (cost, extra) = (cost(&money.target), extra(&money.extra));
+            let (cost, extra) = (cost(&money.target), extra(facts));
             format!("Recommended: change to the plan {plan}, {cost}{extra}")
         }
         Choice::Stay => {
@@ -89,10 +89,9 @@ fn action(facts: &Facts) -> String {
              is large enough"
             .to_owned(),
     };
-    let unmeasured = facts.compared.first().map(|one| one.unmeasured.as_slice());
-    match unmeasured.unwrap_or_default() {
-        [] => text + ".",
-        names => format!("{text}; not measured: {}.", names.join(", ")),
+    match facts.compared.first().and_then(Compared::lacks) {
+        None => text + ".",
+        Some(lacks) => format!("{text}; {lacks}."),
     }
 }
 
@@ -104,15 +103,26 @@ fn cost(figure: &Figure) -> String {
 }
 
 /// `, $10.00 more than now`, or nothing if it is unknown.
-fn extra(extra: &Figure) -> String {
+fn extra(facts: &Facts) -> String {
+    let extra = &facts.money.extra;
     match extra.value {
         None => String::new(),
-        Some(value) if value.is_zero() => ", as much as now".to_owned(),
+        Some(value) if value.is_zero() && !extra.at_least && is_all_usage(facts) => {
+            ", with no added cost: usage is billed as before".to_owned()
+        }
+        Some(value) if value.is_zero() && !extra.at_least => ", as much as now".to_owned(),
         Some(value) if value.is_sign_negative() => {
             format!(", {} less than now", extra.negated().short())
         }
         Some(_) => format!(", {} more than now", extra.short()),
     }
+}
+
+/// Whether the recommended plan has no price of its own, so that all of its cost is usage.
+fn is_all_usage(facts: &Facts) -> bool {
+    let parts = facts.compared.first().map_or(&[][..], |one| &one.parts);
+    let fixed = parts.first().and_then(|part| part.amount.value);
+    parts.len() > 1 && fixed.is_some_and(|fixed| fixed.is_zero())
 }
 
 fn benefit(facts: &Facts) -> Option<String> {
@@ -121,8 +131,7 @@ fn benefit(facts: &Facts) -> Option<String> {
         return Some(format!("It avoids a loss of {}.", money.avoided_loss));
     }
     let even = &money.break_even_revenue;
-    let pays = even.value.filter(|even| *even > Decimal::ZERO)?;
+    let costs = even.value.is_some_and(|even| even > Decimal::ZERO);
     let changes = matches!(facts.target, Choice::Change { .. });
-    let even = Figure::exact(pays, even.unit).short();
-    changes.then(|| format!("It pays from a revenue of {even} on."))
+    (costs && changes).then(|| format!("It pays from a revenue of {} on.", even.short()))
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
 use crate::domain::recommendation::facts::{Baseline, Facts};
-use crate::domain::recommendation::figure::{Unit, with_unit};
+use crate::domain::recommendation::figure::{Figure, Unit};
 use crate::domain::recommendation::lifecycle::history::Change;
 
 /// The facts with their baseline: that of the unchanged facts before, so that many small changes add up, or
@@ -46,14 +46,14 @@ pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
         }
         (from, to) => from != to,
     };
-    let dollars = |value: Option<Decimal>| {
-        value.map_or_else(|| "unknown".to_owned(), |value| with_unit(value, Unit::Usd))
-    };
     let changes = [
         change("priority", true, &|it| it.priority.to_string()),
         change("answer", true, &|it| it.target.to_string()),
         change("limit reached", moves, &|it| day(it.reaches)),
-        change("extra cost", costs_differ, &|it| dollars(it.extra)),
+        change("extra cost", costs_differ, &|it| {
+            let extra = Figure::new(it.extra, Unit::Usd);
+            extra.at_least(it.extra_at_least).short()
+        }),
     ];
     changes.into_iter().flatten().collect()
 }

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 
-const NOW: &str = "2026-11-25T12:30:00Z";
+pub(super) const NOW: &str = "2026-11-25T12:30:00Z";
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
 /// Lines for `collect import`: a value every `hours` hours of a number of days up to now.
-fn lines(
+pub(super) fn lines(
     (service, metric): (&str, &str),
     from: &str,
     hours: i64,
@@ -47,12 +47,12 @@ fn lines(
     text
 }
 
-struct Case {
+pub(super) struct Case {
     db: TestDatabase,
 }
 
 impl Case {
-    fn new(engine: Engine, plan: &str) -> Case {
+    pub(super) fn new(engine: Engine, plan: &str) -> Case {
         let case = Case {
             db: TestDatabase::migrated(engine),
         };
@@ -60,11 +60,11 @@ impl Case {
         case
     }
 
-    fn run(&self, args: &[&str]) -> String {
+    pub(super) fn run(&self, args: &[&str]) -> String {
         self.db.usagectl(args).now(NOW).run().success().stdout
     }
 
-    fn import(&self, lines: &str) {
+    pub(super) fn import(&self, lines: &str) {
         let import = self.db.usagectl(["collect", "import", "-"]).now(NOW);
         import.stdin(lines).run().success();
     }
@@ -88,18 +88,18 @@ impl Case {
     }
 
     /// Runs, and returns the open recommendations.
-    fn recommend(&self) -> Vec<Value> {
+    pub(super) fn recommend(&self) -> Vec<Value> {
         self.run(&["recommend", "run"]);
         let answer = self.json(&["recommend", "list"]);
         answer["recommendations"].as_array().unwrap().clone()
     }
 }
 
-fn facts(it: &Value) -> &Value {
+pub(super) fn facts(it: &Value) -> &Value {
     &it["facts"]
 }
 
-fn compared<'a>(it: &'a Value, plan: &str) -> &'a Value {
+pub(super) fn compared<'a>(it: &'a Value, plan: &str) -> &'a Value {
     let mut all = facts(it)["compared"].as_array().unwrap().iter();
     all.find(|one| one["choice"]["plan"] == plan).unwrap()
 }

@@ -4,6 +4,7 @@ mod agreement;
 mod forecast;
 mod lifecycle;
 mod notify;
+mod prices;
 mod run;
 mod show;
 mod walk;

@@ -1,0 +1,200 @@
+//! Costs of plans: exact where all meters are measured, and bounds otherwise.
+
+use rstest::rstest;
+use serde_json::Value;
+
+use super::agreement::{Case, compared, facts, lines};
+use crate::support::Engine;
+use crate::support::Engine::{Postgresql, Sqlite};
+
+/// Daily amounts since September.
+fn daily(case: &Case, meter: (&str, &str), resource: &str, amount: f64) {
+    let extra = [("reading", "amount"), ("resource", resource)];
+    let extra = &extra[..if resource.is_empty() { 1 } else { 2 }];
+    let start = "2026-09-01T00:00:00Z";
+    case.import(&lines(meter, start, 24, extra, |_, _| Some(amount)));
+}
+
+fn page(case: &Case, it: &Value) -> String {
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    page.replace('\n', " ")
+}
+
+fn number(figure: &Value) -> f64 {
+    let value = figure["value"].as_str();
+    value.unwrap_or_else(|| panic!("{figure}")).parse().unwrap()
+}
+
+#[rstest]
+fn percentage_of_an_included_amount_is_priced(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "neon=free");
+    daily(&case, ("VERCEL_POSTGRES", "USAGE_PERCENT"), "Compute", 3.9);
+    daily(&case, ("VERCEL_POSTGRES", "BANDWIDTH_GB"), "", 0.05);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    // 3.9 of 100 CU hours on each of 31 days, at $0.106.
+    let launch = compared(it, "launch");
+    let cost = number(&launch["cost"]);
+    assert!((cost - 12.8).abs() < 0.3, "{cost}");
+    let unmeasured = [
+        "VERCEL_POSTGRES STORAGE_MB",
+        "Restore History (GB month)",
+        "Branches (branch month)",
+    ];
+    let listed = launch["unmeasured"].as_array().unwrap();
+    assert_eq!(listed.len(), unmeasured.len(), "{listed:?}");
+    assert!(unmeasured.iter().all(|it| listed.contains(&(*it).into())));
+    let mut inputs = facts(it)["inputs"].as_array().unwrap().iter();
+    let compute = inputs.find(|it| it["name"] == "usage of Compute (CU hour)");
+    assert_eq!(compute.unwrap()["value"], "97.5");
+}
+
+#[rstest]
+fn single_reading_is_measured_without_forecast(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let set =
+        "collect set --service VERCEL_BANDWIDTH --metric BANDWIDTH_GB --reading cumulative 99";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let page = page(&case, it);
+    assert!(
+        page.contains("no forecast yet: VERCEL_BANDWIDTH BANDWIDTH_GB."),
+        "{page}"
+    );
+    let mut inputs = facts(it)["inputs"].as_array().unwrap().iter();
+    let name = "usage of VERCEL_BANDWIDTH BANDWIDTH_GB";
+    assert!(inputs.all(|it| it["name"] != name));
+}
+
+#[rstest]
+fn figures_of_a_lower_bound_are_bounds(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    daily(&case, ("VERCEL_BANDWIDTH", "BANDWIDTH_GB"), "", 4.5);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let text = page(&case, it);
+    assert!(
+        text.contains("It pays from a revenue of at least $0.09 an hour on."),
+        "{text}"
+    );
+    for input in ["revenue_per_hour", "affected_fraction"] {
+        case.run(&["recommend", "inputs", "set", input, "1"]);
+    }
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let money = &facts(it)["money"];
+    for (figure, bound) in [
+        ("extra", "at_least"),
+        ("break_even_revenue", "at_least"),
+        ("net", "at_most"),
+        ("roi", "at_most"),
+    ] {
+        assert_eq!(money[figure][bound], true, "{figure}");
+    }
+    let all = case.run(&["recommend", "show", it["id"].as_str().unwrap(), "--all"]);
+    assert!(all.contains("\nroi                    at most 1"), "{all}");
+    for column in ["projected_cost", "upgrade_cost", "profit_impact", "roi"] {
+        assert_eq!(it[column], Value::Null, "{column}");
+    }
+    assert_eq!(it["current_cost"], 0.0);
+}
+
+#[rstest]
+fn higher_tier_bills_usage_as_before(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "openai=tier-1");
+    daily(&case, ("AI_OPENAI", "COST_USD"), "", 4.5);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "tier-2");
+    let cost = number(&facts(it)["money"]["target"]);
+    assert!((cost - 139.5).abs() < 2.0, "{cost}");
+    assert_eq!(compared(it, "tier-3")["against"], "costs the same");
+    let page = page(&case, it);
+    assert!(
+        page.contains("with no added cost: usage is billed as before."),
+        "{page}"
+    );
+}
+
+#[rstest]
+fn year_does_not_depend_on_the_last_simulated_month(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=pro");
+    daily(&case, ("VERCEL_BANDWIDTH", "BANDWIDTH_GB"), "", 45.3);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let projections = facts(it)["money"]["projections"].as_array().unwrap();
+    let [one, three, twelve] = [0, 1, 2].map(|at| number(&projections[at]["current"]));
+    // $0.25 for each GB beyond 1,000, of 45.3 on each of 31, 90 and 365 days.
+    assert!((one - 101.1).abs() < 2.0, "{one}");
+    assert!((three - 269.3).abs() < 5.0, "{three}");
+    assert!((twelve - 1_133.6).abs() < 20.0, "{twelve}");
+}
+
+#[rstest]
+fn plan_is_sized_within_the_horizon(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    // 190 MB at 6:00, 200 MB at 12:00.
+    let start = "2026-11-25T06:00:00Z";
+    let growth = |days: f64, _| Some(190.0 + 40.0 * days);
+    case.import(&lines(("VERCEL_KV", "STORAGE_MB"), start, 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    assert_eq!(facts(it)["outlook"]["low_confidence"], true);
+}
+
+#[rstest]
+fn huge_usage_requires_a_contract_or_is_a_named_unknown(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let set = |value: &str| {
+        let case = Case::new(engine, "upstash=free");
+        let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
+        let args: Vec<&str> = set.split(' ').chain([value]).collect();
+        case.run(&args);
+        case
+    };
+    let [it] = &set("1e20").recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "contract");
+    let run = set("1e300").run(&["recommend", "run"]);
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): value out of range";
+    assert!(run.contains(unknown), "{run}");
+}
+
+#[rstest]
+fn page_of_a_resource_has_its_own_usage_only(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    for (resource, size) in [("a", 243.0), ("b", 20.0)] {
+        let extra = [("resource", resource)];
+        let storage = ("VERCEL_KV", "STORAGE_MB");
+        let start = "2026-09-01T00:00:00Z";
+        case.import(&lines(storage, start, 6, &extra, |_, _| Some(size)));
+    }
+    daily(&case, ("VERCEL_KV", "REQUEST_COUNT"), "b", 19_000.0);
+    let all = case.recommend();
+    let a = all.iter().find(|it| it["resource"] == "a").unwrap();
+    let unmeasured = ["VERCEL_KV BANDWIDTH_GB", "VERCEL_KV REQUEST_COUNT"];
+    assert_eq!(
+        compared(a, "payg")["unmeasured"],
+        Value::from(unmeasured.to_vec())
+    );
+    let meters = facts(a)["meters"].as_array().unwrap().iter();
+    let states: Vec<_> = meters.map(|it| (&it["metric"], &it["state"])).collect();
+    for metric in ["REQUEST_COUNT", "BANDWIDTH_GB"] {
+        assert!(
+            states.contains(&(&metric.into(), &"NO_DATA".into())),
+            "{states:?}"
+        );
+    }
+    assert!(all.iter().any(|it| it["resource"] == "b"));
+}
