@@ -232,6 +232,13 @@ fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         2
     );
     assert_eq!(db.usagectl(["limits", "set", "256"]).run().code, 2);
+    for args in [&["1e300"][..], &["--critical", "1e300", "256"]] {
+        let run = db.usagectl(set.iter().chain(args)).run();
+        assert!(run.stderr.contains(" 1e300"), "{}", run.stderr);
+    }
+    let rule = "alerts add --api finnhub --type COST_THRESHOLD --period DAY --threshold 1e300";
+    let run = db.usagectl(words(rule)).run();
+    assert!(run.stderr.contains(" 1e300:"), "{}", run.stderr);
     let unit = db.usagectl(set.iter().chain(&["256MB"])).run();
     assert!(
         unit.stderr.contains("expected a number without unit"),
