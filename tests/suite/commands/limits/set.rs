@@ -193,11 +193,14 @@ fn writes_answer_in_every_format(#[values(Sqlite, Postgresql)] engine: Engine) {
     let plan = json(&db, ["limits", "plan", "upstash", "free"]);
     assert_eq!(plan["is_new"], false);
     let remove = words("limits remove --service VERCEL_KV --metric STORAGE_MB");
-    let removed = json(&db, remove);
+    let removed = json(&db, remove.clone());
     assert_eq!(
         (&removed["removed"], &removed["limits"][0]["plan"]),
         (&1.into(), &"free".into())
     );
+    db.usagectl(words("limits init")).run().success();
+    let restore = "usagectl limits init restores the published limits of the plans in use\n";
+    assert_eq!(db.usagectl(&remove).run().success().stderr, restore);
 }
 
 #[rstest]
