@@ -418,6 +418,36 @@ fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engin
     assert!(day_later(&["recommend", "run"]).contains("expired"));
 }
 
+#[rstest]
+fn approved_is_implemented_by_the_plan_and_stays_on_another(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let id = it["id"].as_str().unwrap().to_owned();
+    case.run(&["recommend", "review", &id]);
+    case.run(&["recommend", "approve", &id]);
+    let status = || case.json(&["recommend", "show", &id])["recommendation"]["status"].clone();
+    case.run(&["limits", "plan", "upstash", "fixed-5gb"]);
+    case.run(&["recommend", "run"]);
+    assert_eq!(status(), "APPROVED");
+    case.run(&["limits", "plan", "upstash", "fixed-1gb"]);
+    assert!(case.run(&["recommend", "run"]).contains("implemented"));
+    assert_eq!(status(), "IMPLEMENTED");
+    let page = case.json(&["recommend", "show", &id]);
+    assert!(page["recommendation"]["implemented_at"].is_string());
+    let last = page["history"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&last["actor_kind"], &last["to"]),
+        (&"ENGINE".into(), &"IMPLEMENTED".into())
+    );
+}
+
 /// A metric with the kind of its values, and values by their age in days.
 type Generated<'a> = ((&'a str, &'a str), Vec<(i64, Option<f64>)>);
 
