@@ -114,7 +114,7 @@ fn value_is_stale_after_three_missing_ones() {
 fn value_of_earlier_period_is_stale() {
     let half = capacity(Metric::BandwidthGb, Reading::Cumulative, &[(1, 128.0)]);
     assert_eq!((half.state, half.percent()), (LimitState::Ok, Some(50.0)));
-    assert_eq!(half.elapsed_percent(now()), Some(50.0));
+    assert_eq!(half.elapsed_percent, Some(50.0));
     // Measured before this period began.
     let mut anchored = limit(Metric::BandwidthGb);
     anchored.billing.anchor_day = 16;

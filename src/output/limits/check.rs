@@ -95,7 +95,7 @@ impl Check {
                 Cell::maybe(it.limit.as_ref().and_then(|limit| limit.period))
             }),
             Col::right("PERIOD", "elapsed_percent", move |it| {
-                percent(it.elapsed_percent(self.now))
+                percent(it.elapsed_percent)
             })
             .dropped(3),
             Col::table_only("AGE", |it| {
@@ -171,7 +171,7 @@ impl Answer for Check {
                 state: it.state,
                 value: it.usage,
                 percent: it.percent(),
-                elapsed_percent: it.elapsed_percent(self.now),
+                elapsed_percent: it.elapsed_percent,
                 missing_days: it.missing,
                 measured_at: it.measured_at.map(format::time_ms),
                 reason: it.reason.as_ref().map(ToString::to_string),

@@ -427,10 +427,6 @@ impl Item {
     }
 
     fn period_json(&self, period: &PeriodTotal) -> impl Serialize {
-        let measured = self.0.measured_at;
-        let measured = measured.map_or(0, |at| day_number(at.date_naive()));
-        let length = f64::from(period.to - period.from).max(1.0);
-        let elapsed = f64::from(measured - period.from) / length;
         let limit = self.0.limit_value();
         object! {
             from: day_date(period.from),
@@ -439,7 +435,7 @@ impl Item {
             total: period.total,
             chance_over: self.0.chance_over(),
             expected_overage: limit.map(|limit| period.expected_overage(limit)),
-            elapsed_percent: (elapsed * 100.0).clamp(0.0, 100.0),
+            elapsed_percent: self.0.elapsed_percent,
         }
     }
 }

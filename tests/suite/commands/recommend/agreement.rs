@@ -281,6 +281,36 @@ fn missing_days_are_reported_and_widen_the_answer(#[values(Sqlite, Postgresql)] 
     assert!(run.contains(unknown), "{run}");
 }
 
+/// Amounts of the bandwidth of `vercel=hobby`, whose limit is 100, by the days since 1 September.
+fn hobby(engine: Engine, amount: impl Fn(f64) -> Option<f64>) -> Case {
+    let case = Case::new(engine, "vercel=hobby");
+    let transfer = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+    let extra = [("reading", "amount")];
+    let start = "2026-09-01T00:00:00Z";
+    case.import(&lines(transfer, start, 24, &extra, |days, _| amount(days)));
+    case
+}
+
+#[rstest]
+fn share_of_the_period_is_the_same_everywhere(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = hobby(engine, |_| Some(4.1));
+    let elapsed = case.check("BANDWIDTH_GB")["elapsed_percent"].clone();
+    assert!(elapsed.as_f64().is_some());
+    assert_eq!(
+        case.forecast("BANDWIDTH_GB")["period"]["elapsed_percent"],
+        elapsed
+    );
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let stated: f64 = facts(it)["outlook"]["period"]["elapsed"]["value"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((stated - elapsed.as_f64().unwrap()).abs() < 0.1);
+}
+
 #[rstest]
 fn growth_of_a_counter_over_an_outage_is_spread(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
