@@ -8,7 +8,7 @@ use crate::domain::forecast::{
     day_date, day_number,
 };
 use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
-use crate::domain::metrics::names::MetricKind;
+use crate::domain::metrics::names::{Measure, MetricKind};
 use crate::domain::plans::LimitPeriod;
 use crate::output::chart::{self, ForecastChart};
 use crate::output::prelude::*;
@@ -28,6 +28,8 @@ pub struct Item(pub Capacity);
 
 /// Days of history in a chart.
 const CHART_DAYS: DayNumber = 60;
+/// Readings that a forecast of low confidence requires.
+const FEWEST_READINGS: u32 = 2;
 /// The thresholds, in the order of [`Forecast::crossings`].
 const THRESHOLDS: [&str; 3] = ["warning", "critical", "limit"];
 
@@ -70,9 +72,16 @@ impl Item {
         }
         match self.0.forecast() {
             _ if self.0.kind == MetricKind::Rate => {}
-            Err(InsufficientData { days, needed }) => {
-                notes.push(format!("insufficient data: {days} of {needed} days"));
-            }
+            Err(InsufficientData { days, needed }) => notes.push(match self.0.measure {
+                Measure::Pace => format!("insufficient data: {days} of {needed} days"),
+                Measure::Amount => {
+                    "insufficient data: two readings of the period, an hour apart, are required"
+                        .to_owned()
+                }
+                Measure::Level | Measure::Peak => {
+                    "insufficient data: two readings, an hour apart, are required".to_owned()
+                }
+            }),
             Ok(forecast) if forecast.confidence == Confidence::Low => {
                 notes.push("low confidence".to_owned());
             }
@@ -391,6 +400,7 @@ impl Item {
         } = &self.0;
         let forecast = self.forecast();
         let missing = self.0.forecast().err();
+        let by_readings = *measure != Measure::Pace;
         let crossings = forecast.map_or(&[][..], |it| &it.crossings).iter();
         let thresholds = THRESHOLDS.into_iter().zip(crossings).map(threshold_json);
         let bands = forecast.map(Forecast::daily_bands).unwrap_or_default();
@@ -416,7 +426,8 @@ impl Item {
                 (_, None) => "forecast",
             },
             days_of_data: missing.map_or(self.0.daily.days.len(), |missing| missing.days),
-            days_needed: missing.map(|missing| missing.needed),
+            days_needed: missing.filter(|_| !by_readings).map(|missing| missing.needed),
+            readings_needed: missing.filter(|_| by_readings).map(|_| FEWEST_READINGS),
             confidence: forecast.map(|forecast| forecast.confidence),
             horizon_days: forecast.map(|forecast| forecast.horizon),
             thresholds: thresholds.collect::<Vec<_>>(),

@@ -312,6 +312,21 @@ fn share_of_the_period_is_the_same_everywhere(#[values(Sqlite, Postgresql)] engi
 }
 
 #[rstest]
+fn single_reading_names_what_a_forecast_requires(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 100";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let text = case.run(&["recommend", "forecast", "--metric", "STORAGE_MB"]);
+    let needed = "insufficient data: two readings, an hour apart, are required";
+    assert!(text.contains(needed), "{text}");
+    let forecast = case.forecast("STORAGE_MB");
+    assert_eq!(
+        (&forecast["readings_needed"], &forecast["days_needed"]),
+        (&2.into(), &Value::Null)
+    );
+}
+
+#[rstest]
 fn growth_of_a_counter_over_an_outage_is_spread(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
     let month = |days: f64, time: DateTime<Utc>| {
