@@ -292,6 +292,21 @@ fn hobby(engine: Engine, amount: impl Fn(f64) -> Option<f64>) -> Case {
 }
 
 #[rstest]
+fn expected_overrun_is_recommended_early_in_the_period(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    for (each, expected) in [(4.0, 1), (2.0, 0)] {
+        let case = hobby(engine, |days| (days < 71.0).then_some(each));
+        // Day 10 of November.
+        let now = "2026-11-10T12:30:00Z";
+        let run = |args: &[&str]| case.db.usagectl(args).now(now).run().success().stdout;
+        let run = run(&["recommend", "run"]);
+        let found = run.matches("VERCEL_BANDWIDTH  BANDWIDTH_GB").count();
+        assert_eq!(found, expected, "{run}");
+    }
+}
+
+#[rstest]
 fn share_of_the_period_is_the_same_everywhere(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = hobby(engine, |_| Some(4.1));
     let elapsed = case.check("BANDWIDTH_GB")["elapsed_percent"].clone();
