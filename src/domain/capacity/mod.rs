@@ -52,7 +52,7 @@ pub struct Capacity {
     pub measured_at: Option<DateTime<Utc>>,
     pub missing: Option<MissingDays>,
     pub state: LimitState,
-    /// Why the state is unknown, if so.
+    /// Why the state is unknown, or the usage only a lower bound.
     pub reason: Option<UnknownReason>,
     /// The daily values that forecasts are made from.
     pub daily: DailySeries,

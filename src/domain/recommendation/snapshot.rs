@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::assess::{Assessment, Evidence, assess};
 use super::conditions::{of_limit, of_recommendation};
+use super::cost::decimal;
 use super::inputs::{Business, StoredInput};
 use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
@@ -83,10 +84,17 @@ impl Snapshot {
     pub fn unknown(&self) -> Vec<Unknown> {
         let unknown = |capacity: &Capacity| {
             let limit = capacity.limit.as_ref()?;
+            let reason = capacity.reason.clone();
+            let reason = reason.filter(|_| capacity.state.is_unknown());
+            let too_large = || {
+                let mut values = capacity.usage.into_iter().chain([limit.value]);
+                let value = values.find(|value| decimal(*value).is_none())?;
+                Some(UnknownReason::TooLarge(value))
+            };
             Some(Unknown {
                 series: capacity.series.clone(),
                 plan: limit.plan.clone(),
-                reason: capacity.reason.clone()?,
+                reason: reason.or_else(too_large)?,
             })
         };
         self.capacities.iter().filter_map(unknown).collect()

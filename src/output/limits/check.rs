@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::LimitState;
-use crate::domain::capacity::{Capacity, MissingDays};
 use crate::domain::format::counted;
 use crate::domain::metrics::point::Series;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus, PerformanceValue};
@@ -128,7 +128,8 @@ fn name(status: &Capacity) -> String {
 
 fn summary(status: &Capacity) -> String {
     let detail = match (status.percent(), &status.reason) {
-        (Some(percent), _) => format::percent(percent),
+        (Some(percent), Some(reason)) => format!("{}, {reason}", format::percent(percent)),
+        (Some(percent), None) => format::percent(percent),
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),
     };
@@ -141,19 +142,11 @@ impl Answer for Check {
             return "no limits\n".to_owned();
         }
         let table = columns::table(&self.columns(), &self.limits, width);
-        let unknown = self.limits.iter().filter(|it| it.reason.is_some());
-        let mut unknown: String = unknown
-            .map(|it| printable(&summary(it)).into_owned() + "\n")
-            .collect();
-        let partial = self.limits.iter().filter(|it| it.reason.is_none());
-        for (it, days) in partial.filter_map(|it| Some((it, it.missing?))) {
-            let MissingDays { missing, of } = days;
-            let line = format!("{}: {missing} of {of} days missing\n", name(it));
-            unknown.push_str(&printable(&line));
-        }
-        let gap = if unknown.is_empty() { "" } else { "\n" };
+        let with_reason = self.limits.iter().filter(|it| it.reason.is_some());
+        let notes = lines(&with_reason.collect::<Vec<_>>(), |it| summary(it));
+        let gap = if notes.is_empty() { "" } else { "\n" };
         format!(
-            "{table}{gap}{unknown}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
+            "{table}{gap}{notes}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
             counted(self.limits.len() as u64, "limit"),
             self.count(|state| state == LimitState::Ok),
             self.count(|state| state == LimitState::Warning),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::capacity::{Capacity, MissingDays};
+use crate::domain::capacity::Capacity;
 use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
@@ -67,9 +67,6 @@ impl Item {
     fn caveats(&self) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.0.reason.as_ref().map(ToString::to_string));
-        if let (None, Some(MissingDays { missing, of })) = (&self.0.reason, self.0.missing) {
-            notes.push(format!("{missing} of {of} days missing"));
-        }
         match self.0.forecast() {
             _ if self.0.kind == MetricKind::Rate => {}
             Err(InsufficientData { days, needed }) => notes.push(match self.0.measure {

@@ -292,6 +292,69 @@ fn hobby(engine: Engine, amount: impl Fn(f64) -> Option<f64>) -> Case {
 }
 
 #[rstest]
+fn measured_part_of_an_amount_decides_a_certain_state(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = hobby(engine, |days| (days != 70.0 && days != 72.0).then_some(4.1));
+    let check = case.check("BANDWIDTH_GB");
+    assert_eq!(
+        (&check["state"], &check["reason"]),
+        (&"CRITICAL".into(), &"2 of 25 days missing".into())
+    );
+    let table = case.run(&["limits", "check", "--metric", "BANDWIDTH_GB"]);
+    let note = "\nVERCEL_BANDWIDTH BANDWIDTH_GB hobby CRITICAL 94.3%, 2 of 25 days missing\n";
+    assert!(table.contains(note), "{table}");
+    let critical = [
+        "limits",
+        "check",
+        "--metric",
+        "BANDWIDTH_GB",
+        "--fail-on",
+        "critical",
+    ];
+    assert_eq!(case.db.usagectl(critical).now(NOW).run().code, 11);
+    assert_eq!(case.forecast("BANDWIDTH_GB")["state"], "CRITICAL");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&it["priority"], &it["now"]["state"]),
+        (&"CRITICAL".into(), &check["state"])
+    );
+    assert_eq!(facts(it)["usage"]["at_least"], true);
+    let run = case.run(&["recommend", "run"]);
+    assert!(
+        !run.contains("unknown: VERCEL_BANDWIDTH BANDWIDTH_GB"),
+        "{run}"
+    );
+
+    let single = Case::new(engine, "vercel=hobby");
+    let amount = [("reading", "amount")];
+    let calls = ("VERCEL_FUNCTIONS", "INVOCATIONS");
+    let start = "2026-11-25T00:00:00Z";
+    single.import(&lines(calls, start, 24, &amount, |_, _| Some(980_000.0)));
+    assert_eq!(single.check("INVOCATIONS")["state"], "CRITICAL");
+    assert_eq!(single.recommend().len(), 1);
+}
+
+#[rstest]
+fn forecast_that_adds_missing_days_is_recommended(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let missing = |days: f64| days > 60.0 && days < 67.0;
+    let case = hobby(engine, |days| {
+        (days < 85.0 && !missing(days)).then_some(3.6)
+    });
+    // 64.8 of 100 are measured: the warning threshold may be reached or not.
+    let check = case.check("BANDWIDTH_GB");
+    assert_eq!(check["state"], "UNKNOWN");
+    let chance = case.forecast("BANDWIDTH_GB")["period"]["chance_over"].clone();
+    assert!(chance.as_f64().unwrap() > 0.9, "{chance}");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(facts(it)["usage_percent"]["at_least"], true);
+}
+
+#[rstest]
 fn expected_overrun_is_recommended_early_in_the_period(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
@@ -324,6 +387,25 @@ fn share_of_the_period_is_the_same_everywhere(#[values(Sqlite, Postgresql)] engi
         .parse()
         .unwrap();
     assert!((stated - elapsed.as_f64().unwrap()).abs() < 0.1);
+}
+
+#[rstest]
+fn number_beyond_all_measurements_is_short_and_not_assessed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 1e20";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    assert_eq!(case.check("STORAGE_MB")["state"], "OVER");
+    let run = case.run(&["recommend", "run"]);
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): 1.00e20 is too large to be assessed";
+    assert!(run.contains(unknown), "{run}");
+    let nagios = ["limits", "check", "--nagios", "--metric", "STORAGE_MB"];
+    let nagios = case.db.usagectl(nagios).now(NOW).run().stdout;
+    assert!(
+        nagios.contains("3.91e19%") && nagios.contains("=3.90625e19%;"),
+        "{nagios}"
+    );
 }
 
 #[rstest]
@@ -590,8 +672,28 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
         if ["CRITICAL", "OVER"].contains(&state.as_str()) && reading == "level" {
             prop_assert_eq!(all.len(), 1, "{} without a recommendation", state);
         }
-        if ["STALE", "NO_DATA", "UNKNOWN"].contains(&state.as_str()) {
+        let period = &forecast["period"];
+        let over = period["chance_over"].as_f64().unwrap_or(0.0);
+        if ["STALE", "NO_DATA"].contains(&state.as_str()) {
             prop_assert_eq!(all.len(), 0);
+        } else if over >= 0.5 {
+            prop_assert_eq!(all.len(), 1, "{} {} without a recommendation", state, over);
+        } else if state == "UNKNOWN" {
+            let soon = |name| forecast["thresholds"][2][name].as_f64().unwrap_or(0.0);
+            let chance = over.max(soon("chance_within_30_days"));
+            prop_assert!(all.is_empty() || chance >= 0.2, "{} {}", state, chance);
+        }
+        if period.is_object() {
+            prop_assert_eq!(&period["elapsed_percent"], &check["elapsed_percent"]);
+        }
+        // With days missing, an amount has at least the state of its measured part.
+        let used = check["value"].as_f64().unwrap_or(0.0);
+        if reading == "amount" && used >= 75.0 && used == period["used"].as_f64().unwrap_or(0.0) {
+            prop_assert!(
+                ["WARNING", "CRITICAL", "OVER"].contains(&state.as_str()),
+                "{}",
+                state
+            );
         }
         Ok(())
     };
