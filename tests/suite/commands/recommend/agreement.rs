@@ -9,6 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_channel;
 use crate::support::{Engine, TestDatabase};
 
 const NOW: &str = "2026-11-25T12:30:00Z";
@@ -348,6 +349,10 @@ fn forecast_that_adds_missing_days_is_recommended(#[values(Sqlite, Postgresql)] 
     assert_eq!(check["state"], "UNKNOWN");
     let chance = case.forecast("BANDWIDTH_GB")["period"]["chance_over"].clone();
     assert!(chance.as_f64().unwrap() > 0.9, "{chance}");
+    put_channel(&case.db, "ops");
+    let run = case.run(&["recommend", "run"]);
+    let notice = "CRITICAL: VERCEL_BANDWIDTH BANDWIDTH_GB (hobby) is at 64.8 GB of 100 GB, 64.8%, full in 3 days (3 to 4); 6 of 24 days missing";
+    assert!(run.contains(notice), "{run}");
     let [it] = &case.recommend()[..] else {
         panic!()
     };
