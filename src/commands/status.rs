@@ -11,7 +11,7 @@ use crate::commands::limits::check;
 use crate::commands::migrate::PrismaArgs;
 use crate::context::Context;
 use crate::domain::capacity::Capacity;
-use crate::domain::capacity::state::LimitState;
+use crate::domain::capacity::state::UnknownReason;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
@@ -214,9 +214,13 @@ fn defects(
 /// Open recommendations, and the stale metrics of `limits check`.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
     let stale = |it: Capacity| {
-        (it.state == LimitState::Stale).then(|| StaleMetric {
+        let reason = it.reason.filter(|reason| {
+            use UnknownReason::{EarlierPeriod, Old};
+            matches!(reason, Old(_) | EarlierPeriod)
+        })?;
+        Some(StaleMetric {
             series: it.series,
-            reason: it.reason.map_or_else(String::new, |it| it.to_string()),
+            reason: reason.to_string(),
         })
     };
     let standings = check::limited(db, (None, None), now, None)?;

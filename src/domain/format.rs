@@ -48,6 +48,16 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// A number with all its digits, for machines and for the value of a message: `0.1`, `228.39`, `1e300`.
+pub fn exact(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-9..1e15).contains(&size) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
 /// A decimal number of a file or an answer. Digits that no decimal holds are rounded, as in `0E-6176`.
 pub fn parse_decimal(text: &str) -> Option<Decimal> {
     let exact = text.parse().or_else(|_| Decimal::from_scientific(text));
@@ -294,6 +304,23 @@ mod tests {
         ];
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
+        }
+    }
+
+    #[test]
+    fn exact_number_has_all_digits_and_no_rows_of_zeros() {
+        let cases = [
+            (0.0, "0"),
+            (-0.1, "-0.1"),
+            (123_456_789.012_345, "123456789.012345"),
+            (1e14, "100000000000000"),
+            (3.906_25e19, "3.90625e19"),
+            (1e300, "1e300"),
+            (-2.5e-300, "-2.5e-300"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(exact(value), expected);
+            assert_eq!(expected.parse(), Ok(value));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::format;
 use super::named::{Named, named};
 
 named! {
@@ -58,10 +59,10 @@ impl fmt::Display for PerformanceValue {
             write!(f, "{label}=")?;
         }
         match self.value {
-            Some(value) => write!(f, "{value}{}", self.unit)?,
+            Some(value) => write!(f, "{}{}", format::exact(value), self.unit)?,
             None => f.write_str("U")?,
         }
-        let text = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
+        let text = |number: Option<f64>| number.map_or(String::new(), format::exact);
         let range = format!(";{};{}", text(self.warning), text(self.critical));
         f.write_str(range.trim_end_matches(';'))
     }
@@ -128,6 +129,8 @@ mod tests {
         assert_eq!(value.to_string(), "'finnhub/it''s_1'=83.5%;80;95");
         value.warning = None;
         assert_eq!(value.to_string(), "'finnhub/it''s_1'=83.5%;;95");
+        value.value = Some(3.906_25e19);
+        assert_eq!(value.to_string(), "'finnhub/it''s_1'=3.90625e19%;;95");
         (value.value, value.critical) = (None, None);
         assert_eq!(value.to_string(), "'finnhub/it''s_1'=U");
     }

@@ -108,7 +108,7 @@ impl Cell {
             Cell::Count(number) => number.to_string(),
             Cell::Number(value) | Cell::Percent(value) | Cell::Ratio(value) => {
                 if value.is_finite() {
-                    value.to_string()
+                    format::exact(*value)
                 } else {
                     String::new()
                 }

@@ -12,6 +12,7 @@ use crate::args::{parse_duration, parse_number, parse_percent};
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, Threshold, TimeWindow};
 use crate::domain::alert::validate::{RuleError, RuleField};
+use crate::domain::format;
 use crate::domain::named::Named;
 use crate::domain::period::Period;
 
@@ -334,8 +335,9 @@ pub(super) fn usage_error(error: RuleError) -> Error {
                 .to_owned()
         }
         RuleError::Number { field, value } => format!(
-            "invalid {} {value}: expected a number above 0 and below 2^53",
-            option(field)
+            "invalid {} {}: expected a number above 0 and below 2^53",
+            option(field),
+            format::exact(value)
         ),
         RuleError::NotAbove { below, threshold } => {
             format!(
@@ -355,6 +357,7 @@ pub(super) fn usage_error(error: RuleError) -> Error {
             format!("{} requires a rule of type {type_}", option(field))
         }
         RuleError::Factor(factor) => {
+            let factor = format::exact(factor);
             format!("invalid --factor {factor}: expected a number above 1 and below 2^53")
         }
         RuleError::ShortBaseline => {

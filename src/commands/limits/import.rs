@@ -8,7 +8,7 @@ use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
 use crate::commands::prelude::*;
 use crate::domain::format::counted;
-use crate::domain::plans::audit::OLD;
+use crate::domain::plans::audit::page;
 use crate::domain::plans::catalogue::Catalogue;
 use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{diff, parse, selection};
@@ -76,13 +76,14 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 fn warn_of_old_sources(context: &mut Context, catalogue: &Catalogue) {
     let today = context.now.date_naive();
-    let is_old = |day| today - day > OLD;
-    let days = catalogue.sources.iter().map(|it| it.page_date.earliest());
-    let old = days.filter(|day| day.is_none_or(is_old)).count();
+    let sources = catalogue.sources.iter();
+    let old = sources.filter_map(|it| page(&it.url, it.page_date, Some(it.read_on), today));
+    let old = old.count();
     if old > 0 {
         let sources = counted(old as u64, "source");
-        let what = "older than 180 days or without a date: usagectl limits audit";
-        context.warn(format_args!("{sources} {what}"));
+        context.warn(format_args!(
+            "{sources} of the catalogue older than 180 days or without a date; of the limits in use: usagectl limits audit"
+        ));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::args::parse_api_name;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::Period;
-use crate::domain::plans::limit::{LimitRow, ListedLimit};
+use crate::domain::plans::limit::{LimitRow, ListedLimit, Origin};
 use crate::output::limits::list::{LimitList, RemovedLimits};
 use crate::store::plans::{api_limits, limits};
 
@@ -65,7 +65,13 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let message = format!("no limit of {}", description(&args));
         return Err(Error::usage(message).with_next("usagectl limits list"));
     }
-    context.finish(&RemovedLimits(removed))
+    let is_budget = |it: &ListedLimit| it.row.origin() == Origin::Budget;
+    let only_budgets = removed.api_limits.is_empty() && removed.limits.iter().all(is_budget);
+    context.answer(&RemovedLimits(removed))?;
+    if !only_budgets {
+        context.info("usagectl limits init restores the published limits of the plans in use");
+    }
+    Ok(Outcome::DONE)
 }
 
 fn is_meant(args: &RemoveArgs, row: &LimitRow) -> bool {

@@ -13,9 +13,9 @@ use crate::output::recommend::forecast::{Forecasts, Item};
 /// overage. Latency is compared with its limit and not forecast.
 ///
 /// Below 28 days of data the confidence is low; below 7 days, the pace between the first and the last reading
-/// continues. The horizon is 90 days, or 1.5 times the history if that is shorter. The same data gives the same
-/// forecast. `usagectl recommend backtest` measures the accuracy
-/// on your data.
+/// continues, which requires two readings an hour apart, of an amount in the period. The horizon is 90 days, or 1.5
+/// times the history if that is shorter. The same data gives the same forecast. `usagectl recommend backtest` measures
+/// the accuracy on your data.
 #[derive(Args, Debug)]
 #[command(after_help = example!("recommend forecast --service VERCEL_KV"))]
 pub struct ForecastArgs {

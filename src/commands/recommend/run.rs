@@ -28,11 +28,13 @@ use crate::store::recommendation::{inputs, recommendations};
 /// large enough. A smaller plan is recommended where one is certain to suffice.
 ///
 /// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the history. The
-/// figures of an approved recommendation are frozen. Decisions by people and by the application are kept.
+/// figures of an approved recommendation are frozen; it is IMPLEMENTED once its plan is in use. Decisions by people and by
+/// the application are kept.
 ///
 /// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
-/// likely to be reached, it reaches its warning or critical threshold or the limit itself, falls clearly below one, or is
-/// no longer near; a recommendation is new, becomes more urgent or is closed. Silences hold them back, by the name of the service as --api.
+/// likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself, falls clearly
+/// below one, or is no longer near; a recommendation is new, becomes more urgent or is closed. Silences hold them back, by
+/// the name of the service as --api.
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints nothing.
 ///

@@ -1,7 +1,7 @@
 //! Notices of conditions beside the rules: limits that are near, recommendations that are open.
 //!
-//! A condition has a level. A channel is notified when an episode begins, when its level rises or clearly falls, and when it
-//! ends. Its state is that of the last notice to the channel, so that nothing else is stored.
+//! A condition has a step in each of two respects. A channel is notified when an episode begins, when a step rises or
+//! clearly falls, and when it ends. Its state is that of the last notice to the channel, so that nothing else is stored.
 
 use chrono::{DateTime, Utc};
 
@@ -38,8 +38,10 @@ pub enum Level {
         /// From 1; a higher number is worse.
         level: u32,
         severity: Severity,
-        /// The level that it has not clearly fallen below: one that was notified stays up to this.
-        held: u32,
+        /// How bad it is in each respect; 0 is not at all.
+        steps: [u32; 2],
+        /// The steps that it has not clearly fallen below: those that were notified stay up to these.
+        held: [u32; 2],
     },
 }
 
@@ -99,20 +101,25 @@ pub fn notices(
                     Level::At {
                         level,
                         severity,
+                        steps,
                         held,
                     },
                     last,
                 ) => {
-                    let is_new = last.is_none_or(|last| {
-                        level > last.content.level || held.max(level) < last.content.level
-                    });
+                    let notified = last.and_then(|last| last.content.steps).unwrap_or_default();
+                    let kept = [0, 1].map(|it| steps[it].max(notified[it].min(held[it])));
+                    let has_fallen = (0..2).any(|it| notified[it] > kept[it]);
+                    let is_new = last.is_none() || notified != kept;
+                    // A notice of a fall states the present; one of a rise in one respect keeps the other.
+                    let steps = if has_fallen { steps } else { kept };
                     let is_silenced = || {
                         let mut silences = silences.iter();
                         silences.any(|it| it.is_active(now) && it.matches_alert(alert))
                     };
                     let is_wanted = receiver.min_severity.is_none_or(|least| severity >= least);
                     if is_new && is_wanted && !is_silenced() {
-                        new.push(firing(condition, level, severity, receiver, last, now));
+                        let content = (level, severity, steps);
+                        new.push(firing(condition, content, receiver, last, now));
                     }
                 }
                 (Level::Clear, None) | (Level::Keep, _) => {}
@@ -134,8 +141,7 @@ pub fn notices(
 
 fn firing(
     condition: &Condition,
-    level: u32,
-    severity: Severity,
+    (level, severity, steps): (u32, Severity, [u32; 2]),
     receiver: &Receiver,
     last: Option<&Notice>,
     now: DateTime<Utc>,
@@ -157,6 +163,7 @@ fn firing(
         limit_unit: None,
         unknown_reason: None,
         level,
+        steps: Some(steps),
         reason: None,
         fired_at: last.map_or(now, |last| last.content.fired_at),
         ended_at: None,
@@ -210,12 +217,14 @@ mod tests {
     const WARNING: Level = Level::At {
         level: 1,
         severity: Severity::Warning,
-        held: 2,
+        steps: [1, 0],
+        held: [2, 0],
     };
     const CRITICAL: Level = Level::At {
         level: 2,
         severity: Severity::Critical,
-        held: 2,
+        steps: [2, 0],
+        held: [2, 0],
     };
 
     /// Runs with these levels, a minute apart; `None` is a run without the condition. Returns kind, channel and severity
@@ -274,7 +283,8 @@ mod tests {
         let fallen = Level::At {
             level: 1,
             severity: Severity::Warning,
-            held: 1,
+            steps: [1, 0],
+            held: [1, 0],
         };
         let levels = [CRITICAL, WARNING, fallen, fallen, CRITICAL].map(Some);
         let all = sent(&levels, &[], false);
@@ -285,6 +295,35 @@ mod tests {
         ];
         let ops: Vec<&String> = all.iter().filter(|it| it.contains("ops")).collect();
         assert_eq!(ops, expected);
+    }
+
+    #[test]
+    fn each_respect_is_notified_once() {
+        let at = |usage, forecast| Level::At {
+            level: 1,
+            severity: Severity::Warning,
+            steps: [usage, forecast],
+            held: [usage, 2],
+        };
+        let levels = [
+            at(0, 2),
+            at(0, 1),
+            at(1, 2),
+            at(1, 1),
+            at(2, 1),
+            at(2, 2),
+            at(3, 2),
+            at(3, 1),
+            // It has clearly fallen, and rises again.
+            at(1, 1),
+            at(1, 2),
+        ];
+        let number = |levels: &[Level]| {
+            let levels: Vec<_> = levels.iter().copied().map(Some).collect();
+            sent(&levels, &[], false).len()
+        };
+        let numbers: Vec<_> = (1..=levels.len()).map(|it| number(&levels[..it])).collect();
+        assert_eq!(numbers, [1, 1, 2, 2, 3, 3, 4, 4, 5, 6]);
     }
 
     #[test]

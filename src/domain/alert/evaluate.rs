@@ -106,6 +106,7 @@ impl fmt::Display for UnknownReason {
                 write!(f, "no limit per {period} is set")
             }
             UnknownReason::BadLimit(limit) => {
+                let limit = format::exact(*limit);
                 write!(f, "invalid limit {limit}: expected a number above 0")
             }
             UnknownReason::BadBaseline => {

@@ -102,6 +102,9 @@ pub struct Content {
     /// The number of the channel's thresholds that are reached; the highest number if the episode ended.
     #[serde(default)]
     pub level: u32,
+    /// Of a condition: how bad it is in each respect, as in [`super::condition::Level`].
+    #[serde(default)]
+    pub steps: Option<[u32; 2]>,
     /// Why the episode ended; only for RESOLVED.
     #[serde(default)]
     pub reason: Option<EndReason>,
@@ -155,6 +158,7 @@ pub(crate) fn sample(kind: NoticeKind) -> Content {
         limit_unit: Some(Unit::Calls),
         unknown_reason: None,
         level: 1,
+        steps: None,
         reason: None,
         fired_at: at,
         ended_at: None,

@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use crate::domain::format;
 use crate::domain::named::named;
 use crate::domain::period::Period;
 
@@ -349,7 +350,7 @@ impl Rule {
             return Err(RuleFault::Period(name.clone()));
         }
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
-            return Err(RuleFault::Threshold(self.threshold.to_string()));
+            return Err(RuleFault::Threshold(format::exact(self.threshold)));
         }
         self.unreadable.clone().map_or(Ok(()), Err)
     }

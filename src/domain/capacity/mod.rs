@@ -45,12 +45,14 @@ pub struct Capacity {
     pub measure: Measure,
     /// The current period of an amount.
     pub period: Option<Window>,
+    /// The part of the period that has passed, in percent.
+    pub elapsed_percent: Option<f64>,
     /// The usage; `None` if it is unknown. With missing days it is at least this.
     pub usage: Option<f64>,
     pub measured_at: Option<DateTime<Utc>>,
     pub missing: Option<MissingDays>,
     pub state: LimitState,
-    /// Why the state is unknown, if so.
+    /// Why the state is unknown, or the usage only a lower bound.
     pub reason: Option<UnknownReason>,
     /// The daily values that forecasts are made from.
     pub daily: DailySeries,
@@ -155,6 +157,7 @@ impl Capacity {
             kind,
             measure,
             period,
+            elapsed_percent: period.map(|period| elapsed_percent(period, now)),
             usage,
             measured_at: readings.newest().map(|day| day.last_at),
             missing,
@@ -181,11 +184,9 @@ impl Capacity {
         (!self.state.is_unknown() && percent.is_finite()).then_some(percent)
     }
 
-    /// The share of the period that has passed, in percent.
-    pub fn elapsed_percent(&self, now: DateTime<Utc>) -> Option<f64> {
-        let period = self.period?;
-        let all = (period.to - period.from).num_milliseconds() as f64;
-        Some((now - period.from).num_milliseconds() as f64 / all * 100.0)
+    /// Whether a recommendation may follow: from a known state, or from a forecast, which adds the days that are missing.
+    pub fn is_assessable(&self) -> bool {
+        !self.state.is_unknown() || matches!(self.reason, Some(UnknownReason::Missing(_)))
     }
 
     /// The crossings of warning, critical and limit, and the totals of periods. Rates are compared with their limit
@@ -246,6 +247,11 @@ impl Capacity {
             first.map_or(0.0, |index| (hours - index as f64 * 24.0).max(0.0))
         }))
     }
+}
+
+fn elapsed_percent(period: Window, now: DateTime<Utc>) -> f64 {
+    let all = (period.to - period.from).num_milliseconds() as f64;
+    (now - period.from).num_milliseconds() as f64 / all * 100.0
 }
 
 /// The warning line, the critical line and the limit; none of an invalid limit.

@@ -57,7 +57,7 @@ impl LimitState {
     }
 }
 
-/// Why the state of a limit is unknown.
+/// Why the state of a limit is unknown, or its usage is only a lower bound.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum UnknownReason {
     #[error("no measurements")]
@@ -68,11 +68,17 @@ pub enum UnknownReason {
     Old(TimeDelta),
     #[error(transparent)]
     Missing(MissingDays),
+    /// Its state is known, and its cost is not computed.
+    #[error("{} is too large to be assessed", format::number(*.0))]
+    TooLarge(f64),
     #[error(transparent)]
     Fault(#[from] LimitFault),
 }
 
-/// The state, and why it is unknown if so. `unread` is why the measurements say nothing about the present.
+/// The state, and why it is unknown or follows from a lower bound, if so. `unread` is why the measurements say nothing
+/// about the present.
+///
+/// Within its period an amount only grows: with values missing, it still has reached the thresholds below its measured part.
 pub(super) fn of(
     limit: Option<&LimitInForce>,
     measure: Measure,
@@ -87,26 +93,27 @@ pub(super) fn of(
         (Some(UnknownReason::NoData), _, _) | (None, None, _) => {
             return (LimitState::NoData, Some(UnknownReason::NoData));
         }
-        // Within its period an amount only grows: one that was over the limit still is.
-        (Some(UnknownReason::Old(_)), Some(usage), Some(limit))
-            if measure == Measure::Amount && usage >= limit.value =>
+        (Some(old @ UnknownReason::Old(_)), Some(usage), Some(limit))
+            if measure == Measure::Amount =>
         {
-            (usage, limit)
+            return match LimitState::at(usage, limit, measure) {
+                LimitState::Ok => (LimitState::Stale, Some(old)),
+                reached => (reached, Some(old)),
+            };
         }
         (Some(reason), _, _) => return (LimitState::Stale, Some(reason)),
-        (None, Some(_), None) => return (LimitState::Ok, None),
+        (None, Some(_), None) => return (LimitState::Ok, missing.map(UnknownReason::Missing)),
         (None, Some(usage), Some(limit)) => (usage, limit),
     };
     let state = LimitState::at(usage, limit, measure);
     let Some(days) = missing else {
         return (state, None);
     };
-    // The missing days may hold as much as the others: if that would change the state, it is unknown.
+    // The missing days may hold as much as the others: if a threshold would be reached, the state is unknown.
     let known = f64::from(days.of.saturating_sub(days.missing).max(1));
     let estimate = usage * f64::from(days.of) / known;
-    if LimitState::at(estimate, limit, measure) == state {
-        (state, None)
-    } else {
-        (LimitState::Unknown, Some(UnknownReason::Missing(days)))
-    }
+    let is_open =
+        state == LimitState::Ok && LimitState::at(estimate, limit, measure) != LimitState::Ok;
+    let state = if is_open { LimitState::Unknown } else { state };
+    (state, Some(UnknownReason::Missing(days)))
 }

@@ -113,7 +113,7 @@ fn value_is_stale_after_three_missing_ones() {
 fn value_of_earlier_period_is_stale() {
     let half = capacity(Metric::BandwidthGb, Reading::Cumulative, &[(1, 128.0)]);
     assert_eq!((half.state, half.percent()), (LimitState::Ok, Some(50.0)));
-    assert_eq!(half.elapsed_percent(now()), Some(50.0));
+    assert_eq!(half.elapsed_percent, Some(50.0));
     // Measured before this period began.
     let mut anchored = limit(Metric::BandwidthGb);
     anchored.billing.anchor_day = 16;
@@ -191,13 +191,21 @@ fn invalid_limit_is_unknown() {
 }
 
 #[test]
-fn old_amount_that_is_over_the_limit_still_is() {
-    let state = |each: f64| {
+fn old_amount_that_has_reached_a_threshold_still_has() {
+    let found = |each: f64| {
         let points = [8, 9, 10].map(|day| (24 * day, each));
-        capacity(Metric::BandwidthGb, Reading::Amount, &points).state
+        capacity(Metric::BandwidthGb, Reading::Amount, &points)
     };
-    let expected = [LimitState::Stale, LimitState::Over];
-    assert_eq!([80.0, 90.0].map(state), expected);
+    let expected = [
+        LimitState::Stale,
+        LimitState::Warning,
+        LimitState::Critical,
+        LimitState::Over,
+    ];
+    let states = [60.0, 70.0, 80.0, 90.0].map(|each| found(each).state);
+    assert_eq!(states, expected);
+    let reason = Some(UnknownReason::Old(TimeDelta::days(8)));
+    assert_eq!(found(80.0).reason, reason);
     let level = capacity(Metric::StorageMb, Reading::Level, &[(24 * 8, 300.0)]);
     assert_eq!(level.state, LimitState::Stale);
 }
@@ -217,8 +225,20 @@ fn missing_days_that_could_change_the_state_make_it_unknown() {
     assert_eq!(reason, "7 of 16 days missing");
     let far = amounts(1.0);
     assert_eq!((far.state, far.missing), (LimitState::Ok, missing));
-    let over = amounts(40.0);
-    assert_eq!((over.state, over.usage), (LimitState::Over, Some(360.0)));
+    // The measured amount is a lower bound.
+    for (each, expected) in [
+        (21.3, LimitState::Unknown),
+        (21.4, LimitState::Warning),
+        (25.7, LimitState::Critical),
+        (40.0, LimitState::Over),
+    ] {
+        let found = amounts(each);
+        assert_eq!((found.state, found.missing), (expected, missing), "{each}");
+        let reason = missing.map(UnknownReason::Missing);
+        assert_eq!(found.reason, reason);
+    }
+    let single = capacity(Metric::BandwidthGb, Reading::Amount, &[(12, 250.0)]);
+    assert_eq!(single.state, LimitState::Critical);
     // The forecast adds them.
     let total = far.forecast().unwrap().periods[0].total.p50;
     assert!((total - 31.0).abs() < 1.0, "{total}");
@@ -299,9 +319,15 @@ proptest! {
             prop_assert_eq!(percent >= 100.0, found.state == LimitState::Over);
             prop_assert_eq!(percent >= 90.0, found.state.is_critical());
         }
-        prop_assert_eq!(found.state.is_unknown(), found.reason.is_some());
+        prop_assert!(!found.state.is_unknown() || found.reason.is_some());
+        let is_current = found.reason != Some(UnknownReason::EarlierPeriod);
+        if let (Some(usage), Measure::Amount, true) = (found.usage, found.measure, is_current) {
+            // With days missing, the state is at least that of the measured amount.
+            let limit = limit(metric);
+            let is_certain = usage / limit.value * 100.0 >= limit.warning_percent;
+            prop_assert!(!(is_certain && found.state.is_unknown()));
+        }
         if let (Some(forecast), Some(usage)) = (found.known_forecast(), found.usage) {
-            let is_current = found.reason != Some(UnknownReason::EarlierPeriod);
             for crossing in &forecast.crossings {
                 if is_current {
                     prop_assert_eq!(crossing.reached, usage >= crossing.threshold);

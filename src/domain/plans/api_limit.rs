@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::source::Citation;
+use crate::domain::format;
 use crate::domain::named::named;
 use crate::domain::period::Period;
 
@@ -49,7 +50,7 @@ pub const LARGEST: f64 = 1e15;
 
 /// A value that usage cannot be compared with.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("invalid limit {0}: expected a number above 0, up to {LARGEST:e}")]
+#[error("invalid limit {}: expected a number above 0, up to {LARGEST:e}", format::exact(*.0))]
 pub struct InvalidLimit(pub f64);
 
 /// Checks that usage can be compared with a value.

@@ -1,6 +1,6 @@
 //! Reasons not to rely on the stored limits.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ named! {
         NoSource = "NO_SOURCE",
         /// Its page is older than [`OLD`].
         OldPage = "OLD_PAGE",
-        /// Its page has no date, and neither has the day it was read.
+        /// Its page has no date.
         Undated = "UNDATED",
     }
 }
@@ -161,22 +161,32 @@ impl AuditInput<'_> {
             return Some((Issue::NoSource, detail.to_owned()));
         };
         let date = citation.page_date?;
-        let day = match date {
-            PageDate::Day(day) | PageDate::Month(day) => day,
-            // The day it was read is more precise.
-            PageDate::Year(_) | PageDate::Undated => {
-                let mut sources = self.catalogue.sources.iter();
-                let read = sources.find(|it| it.url == *url && it.page_date == date);
-                let Some(day) = read.map(|it| it.read_on).or(date.earliest()) else {
-                    return Some((Issue::Undated, format!("{url} has no date")));
-                };
-                day
-            }
-        };
-        let age = self.now.date_naive() - day;
-        let detail = format!("{url} is of {date}, {} days old", age.num_days());
-        (age > OLD).then_some((Issue::OldPage, detail))
+        let mut sources = self.catalogue.sources.iter();
+        let read = sources.find(|it| it.url == *url && it.page_date == date);
+        page(url, date, read.map(|it| it.read_on), self.now.date_naive())
     }
+}
+
+/// The finding about the page of a source, if any.
+pub fn page(
+    url: &str,
+    date: PageDate,
+    read_on: Option<NaiveDate>,
+    today: NaiveDate,
+) -> Option<(Issue, String)> {
+    let day = match date {
+        PageDate::Day(day) | PageDate::Month(day) => Some(day),
+        // The day it was read is more precise.
+        PageDate::Year(_) | PageDate::Undated => read_on.or(date.earliest()),
+    };
+    let age = day.map(|day| today - day).filter(|age| *age > OLD);
+    if let Some(age) = age {
+        let detail = format!("{url} is of {date}, {} days old", age.num_days());
+        return Some((Issue::OldPage, detail));
+    }
+    let read = read_on.map_or(String::new(), |day| format!(", read on {day}"));
+    let detail = format!("{url} has no date{read}");
+    (date == PageDate::Undated).then_some((Issue::Undated, detail))
 }
 
 #[cfg(test)]
@@ -210,6 +220,25 @@ mod tests {
         let later = audited("2026-12-16T00:00:00Z", |_| {});
         assert_eq!(later.len(), 4);
         assert_eq!(later[0], "OLD_PAGE VERCEL_KV BANDWIDTH_GB free");
+    }
+
+    #[test]
+    fn page_without_a_date_is_undated_and_old_by_the_day_it_was_read() {
+        let [read, today] = ["2026-01-01", "2026-06-30"].map(|day| day.parse().unwrap());
+        let issue = |date: &str, read_on, today| {
+            let date = date.parse().unwrap();
+            page("https://example.com", date, read_on, today)
+        };
+        let (kind, detail) = issue("undated", Some(read), today).unwrap();
+        let expected = "https://example.com has no date, read on 2026-01-01";
+        assert_eq!((kind, detail.as_str()), (Issue::Undated, expected));
+        assert_eq!(issue("2026", Some(read), today), None);
+        let later = today + TimeDelta::days(1);
+        for date in ["undated", "2026", "2026-01"] {
+            let (kind, _) = issue(date, Some(read), later).unwrap();
+            assert_eq!(kind, Issue::OldPage, "{date}");
+        }
+        assert_eq!(issue("undated", None, later).unwrap().0, Issue::Undated);
     }
 
     #[test]

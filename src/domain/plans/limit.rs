@@ -10,6 +10,7 @@ use super::api_limit::check_value;
 use super::catalogue::{AtLimit, Catalogue, LimitPeriod, default_kind};
 use super::selection::{self, Billing, PlanSelection};
 use super::source::Citation;
+use crate::domain::format;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
 
@@ -107,10 +108,12 @@ impl LimitRow {
 /// Why usage cannot be compared with a limit.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LimitFault {
-    #[error("invalid limit {0}: expected a number above 0")]
+    #[error("invalid limit {}: expected a number above 0", format::exact(*.0))]
     Value(f64),
     #[error(
-        "invalid thresholds: warning {warning}%, critical {critical}%; expected 0 < warning <= critical"
+        "invalid thresholds: warning {}%, critical {}%; expected 0 < warning <= critical",
+        format::exact(*.warning),
+        format::exact(*.critical)
     )]
     Percents { warning: f64, critical: f64 },
     /// Limits of several plans, none of which is selected.

@@ -1,14 +1,14 @@
 //! What channels are notified of: limits that are near or reached, and open recommendations.
 
 use super::cost::decimal;
-use super::figure::{Figure, Unit};
+use super::figure::{Unit, with_unit};
 use super::risk::{Decision, Risk};
 use super::{Recommendation, is_open};
 use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
-use crate::domain::format::{counted, percent};
+use crate::domain::format::{counted, number, percent};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
 use crate::domain::recommendation::prose::summary::effect;
@@ -39,36 +39,44 @@ pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
     })
 }
 
-/// The level of a limit, and the threshold in percent that it follows from: 1 likely to be reached, 2 warning, 3 critical or
-/// likely within days, 4 reached.
+/// The level of a limit, and the highest threshold in percent that it has reached, or else that of its forecast: 1 likely
+/// to be reached, 2 warning, 3 critical or likely within days, 4 reached. Its steps are the threshold (1 warning, 2
+/// critical, 3 limit) and the forecast (1 likely, 2 likely within days): each is news of its own.
 fn level(capacity: &Capacity, limit: &LimitInForce) -> (Level, Option<f64>) {
     /// Points that usage is below a threshold when it has clearly fallen.
     const MARGIN: f64 = 5.0;
     const URGENT: u32 = 3;
-    let Some(used) = capacity.percent() else {
+    if !capacity.is_assessable() {
         return (Level::Keep, None);
-    };
+    }
     let risk = Risk::of(capacity, limit);
-    let decision = risk.decision();
+    let (used, decision) = (risk.used_percent, risk.decision());
     let is_likely = decision == Decision::Recommend;
     let is_urgent = is_likely && risk.priority() == Priority::Critical;
-    let (warning, critical) = (limit.warning_percent, limit.critical_percent);
-    let levels = [(4, 100.0), (3, critical), (2, warning)];
-    let reached = |used: f64| levels.into_iter().find(|(_, from)| used >= *from);
-    let forecast = u32::from(is_likely).max(if is_urgent { URGENT } else { 0 });
-    let by_usage = reached(used).filter(|(level, _)| *level >= forecast);
-    let (level, threshold) = by_usage.unwrap_or((forecast, 100.0));
-    let held = reached(used + MARGIN).map_or(0, |(level, _)| level);
-    match level {
-        0 if decision == Decision::Keep || held > 0 => (Level::Keep, None),
-        0 => (Level::Clear, None),
-        _ => {
+    let thresholds = [limit.warning_percent, limit.critical_percent, 100.0];
+    let reached = |used: f64| {
+        let highest = thresholds.iter().rposition(|from| used >= *from);
+        highest.map_or(0, |index| index + 1)
+    };
+    let (usage, held) = (reached(used), reached(used + MARGIN));
+    let forecast = usize::from(is_likely) + usize::from(is_urgent);
+    match [usage, forecast] {
+        // The days that are missing may hold more.
+        [0, 0] if decision == Decision::Keep || held > 0 || capacity.state.is_unknown() => {
+            (Level::Keep, None)
+        }
+        [0, 0] => (Level::Clear, None),
+        steps => {
+            let level = [0, 2, 3, 4][usage].max([0, 1, URGENT][forecast]);
+            // A forecast has no margin: it holds while the limit is likely to be reached, or nearly is.
+            let held_forecast = if is_likely || usage > 1 { 2 } else { 1 };
             let at = Level::At {
                 level,
                 severity: severity(level, URGENT),
-                // A forecast has no margin: it holds while the limit is likely to be reached.
-                held: held.max(if is_likely { URGENT } else { 0 }),
+                steps: steps.map(|step| step as u32),
+                held: [held as u32, held_forecast],
             };
+            let threshold = usage.checked_sub(1).map_or(100.0, |last| thresholds[last]);
             (at, Some(threshold))
         }
     }
@@ -84,9 +92,13 @@ fn severity(level: u32, critical: u32) -> Severity {
 
 /// `(free) is at 240 MB of 256 MB, 93.8%, full in 4 days (3 to 5)`.
 fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
-    let amount = |value: f64| Figure::new(decimal(value), Unit::Of(limit.metric)).short();
+    let amount = |value: f64| match decimal(value) {
+        Some(exact) => with_unit(exact, Unit::Of(limit.metric)),
+        None => number(value),
+    };
     let [used, value] = [capacity.usage.unwrap_or(f64::NAN), limit.value].map(amount);
-    let percent = percent(capacity.percent().unwrap_or(f64::NAN));
+    let share = capacity.usage.map(|usage| usage / limit.value * 100.0);
+    let percent = percent(share.unwrap_or(f64::NAN));
     let mut text = format!("({}) is at {used} of {value}, {percent}", limit.plan);
     if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
         && let [early, Some(days), late] = crossing.days
@@ -95,6 +107,13 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         if let (Some(early), Some(late)) = (early, late) {
             text.push_str(&format!(" ({early} to {late})"));
         }
+    }
+    if let Some(reason) = capacity
+        .reason
+        .as_ref()
+        .filter(|_| capacity.is_assessable())
+    {
+        text.push_str(&format!("; {reason}"));
     }
     text
 }
@@ -109,7 +128,8 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
             Level::At {
                 level,
                 severity: severity(level, worst),
-                held: worst,
+                steps: [level, 0],
+                held: [worst, 0],
             }
         }
         status if is_open(status) => Level::Keep,

@@ -57,15 +57,22 @@ impl Risk {
         self.used_percent >= self.critical_percent
     }
 
+    /// Of a level and a period, the greater chance counts.
+    fn likely(self) -> Option<f64> {
+        let chances = [self.soon, self.chance_over].into_iter();
+        chances.flatten().reduce(f64::max)
+    }
+
     pub fn priority(self) -> Priority {
         let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
         // A single measurement has no forecast that could say that there is time.
-        let no_time = self.is_critical() && self.soon.is_none();
+        let soon = self.likely();
+        let no_time = self.is_critical() && soon.is_none();
         let priority = if self.is_over() || no_time || at_least(self.chance_7, 0.5) {
             Priority::Critical
-        } else if self.is_critical() || at_least(self.soon, 0.5) {
+        } else if self.is_critical() || at_least(soon, 0.5) {
             Priority::High
-        } else if at_least(self.soon, 0.2) || at_least(self.chance_90, 0.5) || self.saves {
+        } else if at_least(soon, 0.2) || at_least(self.chance_90, 0.5) || self.saves {
             Priority::Medium
         } else {
             Priority::Low
@@ -80,17 +87,23 @@ impl Risk {
         }
     }
 
-    /// Below half of the limit a forecast must be critical, or every new project would get a recommendation. A
-    /// billing period that is nearly used up is no reason when it is nearly over too.
+    /// Below half of the limit the forecast of a level must be critical, or every new project would get a
+    /// recommendation. An amount begins each period at zero, so that its share says nothing early in the period: there
+    /// the forecast counts as far as the history allows, and the total of the period if it is expected to exceed the
+    /// limit. A billing period that is nearly used up is no reason when it is nearly over too.
     pub fn decision(self) -> Decision {
         const LIKELY: f64 = 0.2;
         const UNLIKELY: f64 = 0.1;
+        const EXPECTED: f64 = 0.5;
         const HALF: f64 = 50.0;
-        // Of a level and a period, the greater risk counts. Without a forecast only the level counts.
-        let chance = [self.soon, self.chance_over].into_iter().flatten();
-        let chance = chance.fold(0.0, f64::max);
+        // Without a forecast only the level counts.
+        let chance = self.likely().unwrap_or(0.0);
         let lasts = self.chance_over.is_some_and(|chance| chance < UNLIKELY) && !self.is_over();
-        let forecast_counts = self.used_percent >= HALF || self.priority() == Priority::Critical;
+        let is_expected = self
+            .chance_over
+            .is_some_and(|over| over >= EXPECTED || self.soon.is_some_and(|soon| soon >= LIKELY));
+        let forecast_counts =
+            self.used_percent >= HALF || self.priority() == Priority::Critical || is_expected;
         if self.is_critical() && !lasts || chance >= LIKELY && forecast_counts {
             Decision::Recommend
         } else if chance >= UNLIKELY {
@@ -140,6 +153,10 @@ mod tests {
             saves: true,
             ..CALM
         };
+        let overrun = Risk {
+            chance_over: Some(0.5),
+            ..chances(0.0, 0.0, 0.0)
+        };
         for (risk, expected, if_billed) in [
             (chances(0.5, 1.0, 1.0), Critical, High),
             (chances(0.49, 0.5, 1.0), High, Medium),
@@ -147,6 +164,8 @@ mod tests {
             (chances(0.0, 0.19, 0.5), Medium, Low),
             (chances(0.0, 0.19, 0.49), Low, Low),
             (CALM, Low, Low),
+            // The end of the period is beyond the horizon.
+            (overrun, High, Medium),
             // Without a forecast there may be no time left.
             (level(90.0, None), Critical, High),
             (level(90.0, 0.0), High, Medium),
@@ -163,10 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn forecast_counts_from_half_of_limit_and_critical_level_alone() {
+    fn forecast_counts_from_half_of_a_level_and_early_of_an_amount() {
         let period = |used, over: f64| Risk {
             chance_over: Some(over),
             ..level(used, over)
+        };
+        // The end of the period is beyond the horizon.
+        let total = |used, over: f64| Risk {
+            chance_over: Some(over),
+            ..level(used, 0.0)
         };
         let urgent = Risk {
             used_percent: 40.0,
@@ -186,6 +210,11 @@ mod tests {
             (period(95.0, 0.3), Decision::Recommend),
             (period(101.0, 1.0), Decision::Recommend),
             (period(60.0, 0.2), Decision::Recommend),
+            // The share of an amount says nothing early in its period.
+            (period(3.0, 0.2), Decision::Recommend),
+            (total(3.0, 0.5), Decision::Recommend),
+            (total(3.0, 0.49), Decision::Keep),
+            (total(60.0, 0.2), Decision::Recommend),
         ] {
             assert_eq!(risk.decision(), expected, "{risk:?}");
         }

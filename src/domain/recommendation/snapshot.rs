@@ -12,6 +12,7 @@ use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::readings::SeriesDays;
+use crate::domain::capacity::state::UnknownReason;
 use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
@@ -41,7 +42,7 @@ pub struct Assessed {
 pub struct Unknown {
     pub series: Series,
     pub plan: String,
-    pub reason: String,
+    pub reason: UnknownReason,
 }
 
 impl Snapshot {
@@ -80,13 +81,17 @@ impl Snapshot {
     pub fn unknown(&self) -> Vec<Unknown> {
         let unknown = |capacity: &Capacity| {
             let limit = capacity.limit.as_ref()?;
+            let reason = capacity.reason.clone();
+            let reason = reason.filter(|_| capacity.state.is_unknown());
+            let too_large = || {
+                let mut values = capacity.usage.into_iter().chain([limit.value]);
+                let value = values.find(|value| decimal(*value).is_none())?;
+                Some(UnknownReason::TooLarge(value))
+            };
             Some(Unknown {
                 series: capacity.series.clone(),
                 plan: limit.plan.clone(),
-                reason: match &capacity.reason {
-                    Some(reason) => reason.to_string(),
-                    None => out_of_range(capacity)?.to_owned(),
-                },
+                reason: reason.or_else(too_large)?,
             })
         };
         self.capacities.iter().filter_map(unknown).collect()
@@ -170,15 +175,6 @@ impl Snapshot {
             now: self.now,
         })
     }
-}
-
-/// Why a usage with a state is not assessed: it is too large for an exact number.
-fn out_of_range(capacity: &Capacity) -> Option<&'static str> {
-    let numbers = [capacity.usage, capacity.limit_value()]
-        .into_iter()
-        .flatten();
-    let fit = numbers.map(decimal).all(|it| it.is_some());
-    (!fit).then_some("value out of range")
 }
 
 /// The series of a provider on the bill of one resource: its own, those of the account, and where there is only one

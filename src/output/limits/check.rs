@@ -93,7 +93,7 @@ impl Check {
                 Cell::maybe(it.limit.as_ref().and_then(|limit| limit.period))
             }),
             Col::right("PERIOD", "elapsed_percent", |it| {
-                Cell::percent(it.elapsed_percent(self.now))
+                Cell::percent(it.elapsed_percent)
             })
             .dropped(3),
             Col::table_only("AGE", |it| {
@@ -124,7 +124,8 @@ fn name(status: &Capacity) -> String {
 
 fn summary(status: &Capacity) -> String {
     let detail = match (status.percent(), &status.reason) {
-        (Some(percent), _) => format::percent(percent),
+        (Some(percent), Some(reason)) => format!("{}, {reason}", format::percent(percent)),
+        (Some(percent), None) => format::percent(percent),
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),
     };
@@ -137,17 +138,11 @@ impl Answer for Check {
             return "no limits\n".to_owned();
         }
         let table = columns::table(&self.columns(), &self.limits, width);
-        let unknown = self.limits.iter().filter(|it| it.reason.is_some());
-        let mut unknown: String = unknown
-            .map(|it| printable(&summary(it)).into_owned() + "\n")
-            .collect();
-        let partial = self.limits.iter().filter(|it| it.reason.is_none());
-        for (it, days) in partial.filter_map(|it| Some((it, it.missing?))) {
-            unknown.push_str(&printable(&format!("{}: {days}\n", name(it))));
-        }
-        let gap = if unknown.is_empty() { "" } else { "\n" };
+        let with_reason = self.limits.iter().filter(|it| it.reason.is_some());
+        let notes = lines(&with_reason.collect::<Vec<_>>(), |it| summary(it));
+        let gap = if notes.is_empty() { "" } else { "\n" };
         format!(
-            "{table}{gap}{unknown}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
+            "{table}{gap}{notes}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
             counted(self.limits.len() as u64, "limit"),
             self.count(|state| state == LimitState::Ok),
             self.count(|state| state == LimitState::Warning),
@@ -165,7 +160,7 @@ impl Answer for Check {
                 state: it.state,
                 value: it.usage,
                 percent: it.percent(),
-                elapsed_percent: it.elapsed_percent(self.now),
+                elapsed_percent: it.elapsed_percent,
                 missing_days: it.missing,
                 measured_at: it.measured_at.map(format::time_ms),
                 reason: it.reason.as_ref().map(ToString::to_string),

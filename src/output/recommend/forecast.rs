@@ -8,7 +8,7 @@ use crate::domain::forecast::{
     day_date, day_number,
 };
 use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
-use crate::domain::metrics::names::MetricKind;
+use crate::domain::metrics::names::{Measure, MetricKind};
 use crate::domain::plans::LimitPeriod;
 use crate::output::chart::{self, ForecastChart};
 use crate::output::prelude::*;
@@ -28,6 +28,8 @@ pub struct Item(pub Capacity);
 
 /// Days of history in a chart.
 const CHART_DAYS: DayNumber = 60;
+/// Readings that a forecast of low confidence requires.
+const FEWEST_READINGS: u32 = 2;
 /// The thresholds, in the order of [`Forecast::crossings`].
 const THRESHOLDS: [&str; 3] = ["warning", "critical", "limit"];
 
@@ -65,14 +67,18 @@ impl Item {
     fn caveats(&self) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.0.reason.as_ref().map(ToString::to_string));
-        if let (None, Some(days)) = (&self.0.reason, self.0.missing) {
-            notes.push(days.to_string());
-        }
         match self.0.forecast() {
             _ if self.0.kind == MetricKind::Rate => {}
-            Err(InsufficientData { days, needed }) => {
-                notes.push(format!("insufficient data: {days} of {needed} days"));
-            }
+            Err(InsufficientData { days, needed }) => notes.push(match self.0.measure {
+                Measure::Pace => format!("insufficient data: {days} of {needed} days"),
+                Measure::Amount => {
+                    "insufficient data: two readings of the period, an hour apart, are required"
+                        .to_owned()
+                }
+                Measure::Level | Measure::Peak => {
+                    "insufficient data: two readings, an hour apart, are required".to_owned()
+                }
+            }),
             Ok(forecast) if forecast.confidence == Confidence::Low => {
                 notes.push("low confidence".to_owned());
             }
@@ -362,6 +368,7 @@ impl Item {
         let (series, kind) = (&self.0.series, self.0.kind);
         let forecast = self.forecast();
         let missing = self.0.forecast().err();
+        let by_readings = self.0.measure != Measure::Pace;
         let crossings = forecast.map_or(&[][..], |it| &it.crossings).iter();
         let thresholds = THRESHOLDS.into_iter().zip(crossings).map(threshold_json);
         let bands = forecast.map(Forecast::daily_bands).unwrap_or_default();
@@ -386,7 +393,8 @@ impl Item {
                 (_, None) => "forecast",
             },
             days_of_data: missing.map_or(self.0.daily.days.len(), |missing| missing.days),
-            days_needed: missing.map(|missing| missing.needed),
+            days_needed: missing.filter(|_| !by_readings).map(|missing| missing.needed),
+            readings_needed: missing.filter(|_| by_readings).map(|_| FEWEST_READINGS),
             confidence: forecast.map(|forecast| forecast.confidence),
             horizon_days: forecast.map(|forecast| forecast.horizon),
             thresholds: thresholds.collect::<Vec<_>>(),
@@ -397,10 +405,6 @@ impl Item {
     }
 
     fn period_json(&self, period: &PeriodTotal) -> impl Serialize {
-        let measured = self.0.measured_at;
-        let measured = measured.map_or(0, |at| day_number(at.date_naive()));
-        let length = f64::from(period.to - period.from).max(1.0);
-        let elapsed = f64::from(measured - period.from) / length;
         let limit = self.0.limit_value();
         object! {
             from: day_date(period.from),
@@ -409,7 +413,7 @@ impl Item {
             total: period.total,
             chance_over: self.0.chance_over(),
             expected_overage: limit.map(|limit| period.expected_overage(limit)),
-            elapsed_percent: (elapsed * 100.0).clamp(0.0, 100.0),
+            elapsed_percent: self.0.elapsed_percent,
         }
     }
 }

@@ -64,7 +64,7 @@ impl Answer for Run {
                 metric: it.series.metric,
                 plan: &it.plan,
                 resource: &it.series.resource,
-                reason: &it.reason,
+                reason: it.reason.to_string(),
             }
         });
         object! {

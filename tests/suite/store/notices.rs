@@ -41,6 +41,7 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
         limit_unit: None,
         unknown_reason: None,
         level: 1,
+        steps: None,
         reason: None,
         fired_at: at(0),
         ended_at: None,

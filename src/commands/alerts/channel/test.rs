@@ -42,6 +42,7 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         limit_unit: None,
         unknown_reason: None,
         level: 0,
+        steps: None,
         reason: None,
         fired_at: now,
         ended_at: Some(now),

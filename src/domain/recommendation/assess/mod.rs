@@ -68,12 +68,12 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
         .filter_map(|it| Some((*it, it.limit.as_ref()?)))
         .collect();
     // A limit that was measured once blocks the others; one that was never measured does not.
-    let is_blocked = |(capacity, _): &(&Capacity, &LimitInForce)| match capacity.reason {
-        None | Some(UnknownReason::NoData | UnknownReason::Fault(_)) => false,
-        Some(_) => capacity.measured_at.is_some(),
+    let is_blocked = |(capacity, _): &(&Capacity, &LimitInForce)| {
+        let is_faulty = matches!(capacity.reason, Some(UnknownReason::Fault(_)));
+        capacity.state.is_unknown() && !is_faulty && capacity.measured_at.is_some()
     };
     let is_any_blocked = limited.iter().any(is_blocked);
-    limited.retain(|(capacity, _)| capacity.reason.is_none());
+    limited.retain(|(capacity, _)| capacity.is_assessable());
     let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
         let risk = Risk::of(capacity, limit);
         (risk.decision(), risk.priority(), risk.used_percent)
@@ -173,7 +173,10 @@ impl<'a> Assessor<'a> {
         let risk = Risk::of(self.capacity, limit);
         let decision = risk.decision();
         if decision == Decision::Clear {
-            return self.downgrade(risk);
+            return match self.capacity.state.is_unknown() {
+                true => Assessment::Unknown,
+                false => self.downgrade(risk),
+            };
         }
         let is_budget = limit.origin == Origin::Budget;
         let selection = match is_budget {
@@ -236,6 +239,8 @@ impl<'a> Assessor<'a> {
 
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
         let (limit, capacity) = (self.in_force, self.capacity);
+        // Usage that is not measured is added to it.
+        let is_partial = capacity.reason.is_some();
         let target = match &selection.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
             Choice::Stay | Choice::UseLess => Some(&self.current),
@@ -251,9 +256,12 @@ impl<'a> Assessor<'a> {
             target: selection.choice.clone(),
             priority: risk.priority(),
             measured_at: capacity.measured_at.unwrap_or(self.evidence.now),
-            usage: Figure::exact(self.usage, self.unit).from_inputs(["usage"]),
+            usage: Figure::exact(self.usage, self.unit)
+                .at_least(is_partial)
+                .from_inputs(["usage"]),
             limit: Figure::exact(self.limit, self.unit).from_inputs(["limit"]),
-            usage_percent: Figure::new(capacity.percent().and_then(decimal), Unit::Percent)
+            usage_percent: Figure::new(decimal(risk.used_percent), Unit::Percent)
+                .at_least(is_partial)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
             meters: self.meters(),

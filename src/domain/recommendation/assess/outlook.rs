@@ -52,14 +52,12 @@ impl Assessor<'_> {
         let capacity = self.capacity;
         let total = capacity.known_forecast()?.periods.first()?;
         let window = capacity.period?;
-        let elapsed = (self.evidence.now - window.from).num_seconds() as f64
-            / (window.to - window.from).num_seconds().max(1) as f64;
         let [low, middle, high] = [total.total.p10, total.total.p50, total.total.p90].map(decimal);
         let overage = decimal(total.expected_overage(self.in_force.value))?;
         Some(PeriodOutlook {
             from: window.from,
             to: window.to,
-            elapsed: percent(Some(elapsed)),
+            elapsed: percent(capacity.elapsed_percent.map(|it| it / 100.0)),
             total: Figure::between(middle?, low?, high?, self.unit).from_inputs(INPUTS),
             chance_over: percent(capacity.chance_over()).from_inputs(INPUTS),
             overage: Figure::exact(overage, self.unit).from_inputs(INPUTS),

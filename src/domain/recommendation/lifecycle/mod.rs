@@ -44,8 +44,8 @@ pub const MOVES: [(Status, Status, Actor); 15] = {
         // The condition cleared, or was not reproduced for long.
         (Pending, Expired, Engine),
         (Reviewed, Expired, Engine),
-        // Another plan is in use.
-        (Approved, Expired, Engine),
+        // The recommended plan is in use.
+        (Approved, Implemented, Engine),
         // The dismissal ended, or the condition returned.
         (Dismissed, Pending, Engine),
         (Expired, Pending, Engine),
@@ -139,7 +139,7 @@ mod tests {
             // PEND REV APPR IMPL DISM EXP
             ["", "p", "s", "", "p", "e"],
             ["e", "", "p", "", "p", "e"],
-            ["", "p", "", "p", "p", "e"],
+            ["", "p", "", "pe", "p", ""],
             ["", "", "", "", "", ""],
             ["pe", "", "", "", "", ""],
             ["pe", "", "", "", "", ""],

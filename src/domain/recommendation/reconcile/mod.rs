@@ -62,6 +62,8 @@ named! {
         Changed = "changed",
         Reopened = "reopened",
         Expired = "expired",
+        /// It was approved, and the recommended plan is in use now.
+        Implemented = "implemented",
         /// It was not reproduced, or its condition cleared; too few times to expire.
         Waiting = "waiting",
         /// Its figures are kept as they were approved.
@@ -83,13 +85,17 @@ impl Update {
 
     /// Expires the recommendation in its new state.
     fn expire(&mut self, reason: &str, now: DateTime<Utc>) {
+        self.close(Status::Expired, reason, now);
+        self.action = RunAction::Expired;
+    }
+
+    fn close(&mut self, to: Status, reason: &str, now: DateTime<Utc>) {
         self.entries.push(Entry {
             note: Some(reason.to_owned()),
-            ..Entry::new(&self.after, Actor::Engine, ENGINE, Status::Expired, now)
+            ..Entry::new(&self.after, Actor::Engine, ENGINE, to, now)
         });
-        apply(&mut self.after, Status::Expired);
+        apply(&mut self.after, to);
         self.after.updated_at = Some(now);
-        self.action = RunAction::Expired;
     }
 }
 
@@ -139,7 +145,12 @@ pub fn reconcile(
     let open = stored_here.find(|it| is_open(it.status) && topic.matches(it));
     // An answer about another plan makes room before a new one opens.
     let (open, other) = match open {
-        Some(open) if open.current_plan != topic.plan => (None, Some(plan_changed(open, now))),
+        Some(open) if open.current_plan != topic.plan => {
+            match plan_changed(open, &topic.plan, now) {
+                None => return Vec::new(),
+                other => (None, other),
+            }
+        }
         open => (open, None),
     };
     let answer = match &assessed.assessment {
@@ -171,7 +182,7 @@ pub fn reconcile_rest(
         }
         let mut limits = snapshot.limits.iter();
         match limits.find(|limit| (limit.service, limit.metric) == (it.service, metric)) {
-            Some(limit) if limit.plan != it.current_plan => Some(plan_changed(it, now)),
+            Some(limit) if limit.plan != it.current_plan => plan_changed(it, &limit.plan, now),
             _ => unseen(it, now),
         }
     };
@@ -359,11 +370,18 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     expired_or_waiting(before, after, reason, now)
 }
 
-/// Another plan is in use now.
-fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Update {
-    let mut update = Update::of(before, before.clone(), RunAction::Expired);
-    update.expire("another plan is in use", now);
-    update
+/// Another plan is in use now. An approved answer is implemented by its own plan, and stays for a person otherwise.
+fn plan_changed(before: &Recommendation, plan: &str, now: DateTime<Utc>) -> Option<Update> {
+    let mut update = Update::of(before, before.clone(), RunAction::Implemented);
+    if !is_frozen(before.status) {
+        update.expire("another plan is in use", now);
+        return Some(update);
+    }
+    (before.recommended_plan == plan).then(|| {
+        update.close(Status::Implemented, "the recommended plan is in use", now);
+        update.after.implemented_at = Some(now);
+        update
+    })
 }
 
 /// Expires for a reason, or counts the run. An approved recommendation stays open.

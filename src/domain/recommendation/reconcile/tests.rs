@@ -1,7 +1,9 @@
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
 
-use super::RunAction::{Changed, Created, Expired, Frozen, Refreshed, Reopened, Waiting};
+use super::RunAction::{
+    Changed, Created, Expired, Frozen, Implemented, Refreshed, Reopened, Waiting,
+};
 use super::*;
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::assess::Assessment::Clear;
@@ -17,8 +19,21 @@ struct Store {
 
 impl Store {
     fn run(&mut self, assessment: &Assessment, now: DateTime<Utc>) -> Vec<RunAction> {
+        self.run_on(&topic().plan, assessment, now)
+    }
+
+    /// A run with another plan in use.
+    fn run_on(
+        &mut self,
+        plan: &str,
+        assessment: &Assessment,
+        now: DateTime<Utc>,
+    ) -> Vec<RunAction> {
         let assessed = Assessed {
-            topic: topic(),
+            topic: Topic {
+                plan: plan.to_owned(),
+                ..topic()
+            },
             assessment: assessment.clone(),
         };
         let updates = reconcile(&assessed, &self.all, now);
@@ -216,22 +231,35 @@ fn answer_closed_by_application_makes_room_for_one_that_it_opens() {
 #[test]
 fn change_of_plan_expires_and_answers_again() {
     let mut store = Store::with_one();
-    store.put(Status::Approved, now());
     for plan in ["fixed-1gb", "payg", "fixed-5gb"] {
-        let assessed = Assessed {
-            topic: Topic {
-                plan: plan.to_owned(),
-                ..topic()
-            },
-            assessment: holds(facts()),
-        };
         // Even at the instant of the first answer.
-        let steps = reconcile(&assessed, &store.all, now());
-        let actions: Vec<_> = steps.into_iter().map(|it| store.take(it)).collect();
+        let actions = store.run_on(plan, &holds(facts()), now());
         assert_eq!(actions, [Expired, Created], "{plan}");
     }
     let ids: HashSet<&String> = store.all.iter().map(|it| &it.id).collect();
     assert_eq!(ids.len(), 4);
     let open = store.all.iter().filter(|it| is_open(it.status)).count();
     assert_eq!(open, 1);
+}
+
+#[test]
+fn approved_is_implemented_by_its_plan_and_stays_on_any_other() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    store.put(Status::Approved, now());
+    assert_eq!(store.run_on("fixed-5gb", &holds(facts()), later(1)), []);
+    assert_eq!(store.one().status, Status::Approved);
+    let recommended = store.one().recommended_plan.clone();
+    assert_eq!(store.run_on(&recommended, &Clear, later(2)), [Implemented]);
+    let note = store.last_note.take();
+    assert_eq!(note.as_deref(), Some("the recommended plan is in use"));
+    let it = store.one();
+    assert_eq!(
+        (it.status, it.implemented_at),
+        (Status::Implemented, Some(later(2)))
+    );
+    assert_eq!(store.entries, 2);
+    // The new plan is assessed.
+    let actions = store.run_on(&recommended, &holds(facts()), later(2));
+    assert_eq!(actions, [Created]);
 }

@@ -51,6 +51,7 @@ fn notice_at(at: DateTime<Utc>, key: &str, kind: NoticeKind, episode: &str) -> N
         limit_unit: None,
         unknown_reason: None,
         level: 1,
+        steps: None,
         reason: None,
         fired_at: at,
         ended_at: kind.is_last().then_some(at),

@@ -40,6 +40,8 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
 
         METRIC         PLAN  PER     LIMIT  THRESHOLDS  ACTIVE  ORIGIN
         finnhub CALLS  -     SECOND     30  -           yes     USER
+        ------- stderr -------
+        usagectl limits init restores the published limits of the plans in use
         [exit status: 0]
         ");
     assert_snapshot!(db.usagectl(&remove).run().snapshot(), @"

@@ -250,6 +250,20 @@ fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine:
         0 limits, no findings
         [exit status: 0]
         ");
+    db.usagectl(["limits", "init"]).run().success();
+    let undated = db
+        .usagectl(["limits", "audit", "--now", "2026-11-25T00:00:00Z"])
+        .run();
+    assert_snapshot!(undated.snapshot(), @"
+        ISSUE    LIMIT                   DETAIL
+        UNDATED  jikan CALLS per MINUTE  https://docs.api.jikan.moe has no date, read on 2026-11-21
+        UNDATED  jikan CALLS per SECOND  https://docs.api.jikan.moe has no date, read on 2026-11-21
+
+        9 limits, 2 findings
+        ------- stderr -------
+        next: review the sources, then run usagectl limits set --source, or limits import with a newer catalogue
+        [exit status: 3]
+        ");
     db.usagectl(["limits", "plan", "upstash", "free"])
         .run()
         .success();
@@ -289,6 +303,8 @@ fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine:
             "OLD_PAGE VERCEL_KV REQUEST_COUNT free",
             "OLD_PAGE coinmarketcap CREDITS per MONTH",
             "OLD_PAGE tmdb CALLS per SECOND",
+            "UNDATED jikan CALLS per MINUTE",
+            "UNDATED jikan CALLS per SECOND",
         ]
     );
 }

@@ -193,11 +193,14 @@ fn writes_answer_in_every_format(#[values(Sqlite, Postgresql)] engine: Engine) {
     let plan = json(&db, ["limits", "plan", "upstash", "free"]);
     assert_eq!(plan["is_new"], false);
     let remove = words("limits remove --service VERCEL_KV --metric STORAGE_MB");
-    let removed = json(&db, remove);
+    let removed = json(&db, remove.clone());
     assert_eq!(
         (&removed["removed"], &removed["limits"][0]["plan"]),
         (&1.into(), &"free".into())
     );
+    db.usagectl(words("limits init")).run().success();
+    let restore = "usagectl limits init restores the published limits of the plans in use\n";
+    assert_eq!(db.usagectl(&remove).run().success().stderr, restore);
 }
 
 #[rstest]
@@ -232,6 +235,13 @@ fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         2
     );
     assert_eq!(db.usagectl(["limits", "set", "256"]).run().code, 2);
+    for args in [&["1e300"][..], &["--critical", "1e300", "256"]] {
+        let run = db.usagectl(set.iter().chain(args)).run();
+        assert!(run.stderr.contains(" 1e300"), "{}", run.stderr);
+    }
+    let rule = "alerts add --api finnhub --type COST_THRESHOLD --period DAY --threshold 1e300";
+    let run = db.usagectl(words(rule)).run();
+    assert!(run.stderr.contains(" 1e300:"), "{}", run.stderr);
     let unit = db.usagectl(set.iter().chain(&["256MB"])).run();
     assert!(
         unit.stderr.contains("expected a number without unit"),

@@ -9,6 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_channel;
 use crate::support::{Engine, TestDatabase};
 
 pub(super) const NOW: &str = "2026-11-25T12:30:00Z";
@@ -281,6 +282,152 @@ fn missing_days_are_reported_and_widen_the_answer(#[values(Sqlite, Postgresql)] 
     assert!(run.contains(unknown), "{run}");
 }
 
+/// Amounts of the bandwidth of `vercel=hobby`, whose limit is 100, by the days since 1 September.
+fn hobby(engine: Engine, amount: impl Fn(f64) -> Option<f64>) -> Case {
+    let case = Case::new(engine, "vercel=hobby");
+    let transfer = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+    let extra = [("reading", "amount")];
+    let start = "2026-09-01T00:00:00Z";
+    case.import(&lines(transfer, start, 24, &extra, |days, _| amount(days)));
+    case
+}
+
+#[rstest]
+fn measured_part_of_an_amount_decides_a_certain_state(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = hobby(engine, |days| (days != 70.0 && days != 72.0).then_some(4.1));
+    let check = case.check("BANDWIDTH_GB");
+    assert_eq!(
+        (&check["state"], &check["reason"]),
+        (&"CRITICAL".into(), &"2 of 25 days missing".into())
+    );
+    let table = case.run(&["limits", "check", "--metric", "BANDWIDTH_GB"]);
+    let note = "\nVERCEL_BANDWIDTH BANDWIDTH_GB hobby CRITICAL 94.3%, 2 of 25 days missing\n";
+    assert!(table.contains(note), "{table}");
+    let critical = [
+        "limits",
+        "check",
+        "--metric",
+        "BANDWIDTH_GB",
+        "--fail-on",
+        "critical",
+    ];
+    assert_eq!(case.db.usagectl(critical).now(NOW).run().code, 11);
+    assert_eq!(case.forecast("BANDWIDTH_GB")["state"], "CRITICAL");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&it["priority"], &it["now"]["state"]),
+        (&"CRITICAL".into(), &check["state"])
+    );
+    assert_eq!(facts(it)["usage"]["at_least"], true);
+    let run = case.run(&["recommend", "run"]);
+    assert!(
+        !run.contains("unknown: VERCEL_BANDWIDTH BANDWIDTH_GB"),
+        "{run}"
+    );
+
+    let single = Case::new(engine, "vercel=hobby");
+    let amount = [("reading", "amount")];
+    let calls = ("VERCEL_FUNCTIONS", "INVOCATIONS");
+    let start = "2026-11-25T00:00:00Z";
+    single.import(&lines(calls, start, 24, &amount, |_, _| Some(980_000.0)));
+    assert_eq!(single.check("INVOCATIONS")["state"], "CRITICAL");
+    assert_eq!(single.recommend().len(), 1);
+}
+
+#[rstest]
+fn forecast_that_adds_missing_days_is_recommended(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let missing = |days: f64| days > 60.0 && days < 67.0;
+    let case = hobby(engine, |days| {
+        (days < 85.0 && !missing(days)).then_some(3.6)
+    });
+    // 64.8 of 100 are measured: the warning threshold may be reached or not.
+    let check = case.check("BANDWIDTH_GB");
+    assert_eq!(check["state"], "UNKNOWN");
+    let chance = case.forecast("BANDWIDTH_GB")["period"]["chance_over"].clone();
+    assert!(chance.as_f64().unwrap() > 0.9, "{chance}");
+    put_channel(&case.db, "ops");
+    let run = case.run(&["recommend", "run"]);
+    let notice = "CRITICAL: VERCEL_BANDWIDTH BANDWIDTH_GB (hobby) is at 64.8 GB of 100 GB, 64.8%, full in 3 days (3 to 4); 6 of 24 days missing";
+    assert!(run.contains(notice), "{run}");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(facts(it)["usage_percent"]["at_least"], true);
+}
+
+#[rstest]
+fn expected_overrun_is_recommended_early_in_the_period(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    for (each, expected) in [(4.0, 1), (2.0, 0)] {
+        let case = hobby(engine, |days| (days < 71.0).then_some(each));
+        // Day 10 of November.
+        let now = "2026-11-10T12:30:00Z";
+        let run = |args: &[&str]| case.db.usagectl(args).now(now).run().success().stdout;
+        let run = run(&["recommend", "run"]);
+        let found = run.matches("VERCEL_BANDWIDTH  BANDWIDTH_GB").count();
+        assert_eq!(found, expected, "{run}");
+    }
+}
+
+#[rstest]
+fn share_of_the_period_is_the_same_everywhere(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = hobby(engine, |_| Some(4.1));
+    let elapsed = case.check("BANDWIDTH_GB")["elapsed_percent"].clone();
+    assert!(elapsed.as_f64().is_some());
+    assert_eq!(
+        case.forecast("BANDWIDTH_GB")["period"]["elapsed_percent"],
+        elapsed
+    );
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let stated: f64 = facts(it)["outlook"]["period"]["elapsed"]["value"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((stated - elapsed.as_f64().unwrap()).abs() < 0.1);
+}
+
+#[rstest]
+fn number_beyond_all_measurements_is_short_and_not_assessed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 1e20";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    assert_eq!(case.check("STORAGE_MB")["state"], "OVER");
+    let run = case.run(&["recommend", "run"]);
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): 1.00e20 is too large to be assessed";
+    assert!(run.contains(unknown), "{run}");
+    let nagios = ["limits", "check", "--nagios", "--metric", "STORAGE_MB"];
+    let nagios = case.db.usagectl(nagios).now(NOW).run().stdout;
+    assert!(
+        nagios.contains("3.91e19%") && nagios.contains("=3.90625e19%;"),
+        "{nagios}"
+    );
+}
+
+#[rstest]
+fn single_reading_names_what_a_forecast_requires(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 100";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let text = case.run(&["recommend", "forecast", "--metric", "STORAGE_MB"]);
+    let needed = "insufficient data: two readings, an hour apart, are required";
+    assert!(text.contains(needed), "{text}");
+    let forecast = case.forecast("STORAGE_MB");
+    assert_eq!(
+        (&forecast["readings_needed"], &forecast["days_needed"]),
+        (&2.into(), &Value::Null)
+    );
+}
+
 #[rstest]
 fn growth_of_a_counter_over_an_outage_is_spread(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
@@ -418,6 +565,36 @@ fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engin
     assert!(day_later(&["recommend", "run"]).contains("expired"));
 }
 
+#[rstest]
+fn approved_is_implemented_by_the_plan_and_stays_on_another(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let id = it["id"].as_str().unwrap().to_owned();
+    case.run(&["recommend", "review", &id]);
+    case.run(&["recommend", "approve", &id]);
+    let status = || case.json(&["recommend", "show", &id])["recommendation"]["status"].clone();
+    case.run(&["limits", "plan", "upstash", "fixed-5gb"]);
+    case.run(&["recommend", "run"]);
+    assert_eq!(status(), "APPROVED");
+    case.run(&["limits", "plan", "upstash", "fixed-1gb"]);
+    assert!(case.run(&["recommend", "run"]).contains("implemented"));
+    assert_eq!(status(), "IMPLEMENTED");
+    let page = case.json(&["recommend", "show", &id]);
+    assert!(page["recommendation"]["implemented_at"].is_string());
+    let last = page["history"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&last["actor_kind"], &last["to"]),
+        (&"ENGINE".into(), &"IMPLEMENTED".into())
+    );
+}
+
 /// A metric with the kind of its values, and values by their age in days.
 type Generated<'a> = ((&'a str, &'a str), Vec<(i64, Option<f64>)>);
 
@@ -500,8 +677,28 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
         if ["CRITICAL", "OVER"].contains(&state.as_str()) && reading == "level" {
             prop_assert_eq!(all.len(), 1, "{} without a recommendation", state);
         }
-        if ["STALE", "NO_DATA", "UNKNOWN"].contains(&state.as_str()) {
+        let period = &forecast["period"];
+        let over = period["chance_over"].as_f64().unwrap_or(0.0);
+        if ["STALE", "NO_DATA"].contains(&state.as_str()) {
             prop_assert_eq!(all.len(), 0);
+        } else if over >= 0.5 {
+            prop_assert_eq!(all.len(), 1, "{} {} without a recommendation", state, over);
+        } else if state == "UNKNOWN" {
+            let soon = |name| forecast["thresholds"][2][name].as_f64().unwrap_or(0.0);
+            let chance = over.max(soon("chance_within_30_days"));
+            prop_assert!(all.is_empty() || chance >= 0.2, "{} {}", state, chance);
+        }
+        if period.is_object() {
+            prop_assert_eq!(&period["elapsed_percent"], &check["elapsed_percent"]);
+        }
+        // With days missing, an amount has at least the state of its measured part.
+        let used = check["value"].as_f64().unwrap_or(0.0);
+        if reading == "amount" && used >= 75.0 && used == period["used"].as_f64().unwrap_or(0.0) {
+            prop_assert!(
+                ["WARNING", "CRITICAL", "OVER"].contains(&state.as_str()),
+                "{}",
+                state
+            );
         }
         Ok(())
     };

@@ -108,6 +108,33 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
+fn thresholds_reached_after_an_urgent_forecast_are_notified(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let day = |day: u32, storage_mb: u32| {
+        let now = format!("2026-01-{day:02}T12:00:00Z");
+        let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
+        let set = db.usagectl(set.split(' ')).arg(storage_mb.to_string());
+        set.now(&now).run().success();
+        let run = db.usagectl(["recommend", "run", "-q"]).now(&now).run();
+        let lines = run.success().stdout;
+        lines
+            .lines()
+            .filter(|line| line.contains("STORAGE_MB (free)"))
+            .count()
+    };
+    let levels = [100, 101, 150, 195, 196, 235, 236, 256, 257];
+    let numbers: Vec<usize> = (20..)
+        .zip(levels)
+        .map(|(at, level)| day(at, level))
+        .collect();
+    // Likely within days, the warning and the critical threshold, the limit.
+    assert_eq!(numbers, [0, 0, 1, 1, 0, 1, 0, 1, 0]);
+}
+
+#[rstest]
 fn closed_recommendation_is_notified(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = prepare(engine);
     put_channel(&db, "ops");
