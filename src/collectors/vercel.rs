@@ -61,7 +61,8 @@ impl Vercel {
             max_future: TimeDelta::days(1),
             ..TimeOptions::new(context.now)
         };
-        let mut bill = Bill::new(context.meters.clone());
+        let bill = Bill::new(context.meters.clone(), context.now);
+        let mut bill = bill.asked_from(context.first_day(LONGEST));
         let input = Input::text("the answer", body);
         let read = ingest::read_lines::<Charge, CollectorError>(
             input,
@@ -69,7 +70,13 @@ impl Vercel {
             &times,
             &mut |found| {
                 match found {
-                    Ok(charge) => bill.add(&charge),
+                    Ok(mut charge) => {
+                        let provider = &mut charge.owner.provider;
+                        if provider.is_empty() {
+                            *provider = "Vercel".to_owned();
+                        }
+                        bill.add(&charge);
+                    }
                     Err(refusal) => {
                         let problem = refusal.problem;
                         let field = problem.field.unwrap_or_else(|| "the line".to_owned());
