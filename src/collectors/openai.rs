@@ -30,6 +30,10 @@ impl Collector for OpenAi {
         MetricSource::Openai
     }
 
+    fn address(&self) -> String {
+        self.project.clone().unwrap_or_default()
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let mut collected = Collected {
             revises: true,

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::{CollectContext, Collected, Collector, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, point, without_credentials};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
@@ -39,6 +39,10 @@ struct Measured {
 impl Collector for Postgres {
     fn source(&self) -> MetricSource {
         MetricSource::Postgres
+    }
+
+    fn address(&self) -> String {
+        without_credentials(&self.url.target.to_string())
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {

@@ -103,6 +103,10 @@ impl Collector for Prometheus {
         MetricSource::Prometheus
     }
 
+    fn address(&self) -> String {
+        self.url.without_query()
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let text = self.fetch(context)?;
         let exposition = Exposition::parse(&text);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use redis::{Client, Connection};
 
-use super::{CollectContext, Collected, Collector, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, point, without_credentials};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -22,6 +22,10 @@ pub struct Redis {
 impl Collector for Redis {
     fn source(&self) -> MetricSource {
         MetricSource::Redis
+    }
+
+    fn address(&self) -> String {
+        without_credentials(self.url.expose())
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
@@ -59,17 +63,6 @@ impl Redis {
             Ok(connection)
         };
         connect().map_err(|error| self.error("connecting", &error))
-    }
-
-    /// Host, port and database, without the secrets of the URL.
-    fn address(&self) -> String {
-        let url = self.url.expose();
-        let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let address = after_scheme
-            .rsplit_once('@')
-            .map_or(after_scheme, |(_, it)| it);
-        let address = address.split_once('?').map_or(address, |(it, _)| it);
-        address.trim_end_matches('/').to_owned()
     }
 
     fn error(&self, action: &str, error: &redis::RedisError) -> CollectorError {

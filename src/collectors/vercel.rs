@@ -24,6 +24,10 @@ impl Collector for Vercel {
         MetricSource::Vercel
     }
 
+    fn address(&self) -> String {
+        self.team.clone().unwrap_or_default()
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let today = midnight(context.now);
         let time = |at: DateTime<Utc>| encoded(&format::time_ms(at));

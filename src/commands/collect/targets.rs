@@ -117,6 +117,10 @@ impl Collector for Misconfigured {
         self.0
     }
 
+    fn address(&self) -> String {
+        String::new()
+    }
+
     fn collect(&self, _: &CollectContext) -> Result<Collected, CollectorError> {
         Err(self.1.clone())
     }

@@ -131,6 +131,11 @@ fn redis_server_is_measured_and_commands_counted(#[values(Sqlite, Postgresql)] e
     );
     let note = "first reading of the command counter";
     assert!(first.stderr.contains(note), "{}", first.stderr);
+    let warning = format!(
+        "the target is `127.0.0.1:{}`, and the values before are of",
+        other.port
+    );
+    assert!(first.stderr.contains(&warning), "{}", first.stderr);
 }
 
 #[rstest]
