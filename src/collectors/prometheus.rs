@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
 use super::{CollectContext, Collected, Collector, point};
+use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -226,7 +227,13 @@ impl MapRule {
                 amounts.map(point).collect()
             }
         };
-        if points.is_empty() && !read.remember.is_empty() {
+        if let Some(last) = read.too_long_since {
+            let warning = format!(
+                "`{text}`: the counter was last read at {}; its increase since then is unknown",
+                format::time(last)
+            );
+            collected.warnings.push(warning);
+        } else if points.is_empty() && !read.remember.is_empty() {
             let note =
                 format!("`{text}`: first reading of a counter; values begin with the next one");
             collected.notes.push(note);

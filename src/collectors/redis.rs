@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use redis::{Client, Connection};
 
 use super::{CollectContext, Collected, Collector, median_ms, point, without_credentials};
+use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -167,6 +168,12 @@ pub(super) fn from_info(
                 collected.notes.push(note.to_owned());
             }
             collected.points.push(point);
+        } else if let Some(last) = read.too_long_since {
+            let warning = format!(
+                "the command counter was last read at {}; the commands since then are unknown",
+                format::time(last)
+            );
+            collected.warnings.push(warning);
         } else if !read.remember.is_empty() {
             let note =
                 "first reading of the command counter; COMMANDS_PER_DAY begins with the next one";

@@ -94,6 +94,28 @@ fn targets_of_a_file_have_resources(#[values(Sqlite, Postgresql)] engine: Engine
     assert_eq!(run(1, &["doctor"]).code, 3);
 }
 
+#[rstest]
+fn increase_over_a_long_gap_is_spread_over_its_days(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("calls_total 1000\n");
+    let run = |now: &str| {
+        let url = exporter.url();
+        let args = ["collect", "run", "--prometheus-url", &url, INVOCATIONS];
+        db.usagectl(args).now(now).run().success().stderr
+    };
+    run("2025-12-01T12:00:00Z");
+    exporter.set("calls_total 56000\n");
+    run("2026-01-25T12:00:00Z");
+    let days = "SELECT count(*), max(used), min(used) FROM usagectl_metric_days";
+    assert_eq!(db.rows(days), ["56|1000|500"]);
+    let too_long = run("2027-02-25T12:00:00Z");
+    assert!(
+        too_long.contains("its increase since then is unknown"),
+        "{too_long}"
+    );
+    assert_eq!(db.rows(days), ["56|1000|500"]);
+}
+
 #[test]
 fn invalid_file_of_targets_is_refused_with_its_line() {
     let db = TestDatabase::migrated(Engine::Sqlite);
