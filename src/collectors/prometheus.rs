@@ -263,6 +263,11 @@ mod tests {
         assert!(parsed("sum(a{b=\"=*/\"}) = vercel_kv/connections").sum);
         let rule = parsed("counter(sum(a))=VERCEL_KV/CONNECTIONS");
         assert!(rule.sum && rule.counter && parsed("counter(a)=VERCEL_KV/CONNECTIONS").counter);
+        let rule = parsed("sum({\"my.metric\",a=\"b\"})=VERCEL_KV/CONNECTIONS");
+        assert_eq!(
+            (rule.name.as_str(), rule.labels["a"].as_str()),
+            ("my.metric", "b")
+        );
         let invalid = "|a|a=b|a=VERCEL_KV/SPEED|a=AWS/STORAGE_MB|a=VERCEL_KV/STORAGE_MB*0|a=VERCEL_KV/STORAGE_MB*x\
             |a{b=c}=VERCEL_KV/STORAGE_MB|sum(a=VERCEL_KV/STORAGE_MB|counter(sum(a)=VERCEL_KV/STORAGE_MB";
         for text in invalid.split('|') {
