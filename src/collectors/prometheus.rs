@@ -116,16 +116,17 @@ impl Collector for Prometheus {
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
         let mut collected = Collected::default();
+        for rule in &self.rules {
+            rule.apply(&exposition, &self.url, context, &mut collected)?;
+        }
+        // After the rules, whose warning is the reason if there are no values.
         if let Some(line) = exposition.invalid_lines.first() {
             let others = match exposition.invalid_lines.len() {
                 1 => String::new(),
                 count => format!(" and {} more", count - 1),
             };
-            let note = format!("skipped invalid line {line}{others} of the answer");
-            collected.notes.push(note);
-        }
-        for rule in &self.rules {
-            rule.apply(&exposition, &self.url, context, &mut collected)?;
+            let warning = format!("skipped invalid line {line}{others} of the answer");
+            collected.warnings.push(warning);
         }
         Ok(collected)
     }

@@ -208,6 +208,12 @@ mod tests {
         assert_eq!(values(info), Ok(vec![(Metric::StorageMb, 2.5)]));
         let expected = Ok(vec![(Metric::Connections, 2.0)]);
         assert_eq!(values("connected_clients:3\nused_memory:-1"), expected);
+        for name in ["maxclients", "max_clients"] {
+            let text = format!("connected_clients:3\n{name}:100");
+            let of = (MetricSource::Redis, String::new());
+            let clients = from_info(of, &Info::parse(&text), 1.0, &context).unwrap();
+            assert_eq!(clients.points[0].metadata["maximum"], 100.0);
+        }
         assert!(values("<html>").is_err() && values("").is_err());
     }
 

@@ -116,6 +116,28 @@ fn increase_over_a_long_gap_is_spread_over_its_days(#[values(Sqlite, Postgresql)
     assert_eq!(db.rows(days), ["56|1000|500"]);
 }
 
+#[rstest]
+fn reason_of_no_values_is_the_rule_without_a_series(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("<html> nonsense\n{\"my.calls\"} 3\n");
+    let empty = collect(&db, 0, &exporter.url(), INVOCATIONS).success();
+    assert!(
+        empty.stdout.contains("matches no series of the exporter"),
+        "{}",
+        empty.stdout
+    );
+    assert!(
+        empty
+            .stderr
+            .contains("warning: prometheus: skipped invalid line 1"),
+        "{}",
+        empty.stderr
+    );
+    let rule = "--map={\"my.calls\"}=VERCEL_FUNCTIONS/INVOCATIONS";
+    collect(&db, 1, &exporter.url(), rule).success();
+    assert_eq!(stored(&db), ["INVOCATIONS|3"]);
+}
+
 #[test]
 fn invalid_file_of_targets_is_refused_with_its_line() {
     let db = TestDatabase::migrated(Engine::Sqlite);
