@@ -245,6 +245,8 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
+    } else if mentions(&["permission denied for"]) {
+        "GRANT CONNECT on the database to the role, or correct the user in the URL"
     } else if mentions(&["does not exist"]) {
         "create the database and its role, or correct the URL"
     } else {
@@ -492,6 +494,7 @@ mod tests {
             FATAL:  too many connections for role \"x\" | raise the limit
             FATAL:  unsupported startup parameter: options | remove that parameter
             FATAL:  role \"x\" is not permitted to log in | check user
+            FATAL:  permission denied for database \"x\" | GRANT CONNECT
             Connection refused | check host and port";
         for [reason, expected] in cases(reasons) {
             assert!(next_step_to_connect(reason).contains(expected), "{reason}");
