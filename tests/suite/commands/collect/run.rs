@@ -277,6 +277,18 @@ fn failed_source_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: 
     );
     assert_eq!(runs(&db).len(), 2);
     assert_eq!(run("collect run --only redis").code, 1);
+    // The last of several runs at one instant is known.
+    for _ in 0..4 {
+        for (flag, result) in [
+            ("", "OK"),
+            (" --postgres-url postgresql://127.0.0.1:1/x", "FAILED"),
+        ] {
+            run(&format!("collect run --only postgres{flag}"));
+            let status = json(&collect(&db, "collect status").run().success());
+            assert_eq!(status["collectors"][0]["collector"], "postgres");
+            assert_eq!(status["collectors"][0]["result"], result);
+        }
+    }
     let before = (stored(&db), runs(&db));
     let doctor = run("collect doctor");
     assert_no_secret(&doctor);
