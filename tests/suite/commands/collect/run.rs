@@ -289,6 +289,26 @@ fn failed_source_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: 
             assert_eq!(status["collectors"][0]["result"], result);
         }
     }
+    for only in ["redis", "redis,postgres"] {
+        let quiet = db
+            .usagectl([
+                "collect",
+                "run",
+                "-q",
+                "--only",
+                only,
+                "--redis-url",
+                "redis://127.0.0.1:1",
+            ])
+            .env("USAGECTL_POSTGRES_URL", target.url())
+            .run();
+        assert!(quiet.stdout.is_empty(), "{}", quiet.snapshot());
+        assert!(
+            quiet.stderr.starts_with("error: redis: connecting: "),
+            "{}",
+            quiet.stderr
+        );
+    }
     let before = (stored(&db), runs(&db));
     let doctor = run("collect doctor");
     assert_no_secret(&doctor);
