@@ -44,12 +44,7 @@ impl Exposition {
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if let Some(comment) = line.strip_prefix('#') {
-                let mut words = comment.split_whitespace();
-                if let (Some("TYPE"), Some(name), Some(kind)) =
-                    (words.next(), words.next(), words.next())
-                {
-                    page.types.insert(name.to_owned(), kind.to_owned());
-                }
+                page.types.extend(type_of(comment));
             } else if !line.is_empty() {
                 match sample(line) {
                     Some(sample) => page.samples.push(sample),
@@ -80,6 +75,23 @@ impl Exposition {
     }
 }
 
+/// Reads `TYPE name counter` or `TYPE "name" counter`.
+fn type_of(comment: &str) -> Option<(String, String)> {
+    let rest = comment.trim_start().strip_prefix("TYPE")?;
+    let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
+    let (name, kind) = match rest.strip_prefix('"') {
+        None => {
+            let (name, kind) = rest.split_once([' ', '\t'])?;
+            (name.to_owned(), kind)
+        }
+        Some(inside) => {
+            let mut chars = inside.chars().peekable();
+            (quoted(&mut chars)?, rest_of(inside, chars))
+        }
+    };
+    Some((name, kind.split_whitespace().next()?.to_owned()))
+}
+
 /// Reads `name{label="value"} 1.5 1700000000`; a timestamp or exemplar behind the value is ignored.
 fn sample(line: &str) -> Option<Sample> {
     let (name, labels, rest) = selector(line)?;
@@ -92,43 +104,65 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// Reads `name{label="value",...}` and returns the rest of the text.
+/// The text that an iterator over its characters has not read.
+fn rest_of<'a>(text: &'a str, chars: Peekable<Chars<'_>>) -> &'a str {
+    let left: usize = chars.map(char::len_utf8).sum();
+    &text[text.len() - left..]
+}
+
+/// Reads `name{label="value",...}` or `{"name",label="value",...}` and returns the rest of the text.
 pub(super) fn selector(text: &str) -> Option<(String, BTreeMap<String, String>, &str)> {
     let end = text.find(|c: char| !is_name(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
+    let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let rest = rest.trim_start();
     let Some(inside) = rest.strip_prefix('{') else {
-        return Some((name.to_owned(), BTreeMap::new(), rest));
+        return Some((name?, BTreeMap::new(), rest));
     };
     let mut chars = inside.chars().peekable();
-    let labels = labels(&mut chars)?;
-    let left: usize = chars.map(char::len_utf8).sum();
-    Some((name.to_owned(), labels, &inside[inside.len() - left..]))
+    let (inner, labels) = labels(&mut chars)?;
+    let name = match (name, inner) {
+        (Some(name), None) | (None, Some(name)) => name,
+        _ => return None,
+    };
+    Some((name, labels, rest_of(inside, chars)))
 }
 
+/// A quoted name of the metric, and the labels.
+type Labels = (Option<String>, BTreeMap<String, String>);
+
 /// Reads up to and including the closing brace.
-fn labels(chars: &mut Peekable<Chars<'_>>) -> Option<BTreeMap<String, String>> {
+fn labels(chars: &mut Peekable<Chars<'_>>) -> Option<Labels> {
+    let mut metric = None;
     let mut labels = BTreeMap::new();
     loop {
         skip_blanks(chars);
         if chars.next_if_eq(&'}').is_some() {
-            return Some(labels);
+            return Some((metric, labels));
         }
+        let is_quoted = chars.next_if_eq(&'"').is_some();
         let mut name = String::new();
-        while let Some(c) = chars.next_if(|c| is_name(*c)) {
+        if is_quoted {
+            name = quoted(chars)?;
+        }
+        while let Some(c) = chars.next_if(|c| !is_quoted && is_name(*c)) {
             name.push(c);
         }
-        skip_blanks(chars);
-        let is_named = !name.is_empty() && chars.next() == Some('=');
-        skip_blanks(chars);
-        if !is_named || chars.next() != Some('"') {
+        if name.is_empty() {
             return None;
         }
-        let value = quoted(chars)?;
-        if labels.insert(name, value).is_some() {
+        skip_blanks(chars);
+        if chars.next_if_eq(&'=').is_some() {
+            skip_blanks(chars);
+            if chars.next() != Some('"') || labels.insert(name, quoted(chars)?).is_some() {
+                return None;
+            }
+        } else if is_quoted && metric.is_none() && labels.is_empty() {
+            metric = Some(name);
+        } else {
             return None;
         }
         skip_blanks(chars);
@@ -197,6 +231,26 @@ mod tests {
             let page = Exposition::parse(&format!("{line}\nb 1"));
             let found = (page.invalid_lines, page.samples.len());
             assert_eq!(found, (vec![1], 1), "{line}");
+        }
+    }
+
+    #[test]
+    fn quoted_names_are_read() {
+        let text =
+            "# TYPE \"my metric\" counter\n{\"my metric\"} 1\n{\"a.b\",\"c.d\"=\"e\",f=\"g\"} 2\n";
+        let expected = [r#"my metric{} 1"#, r#"a.b{"c.d": "e", "f": "g"} 2"#];
+        assert_eq!(parsed(text), expected);
+        let page = Exposition::parse(text);
+        assert!(page.is_counter("my metric") && !page.is_counter("a.b"));
+        for line in [
+            r#"a{"b"} 1"#,
+            r#"{"a","b"} 1"#,
+            r#"{x="1","a"} 1"#,
+            r#"{""} 1"#,
+            "{} 1",
+            "{\"a",
+        ] {
+            assert_eq!(parsed(line), [""; 0], "{line}");
         }
     }
 

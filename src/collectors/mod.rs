@@ -25,6 +25,7 @@ pub use usage::{Prices, usage};
 pub use vendor::Endpoint;
 pub use vercel::Vercel;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,6 +99,9 @@ pub struct Collected {
 pub trait Collector: Send {
     fn source(&self) -> MetricSource;
 
+    /// The identity of the measured target, without secrets.
+    fn address(&self) -> String;
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError>;
 }
 
@@ -113,6 +117,39 @@ impl Collected {
                 self.points.push(point);
             }
         }
+        self
+    }
+}
+
+impl Collected {
+    /// Remembers the target of each series, and warns if the values before were of another one.
+    fn of_target(
+        mut self,
+        source: MetricSource,
+        address: &str,
+        context: &CollectContext,
+    ) -> Collected {
+        let series: BTreeSet<&Series> = self.points.iter().map(|point| &point.series).collect();
+        let current = series.into_iter().map(|series| Counter {
+            name: format!("{source} target of {series}"),
+            epoch: address.to_owned(),
+            value: 0.0,
+            read_at: context.now,
+        });
+        let current: Vec<Counter> = current.collect();
+        let mut earlier = context.counters.iter().filter(|it| it.epoch != address);
+        if let Some(other) = earlier.find(|it| current.iter().any(|new| new.name == it.name)) {
+            let shown = |address: &str| match address {
+                "" => "the default".to_owned(),
+                address => format!("`{address}`"),
+            };
+            self.warnings.push(format!(
+                "the target is {}, and the values before are of {}: they are in one series; give each target its own --resource",
+                shown(address),
+                shown(&other.epoch)
+            ));
+        }
+        self.counters.extend(current);
         self
     }
 }
@@ -143,8 +180,15 @@ pub fn run(targets: Vec<Target>, context: &CollectContext) -> Vec<Finished> {
         let last = context.runs.iter().find(|run| run.collector == text);
         context.last_collected = last.map(|run| run.started_at);
         thread::spawn(move || {
-            let outcome = target.collector.collect(&context);
-            let outcome = outcome.map(|collected| collected.of_resource(&target.resource));
+            let Target {
+                collector,
+                resource,
+                ..
+            } = &target;
+            let outcome = collector.collect(&context).map(|collected| {
+                let collected = collected.of_resource(resource);
+                collected.of_target(collector.source(), &collector.address(), &context)
+            });
             // Fails if the deadline has passed and the receiver is gone.
             let _ = sender.send((outcome, began.elapsed()));
         });
@@ -188,6 +232,16 @@ fn points_at(
     }
 }
 
+/// The address in a URL: host, port and database.
+fn without_credentials(url: &str) -> String {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let address = after_scheme
+        .rsplit_once('@')
+        .map_or(after_scheme, |(_, it)| it);
+    let address = address.split_once('?').map_or(address, |(it, _)| it);
+    address.trim_end_matches('/').to_owned()
+}
+
 /// The median of an odd number of durations, in milliseconds, rounded to the microsecond.
 fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort();
@@ -205,6 +259,10 @@ mod tests {
     impl Collector for Fake {
         fn source(&self) -> MetricSource {
             self.0
+        }
+
+        fn address(&self) -> String {
+            String::new()
         }
 
         fn collect(&self, _: &CollectContext) -> Result<Collected, CollectorError> {
@@ -257,6 +315,37 @@ mod tests {
         // The source has no more days.
         assert_eq!(first(Some(2), None), day(11));
         assert_eq!(first(None, Some(1)), day(11));
+    }
+
+    #[test]
+    fn changed_target_of_a_series_is_warned_about() {
+        let mut context = CollectContext::default();
+        let mut read = |metric, resource: &str, address: &str| {
+            let (source, service) = (MetricSource::Redis, Service::VercelKv);
+            let collected = Collected {
+                points: vec![points_at(source, service, context.now)(metric, 1.0)],
+                ..Collected::default()
+            };
+            let collected = collected.of_resource(resource);
+            let collected = collected.of_target(source, address, &context);
+            let names: Vec<&str> = collected
+                .counters
+                .iter()
+                .map(|it| it.name.as_str())
+                .collect();
+            context
+                .counters
+                .retain(|it| !names.contains(&it.name.as_str()));
+            context.counters.extend(collected.counters);
+            collected.warnings
+        };
+        assert_eq!(read(Metric::StorageMb, "", "a:1"), [""; 0]);
+        assert_eq!(read(Metric::StorageMb, "", "a:1"), [""; 0]);
+        assert_eq!(read(Metric::StorageMb, "b", "b:1"), [""; 0]);
+        assert_eq!(read(Metric::Connections, "", "b:1"), [""; 0]);
+        let expected = "the target is `b:1`, and the values before are of `a:1`: they are in one series; give each target its own --resource";
+        assert_eq!(read(Metric::StorageMb, "", "b:1"), [expected]);
+        assert_eq!(read(Metric::StorageMb, "", "b:1"), [""; 0]);
     }
 
     #[test]

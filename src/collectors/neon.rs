@@ -44,6 +44,11 @@ impl Collector for Neon {
         MetricSource::Neon
     }
 
+    fn address(&self) -> String {
+        let parts = [self.organisation.as_deref(), self.project.as_deref()];
+        parts.map(Option::unwrap_or_default).join("/")
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         match (&self.project, &self.organisation) {
             (Some(project), None) => self.project_usage(project, context),

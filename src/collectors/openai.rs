@@ -30,6 +30,10 @@ impl Collector for OpenAi {
         MetricSource::Openai
     }
 
+    fn address(&self) -> String {
+        self.project.clone().unwrap_or_default()
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let mut collected = Collected {
             revises: true,
@@ -40,9 +44,7 @@ impl Collector for OpenAi {
             let path = self.path(context, page.as_deref());
             let answer = self.endpoint.get_json(&path, context.timeout)?;
             for day in self.endpoint.list(&answer, "data")? {
-                let Some((at, cost)) = self.day_cost(day)? else {
-                    continue;
-                };
+                let (at, cost) = self.day_cost(day)?;
                 let new = points_at(MetricSource::Openai, Service::AiOpenai, at);
                 let cost = new(Metric::CostUsd, cost).with_reading(Reading::Amount);
                 collected.points.push(cost);
@@ -65,15 +67,14 @@ impl OpenAi {
         path + &query(&[("project_ids", self.project.as_deref()), ("page", page)])
     }
 
-    /// The cost of a day in US dollars; `None` for a day without results.
-    fn day_cost(&self, day: &Value) -> Result<Option<(DateTime<Utc>, f64)>, CollectorError> {
+    /// The cost of a day in US dollars: zero without results.
+    fn day_cost(&self, day: &Value) -> Result<(DateTime<Utc>, f64), CollectorError> {
         let unexpected = |field: &str| self.endpoint.unexpected(field);
         let start = day.get("start_time").and_then(Value::as_i64);
         let start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         let start = start.ok_or_else(|| unexpected("start_time"))?;
-        let results = self.endpoint.list(day, "results")?;
         let mut sum = Decimal::ZERO;
-        for result in results {
+        for result in self.endpoint.list(day, "results")? {
             let currency = result.pointer("/amount/currency").and_then(Value::as_str);
             if !currency.is_some_and(|currency| currency.eq_ignore_ascii_case("usd")) {
                 return Err(unexpected("amount.currency"));
@@ -86,7 +87,7 @@ impl OpenAi {
             let value = parse_decimal(&value).ok_or_else(|| unexpected("amount.value"))?;
             sum = sum.saturating_add(value);
         }
-        let sum = (!results.is_empty()).then_some(sum);
-        Ok(sum.and_then(|sum| Some((midnight(start), sum.to_f64()?))))
+        let sum = sum.to_f64().ok_or_else(|| unexpected("amount.value"))?;
+        Ok((midnight(start), sum))
     }
 }

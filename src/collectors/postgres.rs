@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::{CollectContext, Collected, Collector, median_ms, points_at};
+use super::{CollectContext, Collected, Collector, median_ms, points_at, without_credentials};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::store::db::{self, Access, Db};
@@ -37,6 +37,10 @@ struct Measured {
 impl Collector for Postgres {
     fn source(&self) -> MetricSource {
         MetricSource::Postgres
+    }
+
+    fn address(&self) -> String {
+        without_credentials(&self.url.target.to_string())
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {

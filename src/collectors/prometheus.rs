@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
 use super::{CollectContext, Collected, Collector, points_at};
+use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -103,6 +104,10 @@ impl Collector for Prometheus {
         MetricSource::Prometheus
     }
 
+    fn address(&self) -> String {
+        self.url.without_query()
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let text = self.fetch(context)?;
         let exposition = Exposition::parse(&text);
@@ -111,16 +116,17 @@ impl Collector for Prometheus {
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
         let mut collected = Collected::default();
+        for rule in &self.rules {
+            rule.apply(&exposition, &self.url, context, &mut collected)?;
+        }
+        // After the rules, whose warning is the reason if there are no values.
         if let Some(line) = exposition.invalid_lines.first() {
             let others = match exposition.invalid_lines.len() {
                 1 => String::new(),
                 count => format!(" and {} more", count - 1),
             };
-            let note = format!("skipped invalid line {line}{others} of the answer");
-            collected.notes.push(note);
-        }
-        for rule in &self.rules {
-            rule.apply(&exposition, &self.url, context, &mut collected)?;
+            let warning = format!("skipped invalid line {line}{others} of the answer");
+            collected.warnings.push(warning);
         }
         Ok(collected)
     }
@@ -220,7 +226,13 @@ impl MapRule {
                 amounts.map(|it| it.with_reading(Reading::Amount)).collect()
             }
         };
-        if points.is_empty() && !read.remember.is_empty() {
+        if let Some(last) = read.too_long_since {
+            let last = format::time(last);
+            let warning = format!(
+                "`{text}`: the counter was last read at {last}; its increase since then is unknown"
+            );
+            collected.warnings.push(warning);
+        } else if points.is_empty() && !read.remember.is_empty() {
             let note = "first reading of a counter; values begin with the next one";
             collected.notes.push(format!("`{text}`: {note}"));
         }
@@ -246,6 +258,11 @@ mod tests {
         assert!(parsed("sum(a{b=\"=*/\"}) = vercel_kv/connections").sum);
         let rule = parsed("counter(sum(a))=VERCEL_KV/CONNECTIONS");
         assert!(rule.sum && rule.counter && parsed("counter(a)=VERCEL_KV/CONNECTIONS").counter);
+        let rule = parsed("sum({\"my.metric\",a=\"b\"})=VERCEL_KV/CONNECTIONS");
+        assert_eq!(
+            (rule.name.as_str(), rule.labels["a"].as_str()),
+            ("my.metric", "b")
+        );
         let invalid = "|a|a=b|a=VERCEL_KV/SPEED|a=AWS/STORAGE_MB|a=VERCEL_KV/STORAGE_MB*0|a=VERCEL_KV/STORAGE_MB*x\
             |a{b=c}=VERCEL_KV/STORAGE_MB|sum(a=VERCEL_KV/STORAGE_MB|counter(sum(a)=VERCEL_KV/STORAGE_MB";
         for text in invalid.split('|') {

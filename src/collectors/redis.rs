@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use redis::{Client, Connection};
 
-use super::{CollectContext, Collected, Collector, median_ms, points_at};
+use super::{CollectContext, Collected, Collector, median_ms, points_at, without_credentials};
+use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
@@ -22,6 +23,10 @@ pub struct Redis {
 impl Collector for Redis {
     fn source(&self) -> MetricSource {
         MetricSource::Redis
+    }
+
+    fn address(&self) -> String {
+        without_credentials(self.url.expose())
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
@@ -59,16 +64,6 @@ impl Redis {
             Ok(connection)
         };
         connect().map_err(|error| self.error("connecting", &error))
-    }
-
-    /// Host, port and database, without the secrets of the URL.
-    fn address(&self) -> String {
-        let url = self.url.expose();
-        let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let address = after_scheme.rsplit_once('@');
-        let address = address.map_or(after_scheme, |(_, it)| it);
-        let address = address.split_once('?').map_or(address, |(it, _)| it);
-        address.trim_end_matches('/').to_owned()
     }
 
     fn error(&self, action: &str, error: &redis::RedisError) -> CollectorError {
@@ -164,6 +159,12 @@ pub(super) fn from_info(
                 collected.notes.push(note.to_owned());
             }
             collected.points.push(point);
+        } else if let Some(last) = read.too_long_since {
+            let warning = format!(
+                "the command counter was last read at {}; the commands since then are unknown",
+                format::time(last)
+            );
+            collected.warnings.push(warning);
         } else if !read.remember.is_empty() {
             let note =
                 "first reading of the command counter; COMMANDS_PER_DAY begins with the next one";
@@ -199,6 +200,12 @@ mod tests {
         assert_eq!(values(info), Ok(vec![(Metric::StorageMb, 2.5)]));
         let expected = Ok(vec![(Metric::Connections, 2.0)]);
         assert_eq!(values("connected_clients:3\nused_memory:-1"), expected);
+        for name in ["maxclients", "max_clients"] {
+            let text = format!("connected_clients:3\n{name}:100");
+            let of = (MetricSource::Redis, String::new());
+            let clients = from_info(of, &Info::parse(&text), 1.0, &context).unwrap();
+            assert_eq!(clients.points[0].metadata["maximum"], 100.0);
+        }
         assert!(values("<html>").is_err() && values("").is_err());
     }
 

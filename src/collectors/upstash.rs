@@ -31,6 +31,13 @@ impl Collector for Upstash {
         MetricSource::Upstash
     }
 
+    fn address(&self) -> String {
+        match self {
+            Upstash::Account { database_id, .. } => database_id.clone(),
+            Upstash::Rest(endpoint) => endpoint.base.to_string(),
+        }
+    }
+
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         match self {
             Upstash::Account {
@@ -40,7 +47,7 @@ impl Collector for Upstash {
             } => account_stats(endpoint, email, database_id, context),
             Upstash::Rest(endpoint) => {
                 let info = command(endpoint, "INFO", context.timeout)?;
-                let of = (MetricSource::Upstash, endpoint.base.to_string());
+                let of = (MetricSource::Upstash, self.address());
                 from_info(of, &Info::parse(&info), 0.0, context)
             }
         }

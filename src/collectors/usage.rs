@@ -10,9 +10,10 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits::Credits;
+use crate::domain::usage::settings::Mode;
 use crate::error::Error;
 use crate::store::db::Db;
-use crate::store::usage::rollups;
+use crate::store::usage::{dirty, lookback, rollups, settings};
 
 /// The user's budget and price of credits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,11 +42,15 @@ pub fn usage(
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
     let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
     let hours = rollups::merge(db, Granularity::Hourly, Some, &apis, window).map_err(failed)?;
+    let covered = covered_days(db, &apis, window).map_err(failed)?;
     let mut days: BTreeMap<DateTime<Utc>, (u64, Credits)> = BTreeMap::new();
     for (hour, rollup) in &hours {
         let (requests, credits) = days.entry(midnight(hour.start)).or_default();
         *requests += rollup.total.total_requests;
         *credits = credits.plus(rollup.total.total_cost);
+    }
+    for day in covered {
+        days.entry(day).or_default();
     }
     let mut collected = Collected {
         revises: true,
@@ -79,4 +84,34 @@ pub fn usage(
         collected.points.push(percent);
     }
     Ok(collected)
+}
+
+/// The days of a window whose calls the roll-ups count, even if there are none: those since the first call of these APIs
+/// in which no hour waits for `usagectl aggregate`.
+fn covered_days(
+    db: &mut Db,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<Vec<DateTime<Utc>>, Error> {
+    let settings = settings::load(db)?;
+    let mode = lookback::mode(db, settings)?;
+    let (Some(first), Some(mode)) = (rollups::first_hour(db, apis)?, mode) else {
+        return Ok(Vec::new());
+    };
+    let mut waiting = dirty::dirty_hours(db, window)?;
+    let stale = rollups::stale_in(db, window)?.into_iter();
+    let stale = stale.filter(|(granularity, _)| *granularity == Granularity::Hourly);
+    waiting.extend(stale.map(|(_, hour)| hour));
+    if mode == Mode::Lookback {
+        waiting.extend(lookback::changed_hours(db, window)?);
+    }
+    let of_apis = waiting
+        .iter()
+        .filter(|hour| apis.contains(hour.api_name.as_str()));
+    let waiting: BTreeSet<DateTime<Utc>> = of_apis.map(|hour| midnight(hour.start)).collect();
+    let days = std::iter::successors(Some(window.from.max(midnight(first))), |day| {
+        Some(*day + TimeDelta::days(1))
+    });
+    let days = days.take_while(|day| *day < window.to);
+    Ok(days.filter(|day| !waiting.contains(day)).collect())
 }

@@ -6,7 +6,7 @@ use super::vendor::{encoded, query};
 use super::{CollectContext, Collected, Collector, Endpoint};
 use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
-use crate::domain::metrics::focus_bill::{Bill, CostKind};
+use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::point::midnight;
 use crate::ingest::{self, Format, Input, InputFailure, ReadError, Refusal, TimeOptions};
 
@@ -22,6 +22,10 @@ const LONGEST: TimeDelta = TimeDelta::days(365);
 impl Collector for Vercel {
     fn source(&self) -> MetricSource {
         MetricSource::Vercel
+    }
+
+    fn address(&self) -> String {
+        self.team.clone().unwrap_or_default()
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
@@ -61,12 +65,17 @@ impl Vercel {
             max_future: TimeDelta::days(1),
             ..TimeOptions::new(context.now)
         };
-        let mut bill = Bill::new(context.meters.clone());
+        let bill = Bill::new(context.meters.clone(), context.now);
+        let mut bill = bill.asked_from(context.first_day(LONGEST));
         let input = Input::text("the answer", body);
         let format = Some(Format::Ndjson);
-        let read = ingest::read_lines(input, format, &times, &mut |found| {
+        let read = ingest::read_lines::<Charge, _>(input, format, &times, &mut |found| {
             let Refusal { line, problem, .. } = match found {
-                Ok(charge) => {
+                Ok(mut charge) => {
+                    let provider = &mut charge.owner.provider;
+                    if provider.is_empty() {
+                        *provider = "Vercel".to_owned();
+                    }
                     bill.add(&charge);
                     return Ok(());
                 }

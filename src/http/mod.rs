@@ -502,7 +502,9 @@ impl Client {
         let reason = match error {
             ureq::Error::Timeout(at) => {
                 let limit = match at {
-                    ureq::Timeout::Connect | ureq::Timeout::Resolve => self.policy.connect,
+                    ureq::Timeout::Connect | ureq::Timeout::Resolve => {
+                        self.policy.connect.min(self.policy.total)
+                    }
                     _ => self.policy.total,
                 };
                 return Error(format!(
@@ -550,6 +552,18 @@ mod tests {
             Request::post_json(secret, b"s3cret".to_vec()).bearer(&Secret("s3cret".into()));
         assert_eq!(format!("{request:?}"), "POST https://hooks.slack.com");
         assert_eq!(url("http://[::1]:9093/x").to_string(), "http://[::1]:9093");
+    }
+
+    #[test]
+    fn timeout_names_the_limit_in_force() {
+        let client = Client::new(Policy {
+            total: Duration::from_secs(1),
+            ..Policy::default()
+        });
+        for at in [ureq::Timeout::Connect, ureq::Timeout::Global] {
+            let error = client.error(&url("http://x"), ureq::Error::Timeout(at), None);
+            assert_eq!(error.to_string(), "http://x did not answer within 1 s");
+        }
     }
 
     #[test]

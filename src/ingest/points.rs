@@ -331,6 +331,16 @@ impl FromLine for NewPoint {
     }
 }
 
+/// The fields of a charge that are only compared.
+const ITEM: [&str; 6] = [
+    "ResourceId",
+    "SkuId",
+    "SkuPriceId",
+    "CommitmentDiscountId",
+    "ChargeCategory",
+    "ChargeDescription",
+];
+
 impl FromLine for Charge {
     const FIELDS: &'static [&'static str] = &[
         "ServiceName",
@@ -340,7 +350,14 @@ impl FromLine for Charge {
         "BillingAccountId",
         "SubAccountId",
         "RegionId",
+        "ResourceId",
+        "SkuId",
+        "SkuPriceId",
+        "CommitmentDiscountId",
+        "ChargeCategory",
+        "ChargeDescription",
         "Tags",
+        "BillingPeriodStart",
         "ChargePeriodStart",
         "ChargePeriodEnd",
         "BilledCost",
@@ -384,23 +401,29 @@ impl FromLine for Charge {
             .get("ProjectId")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let accounts = [
-            text("BillingAccountId")?,
-            text("SubAccountId")?,
-            project.to_owned(),
-        ];
+        let accounts = [text("BillingAccountId")?, text("SubAccountId")?];
+        let id = |field| {
+            fields
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let quantity = fields.decimal("ConsumedQuantity")?;
         let unit = fields.text("ConsumedUnit")?.map(str::to_owned);
         Ok(Charge {
             owner: Owner {
                 provider: provider.to_owned(),
                 account: accounts.join("/"),
+                project: project.to_owned(),
                 service: fields
                     .text("ServiceName")?
                     .unwrap_or("(no name)")
                     .to_owned(),
                 region: text("RegionId")?,
             },
+            item: ITEM.map(id).join("|"),
+            // Unreadable, it is as good as missing.
+            billed_from: fields.time("BillingPeriodStart", &times).ok().flatten(),
             from,
             to: fields.time("ChargePeriodEnd", &times)?,
             billed,

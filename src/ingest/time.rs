@@ -28,6 +28,8 @@ pub struct TimeOptions {
     pub assumed_zone: Option<Zone>,
     /// The only form of times that are text: `clf` or a strftime format.
     pub format: Option<String>,
+    /// Whether the user can set `format`, for messages.
+    pub takes_format: bool,
 }
 
 /// The unit of numeric times, counted since 1970.
@@ -181,6 +183,7 @@ impl TimeOptions {
             time_unit: None,
             assumed_zone: None,
             format: None,
+            takes_format: false,
         }
     }
 
@@ -198,8 +201,12 @@ impl TimeOptions {
         let (local, offset) = self.split(text).ok_or_else(|| match &self.format {
             Some(format) => format!("is {}, expected the format `{format}`", shown(text)),
             None => format!(
-                "is {}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z; name another form with --time-format",
-                shown(text)
+                "is {}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z{}",
+                shown(text),
+                match self.takes_format {
+                    true => "; name another form with --time-format",
+                    false => "",
+                }
             ),
         })?;
         let zone = self.assumed_zone.or(hints.is_dump.then_some(Zone::UTC));

@@ -265,6 +265,8 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
+    } else if mentions(&["permission denied for"]) {
+        "GRANT CONNECT on the database to the role, or correct the user in the URL"
     } else if mentions(&["does not exist", "no such database"]) {
         "create the database and its role, or correct the URL"
     } else {
@@ -531,6 +533,7 @@ mod tests {
             FATAL:  no more connections allowed (max_client_conn) | raise the limit
             FATAL:  no such database: x | create the database
             FATAL:  role \"x\" is not permitted to log in | check user
+            FATAL:  permission denied for database \"x\" | GRANT CONNECT
             Connection refused | check host and port";
         for [reason, expected] in cases(reasons) {
             assert!(next_step_to_connect(reason).contains(expected), "{reason}");

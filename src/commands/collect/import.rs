@@ -27,10 +27,14 @@ use crate::store::metrics::{days, points};
 /// cumulative (usage since period_start) or amount (usage since the previous value).
 ///
 /// With `--kind focus` the lines are charges of a bill in the FOCUS format (1.0 and later), which Vercel and the large
-/// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none); a charge
-/// for several days is spread over them. Several files of one bill add up; a later file of the same name replaces
-/// the values of its days, stdin those of the same accounts, services and regions. The same bill under another name is
-/// refused. A bill with a rejected line is not stored, unless --partial is given.
+/// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none, and that of a
+/// line without a provider is `unknown`); a charge for several days is spread over them. Days without a charge, from the
+/// first billing or charge period to the last charge of at most a day, are zero.
+///
+/// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
+/// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
+/// periods. A file with charges that another one has stored is refused. A bill with a rejected line is not stored, unless
+/// --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -48,7 +52,7 @@ pub struct ImportArgs {
     #[arg(long, alias = "input", value_enum, value_name = "KIND", default_value_t = Content::Metrics)]
     kind: Content,
 
-    /// Resource of a bill: database, project or team [default: its provider]
+    /// Resource of a bill: database, project or team [default: the provider of each line]
     #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
     resource: Option<String>,
 
@@ -187,7 +191,10 @@ impl Import<'_> {
 
     /// Saves nothing of a truncated bill, and by default nothing of one with rejected lines: its sums would be wrong.
     fn bill(&mut self, input: Input, args: &ImportArgs) -> Result<Option<InputFailure>> {
-        let mut bill = Bill::new(super::run::meters(self.db, self.context.now)?);
+        let mut bill = Bill::new(
+            super::run::meters(self.db, self.context.now)?,
+            self.context.now,
+        );
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
@@ -202,9 +209,9 @@ impl Import<'_> {
                 Cost::Effective => CostKind::Effective,
             };
             let resource = args.resource.as_deref().unwrap_or("");
-            let points = |source: &str| bill.points(source, resource, cost);
-            let saved = points::save_bill(self.db, points, &source, &bill.metrics())?;
-            self.report.saved = saved.map_err(|other| {
+            let points = bill.points(&source, resource, cost);
+            let saved = points::save_bill(self.db, &points, &source, &bill.metrics())?;
+            let saved = saved.map_err(|other| {
                 let message = format!(
                     "the bill, or a part of it, is stored already, from {}; nothing was imported",
                     printable(other.strip_prefix("focus:").unwrap_or(&other))
@@ -213,6 +220,14 @@ impl Import<'_> {
                     "give the file that name, so that it replaces the values, or another --resource, so that they add up",
                 )
             })?;
+            let removed = &saved.removed_days;
+            if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
+                self.context.warn(format_args!(
+                    "the stored file of this name had charges on {} between {first} and {last} that this one lacks; they were removed",
+                    counted(removed.len() as u64, "day")
+                ));
+            }
+            self.report.saved = saved.saved;
             self.report.bill = Some(bill.totals());
         }
         self.report.unknown_services = bill.unknown_services();

@@ -113,6 +113,11 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
             save(&mut db, finished, context)?
         };
         answer.collectors.push(report(context, finished, saved));
+        if let Err(error) = &finished.outcome
+            && context.is_quiet()
+        {
+            context.error(format_args!("{}: {error}", finished.target));
+        }
     }
     if !args.dry_run {
         import::refresh(context, &mut db)?;

@@ -71,8 +71,9 @@ pub struct TargetArgs {
 
     /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC or ...*SCALE; repeat for more
     ///
-    /// `sum(NAME{...})=...` adds up several series. Of a counter, the increase since the last run is stored: by its type
-    /// or its suffix (_total, _count, _sum, _bucket), or if the rule is `counter(NAME)=...`.
+    /// `{"NAME",...}` quotes a name with other characters. `sum(NAME{...})=...` adds up several series. Of a counter, the
+    /// increase since the last run is stored: by its type or its suffix (_total, _count, _sum, _bucket), or if the rule is
+    /// `counter(NAME)=...`.
     #[arg(long, value_name = "RULE", help_heading = "Targets")]
     map: Vec<MapRule>,
 
@@ -115,6 +116,10 @@ struct Misconfigured(MetricSource, CollectorError);
 impl Collector for Misconfigured {
     fn source(&self) -> MetricSource {
         self.0
+    }
+
+    fn address(&self) -> String {
+        String::new()
     }
 
     fn collect(&self, _: &CollectContext) -> Result<Collected, CollectorError> {

@@ -96,11 +96,16 @@ impl Report {
             context.warn(format_args!("the channel `{channel}` failed: {reason}"));
         }
         if let Some(next) = self.next_attempt_at() {
-            context.warn(format_args!(
+            let waiting = format!(
                 "{} not delivered yet; next attempt at {}",
                 counted(self.undelivered(), "notice"),
                 format::time(next)
-            ));
+            );
+            // With --quiet there is no other answer.
+            match context.is_quiet() {
+                true => context.error(waiting),
+                false => context.warn(waiting),
+            }
         }
         let mut dropped: BTreeMap<(&str, String), u64> = BTreeMap::new();
         for notice in self.lost() {

@@ -36,7 +36,7 @@ use crate::store::recommendation::{inputs, recommendations};
 /// below one, or is no longer near; a recommendation is new, becomes more urgent or is closed. Silences hold them back, by
 /// the name of the service as --api.
 ///
-/// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints nothing.
+/// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints only warnings and errors.
 ///
 /// Exits with 12 if a notice was not delivered.
 #[derive(Args, Debug)]
@@ -161,8 +161,8 @@ fn send(context: &mut Context, db: &mut Db, within: DeliverWithin) -> Result<Out
     let report = delivery::deliver(context, db, options).map_err(|error| {
         error.context("the recommendations were saved, but not all notices were sent")
     })?;
-    // What waits since an earlier failure was reported then.
-    if report.has_failed() {
+    // What waits since an earlier failure was reported then; with --quiet the exit code has no other reason.
+    if report.has_failed() || context.is_quiet() {
         report.warn(context);
     }
     Ok(report.outcome())

@@ -234,6 +234,7 @@ fn times(context: &Context, args: &RecordArgs, mapping: &Mapping) -> TimeOptions
             .time_format
             .clone()
             .or_else(|| mapping.time_format.clone()),
+        takes_format: true,
         ..TimeOptions::new(context.now)
     }
 }

@@ -25,6 +25,8 @@ pub struct Increase {
     pub today: Option<f64>,
     /// Whether the counter restarted in between, so that some of the increase may be missing.
     pub reset: bool,
+    /// The last reading, if it is too long ago to spread the increase over the days since.
+    pub too_long_since: Option<DateTime<Utc>>,
     /// The counters to store for the next reading.
     pub remember: Vec<Counter>,
 }
@@ -64,6 +66,13 @@ pub fn increase(
     if last.read_at >= now {
         return Increase::default();
     }
+    if now - last.read_at > LONGEST {
+        return Increase {
+            remember: vec![counter(name, epoch, value)],
+            too_long_since: Some(last.read_at),
+            ..Increase::default()
+        };
+    }
     let reset = last.epoch != epoch || value < last.value;
     let since_last = if reset { value } else { value - last.value };
     let earlier_today = find(&daily_name).filter(|counter| counter.epoch == day);
@@ -75,6 +84,7 @@ pub fn increase(
         amounts,
         today: Some(today),
         reset,
+        too_long_since: None,
         remember: vec![
             counter(name, epoch, value),
             counter(&daily_name, &day, today),
@@ -82,14 +92,12 @@ pub fn increase(
     }
 }
 
+/// The longest time that an increase is spread over, a value a day. Forecasts look back half of it.
+const LONGEST: TimeDelta = TimeDelta::days(366);
+
 /// An amount between two instants, by UTC day.
 fn spread(amount: f64, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(DateTime<Utc>, f64)> {
-    /// Longer ago, an amount says nothing about single days.
-    const LONGEST: TimeDelta = TimeDelta::days(31);
     let all = (to - from).num_milliseconds() as f64;
-    if to - from > LONGEST || all <= 0.0 {
-        return vec![(to, amount)];
-    }
     let mut amounts = Vec::new();
     let mut begin = from;
     while begin < midnight(to) {
@@ -147,6 +155,34 @@ mod tests {
         let expected = [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0];
         assert_eq!(days, expected);
         assert_eq!(amounts[5].0, at("25T12:00"));
+    }
+
+    #[test]
+    fn increase_is_spread_over_any_gap_or_unknown() {
+        let now = at("2026-01-30T12:00:00Z");
+        let of = |days: i64| {
+            let known = Counter {
+                name: "commands".to_owned(),
+                epoch: "a".to_owned(),
+                value: 100.0,
+                read_at: now - TimeDelta::days(days),
+            };
+            increase(&[known], "commands", "a", 100.0 + 55_000.0, None, now)
+        };
+        let long = of(55);
+        assert_eq!(long.amounts.len(), 56);
+        assert!(long.amounts.iter().all(|(_, amount)| *amount <= 1_000.001));
+        assert!(
+            long.today
+                .is_some_and(|today| (today - 500.0).abs() < 0.001)
+        );
+        let longest = of(367);
+        assert_eq!(
+            (longest.since_last, longest.today, longest.amounts),
+            (None, None, vec![])
+        );
+        assert_eq!(longest.too_long_since, Some(now - TimeDelta::days(367)));
+        assert_eq!(longest.remember[0].value, 55_100.0);
     }
 
     #[test]

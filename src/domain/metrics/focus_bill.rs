@@ -1,12 +1,13 @@
 //! Bills in the FOCUS format (focus.finops.org), 1.0 and later: charges, summed to amounts for each day.
 //!
-//! Money is added in decimals. A charge for several days is spread over them. The amounts of one account, service and
-//! region in one file are one point a day, so that several files of a bill add up and a file that is imported again
-//! replaces its points. A table maps service names to metrics; other quantities are kept in the metadata.
+//! Money is added in decimals. A charge for several days is spread over them. The amounts of one account, service,
+//! region and charge period in one file are one point a day, so that several files of a bill add up and a file that is
+//! imported again replaces its points. Days without a charge, within the time that a bill covers, are zero. A table maps
+//! service names to metrics; other quantities are kept in the metadata.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -20,6 +21,10 @@ use crate::domain::plans::meter::{VendorMeter, factor};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Charge {
     pub owner: Owner,
+    /// Resource, SKU and the like: they distinguish the lines of an owner.
+    pub item: String,
+    /// The start of the billing period, if the line has it.
+    pub billed_from: Option<DateTime<Utc>>,
     pub from: DateTime<Utc>,
     /// Exclusive; where the line has none, the charge is of one day.
     pub to: Option<DateTime<Utc>>,
@@ -34,9 +39,11 @@ pub struct Charge {
 /// What a charge is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
+    /// Empty if it is unknown.
     pub provider: String,
-    /// The accounts and the project.
+    /// The billing account and the sub-account.
     pub account: String,
+    pub project: String,
     /// The provider's name of the service.
     pub service: String,
     pub region: String,
@@ -57,13 +64,26 @@ pub enum CostKind {
     Effective,
 }
 
-/// Charges, summed by day and owner.
+/// Charges, summed by day, owner and charge period.
 #[derive(Clone, Debug, Default)]
 pub struct Bill {
     /// Meters that the plan in use limits and no metric measures.
     meters: Vec<VendorMeter>,
-    lines: BTreeMap<(NaiveDate, Owner), Line>,
+    today: NaiveDate,
+    /// The first day that the source was asked for; the bill covers none before.
+    asked_from: Option<NaiveDate>,
+    lines: BTreeMap<(NaiveDate, Owner, ChargePeriod), Line>,
+    /// The days that the bill covers, by provider.
+    covered: BTreeMap<String, Covered>,
     unknown: BTreeSet<UnknownService>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ChargePeriod {
+    from: DateTime<Utc>,
+    to: Option<DateTime<Utc>>,
+    /// The first day of the billing period.
+    billed_from: NaiveDate,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,10 +91,34 @@ struct Line {
     billed: Decimal,
     effective: Decimal,
     consumed: BTreeMap<String, Decimal>,
+    /// The hashes of its charges.
+    charges: BTreeSet<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Covered {
+    account: String,
+    first: NaiveDate,
+    /// The last day with a charge of at most a day: a longer charge does not show that the usage of its days is known.
+    last: Option<NaiveDate>,
+    /// The first days of the billing periods.
+    billed_from: BTreeSet<NaiveDate>,
+}
+
+/// The part of a provider's bill that one file replaces as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BillPart {
+    pub provider: String,
+    pub account: String,
+    /// The first day of the billing period.
+    pub billed_from: NaiveDate,
 }
 
 /// The provider whose services have metrics; other providers are resources of its platform.
 const VERCEL: &str = "vercel";
+
+/// The resource of charges without a provider.
+const UNKNOWN_PROVIDER: &str = "unknown";
 
 /// Vercel's names of services, and their metrics.
 const SERVICES: [(&str, Service, Metric); 6] = {
@@ -91,11 +135,19 @@ const SERVICES: [(&str, Service, Metric); 6] = {
 };
 
 impl Bill {
-    pub fn new(meters: Vec<VendorMeter>) -> Bill {
+    pub fn new(meters: Vec<VendorMeter>, now: DateTime<Utc>) -> Bill {
         Bill {
             meters,
+            today: now.date_naive(),
             ..Bill::default()
         }
+    }
+
+    /// The bill of a source that was asked for the days from `first` on.
+    #[must_use]
+    pub fn asked_from(mut self, first: DateTime<Utc>) -> Bill {
+        self.asked_from = Some(first.date_naive());
+        self
     }
 
     pub fn add(&mut self, charge: &Charge) {
@@ -105,9 +157,13 @@ impl Bill {
         let quantity = charge.consumed.as_ref();
         let quantity = quantity.map(|(quantity, _)| split(*quantity));
         let amounts = split(charge.billed).into_iter().zip(split(effective));
+        let period = ChargePeriod::of(charge);
+        self.cover(charge, period, &shares);
+        let hash = charge.hash();
         for (index, ((day, _), (billed, effective))) in shares.iter().zip(amounts).enumerate() {
-            let key = (*day, charge.owner.clone());
+            let key = (*day, charge.owner.clone(), period);
             let line = self.lines.entry(key).or_default();
+            line.charges.extend(hash);
             // Saturates at 96 bits, which no bill reaches.
             line.billed = line.billed.saturating_add(billed);
             line.effective = line.effective.saturating_add(effective);
@@ -125,6 +181,28 @@ impl Bill {
         {
             let name = format!("{service} ({unit})");
             self.unknown.insert(UnknownService(name));
+        }
+    }
+
+    fn cover(&mut self, charge: &Charge, period: ChargePeriod, days: &[(NaiveDate, i64)]) {
+        let first = charge.from.date_naive();
+        let billed_from = charge.billed_from.map_or(first, |at| at.date_naive());
+        let first = first.min(billed_from);
+        let provider = charge.owner.provider.clone();
+        let covered = self.covered.entry(provider).or_insert_with(|| Covered {
+            account: charge.owner.account.clone(),
+            first,
+            last: None,
+            billed_from: BTreeSet::new(),
+        });
+        covered.first = covered.first.min(first);
+        covered.billed_from.insert(period.billed_from);
+        let is_short = charge
+            .to
+            .is_none_or(|to| to - charge.from <= TimeDelta::days(1));
+        if is_short {
+            let last = days.last().map(|(day, _)| *day);
+            covered.last = covered.last.max(last);
         }
     }
 
@@ -166,33 +244,40 @@ impl Bill {
         )
     }
 
-    /// The amounts and the cost of each day and owner. `source` is the file or the collector.
+    /// The amounts and the cost of each day, owner and charge period, and zeros for the days without. `source` is the file
+    /// or the collector.
     pub fn points(&self, source: &str, resource: &str, cost: CostKind) -> Vec<NewPoint> {
         let mut points = Vec::new();
-        for ((day, owner), line) in &self.lines {
+        let mut days: BTreeMap<(&str, Series), BTreeSet<NaiveDate>> = BTreeMap::new();
+        for ((day, owner, period), line) in &self.lines {
+            let first = points.len();
             let at = day.and_time(NaiveTime::MIN).and_utc();
-            let resource = match (resource, is_vercel(&owner.provider)) {
-                ("", true) => "",
-                ("", false) => owner.provider.as_str(),
+            let resource = match (resource, owner.provider.as_str()) {
+                ("", "") => UNKNOWN_PROVIDER,
+                ("", provider) if is_vercel(provider) => "",
+                ("", provider) => provider,
                 (resource, _) => resource,
+            };
+            let facts = [
+                &owner.provider,
+                &owner.account,
+                &owner.project,
+                &owner.service,
+                &owner.region,
+                &format!("{:?}", (period.from, period.to)),
+            ];
+            let facts = facts.map(String::as_str).join("|");
+            let part = BillPart {
+                provider: owner.provider.clone(),
+                account: owner.account.clone(),
+                billed_from: period.billed_from,
             };
             let point = |service, metric, value: Decimal| {
                 let series = Series::new(service, metric, resource);
-                let Owner {
-                    provider,
-                    account,
-                    service,
-                    region,
-                } = owner;
-                let facts = format!("{series}|{provider}|{account}|{service}|{region}|{source}");
+                let facts = format!("{series}|{facts}|{}|{source}", period.billed_from);
                 let value = value.to_f64().unwrap_or(f64::NAN);
-                let mut point = NewPoint::new(series, value, at)
-                    .with_reading(Reading::Amount)
-                    .with("source", source)
-                    .with("quality", "measured")
-                    .with("service_name", service.as_str());
-                point.id = Some(id::derived(at, facts.as_bytes()).to_string());
-                point
+                let point = new_point(series, value, at, source, &part, &facts);
+                point.with("service_name", owner.service.as_str())
             };
             let mut amounts: BTreeMap<(Service, Metric), Decimal> = BTreeMap::new();
             for (unit, quantity) in &line.consumed {
@@ -226,15 +311,123 @@ impl Bill {
             if !consumed.is_empty() {
                 cost = cost.with("consumed", consumed);
             }
+            let charge = |hash| short_hash(at, &format!("{resource}|{facts}|{hash}"));
+            let charges = line.hashes().into_iter().map(charge);
+            let charges: Vec<String> = charges.map(|hash| format!("{hash:016x}")).collect();
+            if !charges.is_empty() {
+                cost = cost.with("charges", charges);
+            }
             points.push(cost);
+            for point in &points[first..] {
+                let of_series = (owner.provider.as_str(), point.series.clone());
+                days.entry(of_series).or_default().insert(*day);
+            }
+        }
+        for ((provider, series), days) in days {
+            points.extend(self.zeros(provider, &series, &days, source));
         }
         points
     }
+
+    /// Zeros of the covered days on which a series has no charge.
+    fn zeros(
+        &self,
+        provider: &str,
+        series: &Series,
+        days: &BTreeSet<NaiveDate>,
+        source: &str,
+    ) -> Vec<NewPoint> {
+        let covered = self.covered.get(provider);
+        let Some((covered, last)) = covered.and_then(|it| Some((it, it.last?))) else {
+            return Vec::new();
+        };
+        /// Longer ago than any forecast looks back.
+        const LONGEST: TimeDelta = TimeDelta::days(366);
+        let last = last.min(self.today);
+        let asked_from = self.asked_from.unwrap_or(covered.first);
+        let first = covered
+            .first
+            .max(asked_from)
+            .max(last.checked_sub_signed(LONGEST).unwrap_or(last));
+        let missing = first.iter_days().take_while(|day| *day <= last);
+        let missing = missing.filter(|day| !days.contains(day));
+        let zero = |day: NaiveDate| {
+            let periods = &covered.billed_from;
+            let billed_from = periods.range(..=day).next_back().or(periods.first());
+            let part = BillPart {
+                provider: provider.to_owned(),
+                account: covered.account.clone(),
+                billed_from: *billed_from.unwrap_or(&day),
+            };
+            let at = day.and_time(NaiveTime::MIN).and_utc();
+            let facts = format!("{series}|{provider}|{}|{source}", part.account);
+            new_point(series.clone(), 0.0, at, source, &part, &facts)
+        };
+        missing.map(zero).collect()
+    }
 }
 
-/// A bill without a provider is Vercel's own.
+impl ChargePeriod {
+    /// Without a billing period, it is the calendar month.
+    fn of(charge: &Charge) -> ChargePeriod {
+        let first = charge.from.date_naive();
+        let month = first.with_day(1).unwrap_or(first);
+        ChargePeriod {
+            from: charge.from,
+            to: charge.to,
+            billed_from: charge.billed_from.map_or(month, |at| at.date_naive()),
+        }
+    }
+}
+
+impl Charge {
+    /// Differs between the lines of an owner and charge period; `None` without an amount.
+    fn hash(&self) -> Option<u64> {
+        let quantity = self.consumed.as_ref().map(|(quantity, _)| *quantity);
+        let amounts = [Some(self.billed), self.effective, quantity];
+        let is_zero = amounts.iter().flatten().all(Decimal::is_zero);
+        let amounts = amounts.map(|it| it.map(|it| it.normalize()));
+        let facts = format!("{}|{:?}|{:?}", self.item, amounts[0], amounts[2]);
+        (!is_zero).then(|| short_hash(self.from, &facts))
+    }
+}
+
+impl Line {
+    /// The hashes of its charges; of many, one for all.
+    fn hashes(&self) -> Vec<u64> {
+        const MOST: usize = 100;
+        if self.charges.len() <= MOST {
+            return self.charges.iter().copied().collect();
+        }
+        vec![self.charges.iter().copied().fold(0, u64::wrapping_add)]
+    }
+}
+
+fn short_hash(at: DateTime<Utc>, facts: &str) -> u64 {
+    id::scattered(at, facts.as_bytes()).as_u64_pair().1
+}
+
+fn new_point(
+    series: Series,
+    value: f64,
+    at: DateTime<Utc>,
+    source: &str,
+    part: &BillPart,
+    facts: &str,
+) -> NewPoint {
+    let mut point = NewPoint::new(series, value, at)
+        .with_reading(Reading::Amount)
+        .with("source", source)
+        .with("quality", "measured")
+        .with("provider", part.provider.as_str())
+        .with("account", part.account.as_str())
+        .with("billed_from", part.billed_from.to_string());
+    point.id = Some(id::derived(at, facts.as_bytes()).to_string());
+    point
+}
+
 fn is_vercel(provider: &str) -> bool {
-    provider.is_empty() || provider.to_ascii_lowercase().starts_with(VERCEL)
+    provider.to_ascii_lowercase().starts_with(VERCEL)
 }
 
 /// The days of a charge, each with its seconds.
@@ -291,16 +484,6 @@ fn meter(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
     Some((service, metric, factor(unit, own)?))
 }
 
-/// Whether a bill is one that another source has stored: at least half of the values of the smaller one are equal.
-/// `points` are those of the bill as that source would store it.
-pub fn is_same_bill(points: &[NewPoint], stored: &HashMap<String, f64>) -> bool {
-    let is_equal = |it: &&NewPoint| stored.get(&it.id()) == Some(&it.value);
-    let counted = || points.iter().filter(|it| it.value != 0.0);
-    let smaller = stored.values().filter(|it| **it != 0.0).count();
-    let smaller = counted().count().min(smaller);
-    smaller > 0 && counted().filter(is_equal).count() * 2 >= smaller
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,9 +491,12 @@ mod tests {
     fn charge(service: &str, day: u32, billed: &str, consumed: Option<(&str, &str)>) -> Charge {
         Charge {
             owner: Owner {
+                provider: "Vercel".to_owned(),
                 service: service.to_owned(),
                 ..Owner::default()
             },
+            item: String::new(),
+            billed_from: None,
             from: format!("2026-01-{day:02}T00:00:00Z").parse().unwrap(),
             to: None,
             billed: billed.parse().unwrap(),
@@ -320,7 +506,7 @@ mod tests {
     }
 
     fn bill(charges: &[Charge]) -> Bill {
-        let mut bill = Bill::default();
+        let mut bill = Bill::new(Vec::new(), "2026-02-01T00:00:00Z".parse().unwrap());
         charges.iter().for_each(|charge| bill.add(charge));
         bill
     }
@@ -353,6 +539,7 @@ mod tests {
             ("2026-01-05 VERCEL_FUNCTIONS INVOCATIONS", 12.0),
             ("2026-01-05 VERCEL_PLATFORM COST_USD", 0.05),
             ("2026-01-06 VERCEL_BANDWIDTH BANDWIDTH_GB", 2.0),
+            ("2026-01-06 VERCEL_FUNCTIONS INVOCATIONS", 0.0),
             ("2026-01-06 VERCEL_PLATFORM COST_USD", 1.0),
         ];
         let found = sums(points(&bill));
@@ -401,6 +588,60 @@ mod tests {
         }
         assert_eq!(aws.series.resource, "AWS");
         assert_eq!(of("Vercel Inc.", "a", "bill.csv").series.resource, "");
+        assert_eq!(of("", "a", "bill.csv").series.resource, "unknown");
+    }
+
+    #[test]
+    fn charges_of_other_periods_or_items_are_not_the_same() {
+        let of = |from: &str, item: &str, billed: &str, source: &str| {
+            let mut one = charge("EC2", 5, billed, None);
+            one.from = format!("2026-01-05T{from}:00Z").parse().unwrap();
+            one.item = item.to_owned();
+            let points = bill(&[one]).points(source, "", CostKind::Billed);
+            let charges = points[0].metadata.get("charges").cloned();
+            (points[0].id(), charges)
+        };
+        let one = of("00:00", "i-1", "1", "a.csv");
+        let (id, charges) = of("00:00", "i-1", "1.0", "b.csv");
+        assert!(id != one.0 && charges == one.1 && charges.is_some());
+        let later = of("12:00", "i-1", "1", "a.csv");
+        assert!(later.0 != one.0 && later.1 != one.1);
+        assert_ne!(of("00:00", "i-2", "1", "b.csv").1, one.1);
+        // A line without cost or quantity is in no sum.
+        assert_eq!(of("00:00", "i-1", "0", "a.csv").1, None);
+    }
+
+    #[test]
+    fn days_without_a_charge_are_zero_within_the_covered_time() {
+        let values = |bill: &Bill| {
+            let day = |(name, value): (String, f64)| (name[8..10].to_owned(), value);
+            let days: Vec<(String, f64)> = sums(points(bill)).into_iter().map(day).collect();
+            let text = |(day, value): &(String, f64)| format!("{day}={value}");
+            days.iter().map(text).collect::<Vec<_>>().join(" ")
+        };
+        let mut first = charge("Seats", 3, "1", None);
+        let last = charge("Seats", 5, "2", None);
+        assert_eq!(
+            values(&bill(&[first.clone(), last.clone()])),
+            "03=1 04=0 05=2"
+        );
+        first.billed_from = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let both = bill(&[first.clone(), last]);
+        assert_eq!(values(&both), "01=0 02=0 03=1 04=0 05=2");
+        let asked = both.asked_from("2026-01-03T00:00:00Z".parse().unwrap());
+        assert_eq!(values(&asked), "03=1 04=0 05=2");
+        // A charge for a long time does not show that other days of it are known.
+        let mut month = charge("Support", 1, "3", None);
+        month.to = Some("2026-01-04T00:00:00Z".parse().unwrap());
+        month.owner.provider = "AWS".to_owned();
+        let other = Charge {
+            owner: Owner {
+                service: "EC2".to_owned(),
+                ..month.owner.clone()
+            },
+            ..charge("EC2", 2, "1", None)
+        };
+        assert_eq!(values(&bill(&[month, other])), "01=1 02=2 03=1");
     }
 
     #[test]
@@ -411,7 +652,7 @@ mod tests {
             unit: "CPU hour".to_owned(),
             included: Decimal::from(4),
         };
-        let mut bill = Bill::new(vec![meter]);
+        let mut bill = Bill::new(vec![meter], DateTime::UNIX_EPOCH);
         bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
         bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
         let expected = [

@@ -8,6 +8,7 @@ use std::fmt;
 use chrono::{DateTime, NaiveTime, Utc};
 use serde_json::{Map, Value};
 
+use super::focus_bill::BillPart;
 use super::names::{Metric, Service};
 use crate::domain::named::{Named, named};
 use crate::domain::{format, id};
@@ -167,6 +168,10 @@ pub struct PointMetadata {
     /// The start of the period that a cumulative value counts.
     pub period_start: Option<DateTime<Utc>>,
     pub source: Option<String>,
+    /// The part of a bill that it is from.
+    pub bill: Option<BillPart>,
+    /// Hashes of its charges, equal for the same charges in another file.
+    pub charges: Vec<String>,
 }
 
 impl PointMetadata {
@@ -177,13 +182,28 @@ impl PointMetadata {
         else {
             return PointMetadata::default();
         };
+        PointMetadata::of(&entries)
+    }
+
+    pub fn of(entries: &Map<String, Value>) -> PointMetadata {
         let text = |name: &str| entries.get(name).and_then(Value::as_str);
+        let bill = || {
+            Some(BillPart {
+                provider: text("provider")?.to_owned(),
+                account: text("account")?.to_owned(),
+                billed_from: text("billed_from")?.parse().ok()?,
+            })
+        };
+        let charges = entries.get("charges").and_then(Value::as_array);
+        let charges = charges.into_iter().flatten().filter_map(Value::as_str);
         let start = |text| DateTime::parse_from_rfc3339(text).ok();
         PointMetadata {
             resource: text("resource").unwrap_or_default().to_owned(),
             reading: text("reading").and_then(Reading::named),
             period_start: text("period_start").and_then(start).map(|at| at.to_utc()),
             source: text("source").map(str::to_owned),
+            bill: bill(),
+            charges: charges.map(str::to_owned).collect(),
         }
     }
 }
@@ -257,6 +277,7 @@ mod tests {
             reading: Some(Reading::Cumulative),
             period_start: Some(at),
             source: Some("redis".to_owned()),
+            ..PointMetadata::default()
         };
         assert_eq!(PointMetadata::parse(Some(&text)), expected);
     }

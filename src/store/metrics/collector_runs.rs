@@ -1,5 +1,7 @@
 //! `usagectl_collector_runs`: one row for each run of a collector.
 
+use uuid::Uuid;
+
 use crate::domain::id;
 use crate::domain::metrics::collector::{CollectorRun, RunResult};
 use crate::store::prelude::*;
@@ -17,11 +19,25 @@ struct Row {
     error: Option<String>,
 }
 
+/// In the transaction of the run. Of runs at one instant the ids ascend, so that the last one is known.
 pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
+    let started_at = UtcTimestamp::new(run.started_at);
+    let before: Option<String> = on!(db, |conn| runs::table
+        .select(runs::id)
+        .filter(runs::collector.eq(&run.collector))
+        .filter(runs::started_at.eq(started_at))
+        .order(runs::id.desc())
+        .first(conn)
+        .optional())?;
+    let before = before.and_then(|id| Uuid::parse_str(&id).ok());
+    let id = before.map_or_else(
+        || id::unique(run.started_at),
+        |before| Uuid::from_u128(before.as_u128().wrapping_add(1)),
+    );
     let row = Row {
-        id: id::unique(run.started_at).to_string(),
+        id: id.to_string(),
         collector: run.collector.clone(),
-        started_at: run.started_at.into(),
+        started_at,
         duration_ms: run.duration_ms,
         result: run.result.as_str().to_owned(),
         written: run.written,

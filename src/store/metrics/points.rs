@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use chrono::{Datelike, Days, Months, NaiveDate, NaiveTime};
 use diesel::dsl::sql;
 use diesel::expression::AsExpression;
 use diesel::pg::Pg;
@@ -13,7 +13,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
-use crate::domain::metrics::focus_bill::is_same_bill;
+use crate::domain::metrics::focus_bill::BillPart;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
 use crate::store::prelude::*;
@@ -105,57 +105,82 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> Que
 /// The source of bills that are read from stdin, which has no name that could tell whether it is the same bill again.
 pub const STDIN: &str = "focus:-";
 
-/// Saves the points of a bill and removes those that an earlier import of the same source stored for its days and that
-/// it no longer has, in one transaction. Saves nothing if another source has stored the bill: returns its name.
+/// The outcome of saving a bill.
+#[derive(Clone, Debug, Default)]
+pub struct SavedBill {
+    pub saved: Saved,
+    /// Days with charges in the earlier file, which were removed since the new one has none.
+    pub removed_days: BTreeSet<NaiveDate>,
+}
+
+/// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
+/// accounts and billing periods, in one transaction. Saves nothing if another source has stored some of its charges:
+/// returns its name.
 pub fn save_bill(
     db: &mut Db,
-    points_of: impl Fn(&str) -> Vec<NewPoint>,
+    points: &[NewPoint],
     source: &str,
     metrics: &BTreeSet<(Service, Metric)>,
-) -> QueryResult<Result<Saved, String>> {
+) -> QueryResult<Result<SavedBill, String>> {
     use infrastructure_metric::dsl;
-    let points = points_of(source);
-    let days = points.iter().map(|point| point.at.date_naive());
-    let (Some(from), Some(to)) = (days.clone().min(), days.max()) else {
-        return Ok(Ok(Saved::default()));
+    let mut parts: BTreeSet<BillPart> = BTreeSet::new();
+    let mut charges: HashSet<String> = HashSet::new();
+    for point in points {
+        let metadata = PointMetadata::of(&point.metadata);
+        parts.extend(metadata.bill);
+        charges.extend(metadata.charges);
+    }
+    let days: BTreeSet<NaiveDate> = points.iter().map(|it| it.at.date_naive()).collect();
+    let periods = parts.iter().map(|part| part.billed_from);
+    let Some(first) = periods.chain(days.first().copied()).min() else {
+        return Ok(Ok(SavedBill::default()));
     };
-    let end = to.succ_opt().unwrap_or(NaiveDate::MAX);
+    // A bill may have late charges of the month before.
+    let first = first.checked_sub_months(Months::new(1)).unwrap_or(first);
+    let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
     db.write_tx(|db| {
-        // The ids and values of each source.
-        let mut stored: BTreeMap<String, HashMap<String, f64>> = BTreeMap::new();
+        let mut gone: Vec<String> = Vec::new();
+        let mut removed_days = BTreeSet::new();
+        let mut others = BTreeSet::new();
         for (service, metric) in metrics {
-            let found: Vec<(String, LenientFloat, Option<Json>)> =
-                on!(db, |conn| dsl::infrastructure_metric
-                    .filter(dsl::service.eq(EnumColumn(*service)))
-                    .filter(dsl::metric.eq(EnumColumn(*metric)))
-                    .filter(dsl::timestamp.ge(DayBoundary(from)))
-                    .filter(dsl::timestamp.lt(DayBoundary(end)))
-                    .select((dsl::id, dsl::value, dsl::metadata))
-                    .load(conn))?;
-            for (id, LenientFloat(value), metadata) in found {
+            let found: Vec<(String, Row)> = on!(db, |conn| dsl::infrastructure_metric
+                .filter(dsl::service.eq(EnumColumn(*service)))
+                .filter(dsl::metric.eq(EnumColumn(*metric)))
+                .filter(dsl::timestamp.ge(DayBoundary(first)))
+                .select((dsl::id, (dsl::timestamp, dsl::value, dsl::metadata)))
+                .load(conn))?;
+            for (id, (MaybeTimestamp(at), LenientFloat(value), metadata)) in found {
                 let text = metadata.as_ref().map(|Json(text)| text.as_str());
-                if let Some(source) = PointMetadata::parse(text).source {
-                    stored.entry(source).or_default().insert(id, value);
+                let stored = PointMetadata::parse(text);
+                let Some(other) = stored.source else { continue };
+                if other != source {
+                    let is_same = stored.charges.iter().any(|it| charges.contains(it));
+                    others.extend(is_same.then_some(other));
+                } else if source != STDIN
+                    && !kept.contains(&id)
+                    && stored.bill.is_some_and(|part| parts.contains(&part))
+                {
+                    let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
+                    removed_days.extend(day.filter(|day| !days.contains(day)));
+                    gone.push(id);
                 }
             }
         }
-        let own = stored.remove(source).unwrap_or_default();
-        let mut others = stored.iter();
-        if let Some((other, _)) = others.find(|(it, values)| is_same_bill(&points_of(it), values)) {
-            return Ok(Err(other.clone()));
+        if let Some(other) = others.pop_first() {
+            return Ok(Err(other));
         }
-        let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
-        let is_gone = |id: &&String| source != STDIN && !kept.contains(*id);
-        let gone: Vec<&String> = own.keys().filter(is_gone).collect();
         for ids in gone.chunks(ROWS) {
             on!(db, |conn| diesel::delete(
                 dsl::infrastructure_metric.filter(dsl::id.eq_any(ids))
             )
             .execute(conn))?;
         }
-        let mut saved = save_in(db, &points, OnConflict::Replace)?;
+        let mut saved = save_in(db, points, OnConflict::Replace)?;
         saved.updated += gone.len() as u64;
-        Ok(Ok(saved))
+        Ok(Ok(SavedBill {
+            saved,
+            removed_days,
+        }))
     })
 }
 

@@ -710,6 +710,20 @@ pub fn list_stored_as_stale(
     Ok(())
 }
 
+/// The first hour of these APIs that is rolled up.
+pub fn first_hour(db: &mut Db, apis: &BTreeSet<&str>) -> QueryResult<Option<DateTime<Utc>>> {
+    use usagectl_rollups::dsl;
+    let first: Option<UtcTimestamp> = on!(db, |conn| dsl::usagectl_rollups
+        .select(dsl::period_start)
+        .filter(dsl::aggregation_type.eq(Granularity::Hourly.as_str()))
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .filter(dsl::api_name.eq_any(apis))
+        .order(dsl::period_start)
+        .first(conn)
+        .optional())?;
+    Ok(first.map(UtcTimestamp::utc))
+}
+
 /// The starts of the stored periods of a granularity, of all APIs.
 pub fn stored_starts(
     db: &mut Db,

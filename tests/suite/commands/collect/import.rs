@@ -105,7 +105,7 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let charge = |service: &str, billed: &str, quantity: &str, unit: &str| {
         format!(
-            "{{\"ServiceName\":\"{service}\",\"ChargePeriodStart\":\"2026-01-29T00:00:00.000Z\",\"BilledCost\":{billed},\
+            "{{\"ServiceName\":\"{service}\",\"ProviderName\":\"Vercel\",\"ChargePeriodStart\":\"2026-01-29T00:00:00.000Z\",\"BilledCost\":{billed},\
                  \"BillingCurrency\":\"USD\",\"ConsumedQuantity\":{quantity},\"ConsumedUnit\":\"{unit}\",\"Tags\":{{}}}}\n"
         )
     };
@@ -236,6 +236,123 @@ fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Eng
         own.stdout
     );
     assert_eq!(db.rows(resources), ["", "AWS", "billing"]);
+}
+
+/// A bill in CSV; a line is provider, account, service, cost, and the day and hour of November.
+fn bill(lines: &[&str]) -> String {
+    let mut csv =
+        "ProviderName,BillingAccountId,ServiceName,BilledCost,ChargePeriodStart\n".to_owned();
+    for line in lines {
+        let (line, time) = line.rsplit_once(' ').unwrap();
+        csv.push_str(&format!(
+            "{},2025-11-{time}:00:00Z\n",
+            line.replace(' ', ",")
+        ));
+    }
+    csv
+}
+
+/// The cost of each resource and day.
+fn costs(db: &TestDatabase) -> Vec<String> {
+    let rows = db.rows(
+        "SELECT day, resource, used FROM usagectl_metric_days WHERE metric = 'COST_USD' ORDER BY resource, day",
+    );
+    let line = |row: &String| {
+        let (day, rest) = row.split_once('|').unwrap();
+        format!("{} {rest}", &day[5..10])
+    };
+    rows.iter().map(line).collect()
+}
+
+#[rstest]
+fn bill_of_a_name_replaces_only_that_of_its_provider_and_account(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let import = |lines: &[&str]| {
+        let file = db.sandbox().file("part-0.csv", bill(lines));
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args).arg(file).run().success().stderr
+    };
+    import(&["aws 1 X 10 01T00", "aws 1 Y 5 02T00", "aws 1 X 7 03T00"]);
+    import(&["gcp 1 X 10 01T00"]);
+    import(&["aws 2 X 20 01T00"]);
+    let all = ["11-01 aws|30", "11-02 aws|5", "11-03 aws|7", "11-01 gcp|10"];
+    assert_eq!(costs(&db), all);
+    // A corrected file lacks a service and the last day.
+    let warning = import(&["aws 1 X 11 01T00", "aws 1 X 1 02T00"]);
+    assert_eq!(costs(&db), ["11-01 aws|31", "11-02 aws|1", "11-01 gcp|10"]);
+    assert!(
+        warning.contains("charges on 1 day between 2025-11-03 and 2025-11-03 that this one lacks"),
+        "{warning}"
+    );
+    // The bill of another month.
+    let december = bill(&["aws 1 X 8 01T00"]).replace("2025-11", "2025-12");
+    let file = db.sandbox().file("part-0.csv", december);
+    let args = ["collect", "import", "--kind", "focus"];
+    db.usagectl(args).arg(file).run().success();
+    assert_eq!(
+        costs(&db),
+        ["11-01 aws|31", "11-02 aws|1", "12-01 aws|8", "11-01 gcp|10"]
+    );
+}
+
+#[rstest]
+fn parts_of_a_bill_add_up_and_a_copy_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let import = |name: &str, lines: &[&str]| {
+        let file = db.sandbox().file(name, bill(lines));
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args).arg(file).run().code
+    };
+    // The sums of X are equal.
+    assert_eq!(import("1.csv", &["aws 1 X 1 01T00", "aws 1 Y 2 01T00"]), 0);
+    assert_eq!(import("2.csv", &["aws 1 X 1 01T12", "aws 1 Z 3 01T12"]), 0);
+    assert_eq!(costs(&db), ["11-01 aws|7"]);
+    assert_eq!(
+        import("copy.csv", &["aws 1 X 1 01T00", "aws 1 Y 2 01T00"]),
+        5
+    );
+    let part = [
+        "aws 1 X 1 01T00",
+        "aws 1 U 1 01T00",
+        "aws 1 V 1 01T00",
+        "aws 1 W 1 01T00",
+    ];
+    assert_eq!(import("part.csv", &part), 5);
+    // One line of a sum is stored.
+    assert_eq!(
+        import("part.csv", &["aws 1 X 1 01T00", "aws 1 X 5 01T00"]),
+        5
+    );
+    assert_eq!(costs(&db), ["11-01 aws|7"]);
+    // So do bills from stdin, which have no name.
+    for line in ["aws 1 S 1 02T00", "aws 1 S 1 02T12", "aws 1 S 1 02T12"] {
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args).stdin(&bill(&[line])).run().success();
+    }
+    assert_eq!(costs(&db), ["11-01 aws|7", "11-02 aws|2"]);
+}
+
+#[rstest]
+fn unknown_provider_is_a_resource_of_its_own(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let args = ["collect", "import", "--kind", "focus"];
+    let lines = bill(&[" 1 Fast-Data-Transfer 100 01T00", " 1 EC2 1 03T00"]);
+    db.usagectl(args).stdin(&lines).run().success();
+    // Days without a charge are zero.
+    assert_eq!(
+        costs(&db),
+        ["11-01 unknown|100", "11-02 unknown|0", "11-03 unknown|1"]
+    );
+    let date = lines.replace("T00:00:00Z", "");
+    let refused = db.usagectl(args).stdin(&date).run();
+    assert!(
+        refused.stderr.contains("expected an RFC 3339 time")
+            && !refused.stderr.contains("--time-format"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[rstest]

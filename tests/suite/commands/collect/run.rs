@@ -131,6 +131,11 @@ fn redis_server_is_measured_and_commands_counted(#[values(Sqlite, Postgresql)] e
     );
     let note = "first reading of the command counter";
     assert!(first.stderr.contains(note), "{}", first.stderr);
+    let warning = format!(
+        "the target is `127.0.0.1:{}`, and the values before are of",
+        other.port
+    );
+    assert!(first.stderr.contains(&warning), "{}", first.stderr);
 }
 
 #[rstest]
@@ -216,13 +221,36 @@ fn recorded_usage_is_summed(#[values(Sqlite, Postgresql)] engine: Engine) {
     db.usagectl(["aggregate"]).run().success();
     let answer = run();
     assert_eq!(value(&answer, "USAGE_PERCENT")["value"], 25.0);
-    assert_eq!(value(&answer, "REQUEST_COUNT")["value"], 2.0);
-    assert_eq!(value(&answer, "COST_USD")["value"], 2.0);
-    let used = db.rows("SELECT metric, used FROM usagectl_metric_days ORDER BY metric");
+    // Days without a call, since the first one, are zero.
+    let requests = || {
+        let days = db.rows(
+            "SELECT day, used FROM usagectl_metric_days WHERE metric = 'REQUEST_COUNT' ORDER BY day",
+        );
+        let line = |row: &String| {
+            let (day, used) = row.split_once('|').unwrap();
+            format!("{}|{used}", &day[..10])
+        };
+        days.iter().map(line).collect::<Vec<_>>()
+    };
+    let four = [
+        "2026-01-28|0",
+        "2026-01-29|0",
+        "2026-01-30|0",
+        "2026-01-31|2",
+    ];
+    assert_eq!(requests(), four);
+    let used = "SELECT metric, used FROM usagectl_metric_days WHERE used IS NULL OR used > 0 ORDER BY metric";
     assert_eq!(
-        used,
+        db.rows(used),
         ["COST_USD|2", "REQUEST_COUNT|2", "USAGE_PERCENT|NULL"]
     );
+    // A day whose calls wait for `aggregate` is unknown.
+    insert(&db, &[Call::new("5", "openai", "2026-01-26T11:00:00Z")]);
+    let since = "collect run --usage-api openai --since 2026-01-01";
+    collect(&db, since).run().success();
+    let days = requests();
+    assert_eq!((days[0].as_str(), days.len()), ("2026-01-03|1", 28));
+    assert!(!days.iter().any(|day| day.starts_with("2026-01-26")));
 }
 
 #[rstest]
@@ -249,6 +277,38 @@ fn failed_source_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: 
     );
     assert_eq!(runs(&db).len(), 2);
     assert_eq!(run("collect run --only redis").code, 1);
+    // The last of several runs at one instant is known.
+    for _ in 0..4 {
+        for (flag, result) in [
+            ("", "OK"),
+            (" --postgres-url postgresql://127.0.0.1:1/x", "FAILED"),
+        ] {
+            run(&format!("collect run --only postgres{flag}"));
+            let status = json(&collect(&db, "collect status").run().success());
+            assert_eq!(status["collectors"][0]["collector"], "postgres");
+            assert_eq!(status["collectors"][0]["result"], result);
+        }
+    }
+    for only in ["redis", "redis,postgres"] {
+        let quiet = db
+            .usagectl([
+                "collect",
+                "run",
+                "-q",
+                "--only",
+                only,
+                "--redis-url",
+                "redis://127.0.0.1:1",
+            ])
+            .env("USAGECTL_POSTGRES_URL", target.url())
+            .run();
+        assert!(quiet.stdout.is_empty(), "{}", quiet.snapshot());
+        assert!(
+            quiet.stderr.starts_with("error: redis: connecting: "),
+            "{}",
+            quiet.stderr
+        );
+    }
     let before = (stored(&db), runs(&db));
     let doctor = run("collect doctor");
     assert_no_secret(&doctor);

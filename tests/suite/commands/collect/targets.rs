@@ -94,6 +94,50 @@ fn targets_of_a_file_have_resources(#[values(Sqlite, Postgresql)] engine: Engine
     assert_eq!(run(1, &["doctor"]).code, 3);
 }
 
+#[rstest]
+fn increase_over_a_long_gap_is_spread_over_its_days(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("calls_total 1000\n");
+    let run = |now: &str| {
+        let url = exporter.url();
+        let args = ["collect", "run", "--prometheus-url", &url, INVOCATIONS];
+        db.usagectl(args).now(now).run().success().stderr
+    };
+    run("2025-12-01T12:00:00Z");
+    exporter.set("calls_total 56000\n");
+    run("2026-01-25T12:00:00Z");
+    let days = "SELECT count(*), max(used), min(used) FROM usagectl_metric_days";
+    assert_eq!(db.rows(days), ["56|1000|500"]);
+    let too_long = run("2027-02-25T12:00:00Z");
+    assert!(
+        too_long.contains("its increase since then is unknown"),
+        "{too_long}"
+    );
+    assert_eq!(db.rows(days), ["56|1000|500"]);
+}
+
+#[rstest]
+fn reason_of_no_values_is_the_rule_without_a_series(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("<html> nonsense\n{\"my.calls\"} 3\n");
+    let empty = collect(&db, 0, &exporter.url(), INVOCATIONS).success();
+    assert!(
+        empty.stdout.contains("matches no series of the exporter"),
+        "{}",
+        empty.stdout
+    );
+    assert!(
+        empty
+            .stderr
+            .contains("warning: prometheus: skipped invalid line 1"),
+        "{}",
+        empty.stderr
+    );
+    let rule = "--map={\"my.calls\"}=VERCEL_FUNCTIONS/INVOCATIONS";
+    collect(&db, 1, &exporter.url(), rule).success();
+    assert_eq!(stored(&db), ["INVOCATIONS|3"]);
+}
+
 #[test]
 fn invalid_file_of_targets_is_refused_with_its_line() {
     let db = TestDatabase::migrated(Engine::Sqlite);

@@ -219,10 +219,11 @@ fn openai_costs_are_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) 
         "{}",
         last_request(&server).path
     );
-    // A day without results is unknown, not zero.
+    // A day without results is zero.
     assert_eq!(
         stored(&db),
         [
+            "AI_OPENAI|COST_USD|0|2026-01-31T00:00:00.000+00:00",
             "AI_OPENAI|COST_USD|1.3|2026-01-29T00:00:00.000+00:00",
             "AI_OPENAI|COST_USD|1.3|2026-01-30T00:00:00.000+00:00",
         ]
@@ -239,7 +240,10 @@ fn openai_amounts_may_have_any_exponent(#[values(Sqlite, Postgresql)] engine: En
     VENDORS[4].collect(&db, &server).success();
     assert_eq!(
         stored(&db),
-        ["AI_OPENAI|COST_USD|0.0036275|2026-01-30T00:00:00.000+00:00"]
+        [
+            "AI_OPENAI|COST_USD|0.0036275|2026-01-30T00:00:00.000+00:00",
+            "AI_OPENAI|COST_USD|0|2026-01-31T00:00:00.000+00:00",
+        ]
     );
 }
 

@@ -160,6 +160,16 @@ fn undelivered_notice_is_sent_by_the_next_run(#[values(Sqlite, Postgresql)] engi
     db.usagectl(add).arg(server.url("/hook")).run().success();
     let failed = run(&db, 0, 250, &["-q"]);
     assert_eq!(failed.code, 12, "{}", failed.snapshot());
+    // Nothing is due, and the notices still wait.
+    let waiting = run(&db, 0, 250, &["-q"]);
+    for run in [failed, waiting] {
+        let error = "error: 2 notices not delivered yet; next attempt at ";
+        assert!(
+            run.code == 12 && run.stderr.contains(error),
+            "{}",
+            run.snapshot()
+        );
+    }
     run(&db, 5, 250, &["-q"]).success();
     let received = server.received();
     assert_eq!(received.len(), 2);
