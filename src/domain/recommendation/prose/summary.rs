@@ -33,9 +33,13 @@ pub fn summary(facts: &Facts) -> String {
     let (usage, limit) = (facts.usage.short(), facts.limit.short());
     let percent = facts.usage_percent.short();
     let plan = &facts.current_plan;
+    let is_at = match facts.usage.at_least {
+        true => "is",
+        false => "is at",
+    };
     let sentences = [
         Some(format!(
-            "{subject} is at {usage}, {percent} of the limit of {limit} on the plan {plan}."
+            "{subject} {is_at} {usage}, {percent} of the limit of {limit} on the plan {plan}."
         )),
         Some(forecast(facts)),
         Some(format!("At the limit, {}.", effect(facts.at_limit))),

@@ -323,6 +323,9 @@ fn measured_part_of_an_amount_decides_a_certain_state(
         (&"CRITICAL".into(), &check["state"])
     );
     assert_eq!(facts(it)["usage"]["at_least"], true);
+    let reason = it["reason"].as_str().unwrap();
+    let usage = "VERCEL_BANDWIDTH BANDWIDTH_GB is at least 94.3 GB, ";
+    assert!(reason.starts_with(usage), "{reason}");
     let run = case.run(&["recommend", "run"]);
     assert!(
         !run.contains("unknown: VERCEL_BANDWIDTH BANDWIDTH_GB"),
