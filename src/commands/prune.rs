@@ -65,6 +65,9 @@ const SLICE: Duration = Duration::from_millis(10);
 const FEWEST: i64 = 50;
 const MOST: i64 = 5_000;
 
+/// Slices whose marks a slice reads in less than a millisecond.
+const SLICES_BETWEEN_VACUUMS: u64 = 200;
+
 pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let access = if args.dry_run {
@@ -170,6 +173,7 @@ fn delete(
     };
     let names = settings.endpoints;
     let mut most = FEWEST;
+    let mut slices = 0_u64;
     let mut archived: Option<DateTime<Utc>> = None;
     let mut from = window.from;
     while !is_over()
@@ -186,8 +190,7 @@ fn delete(
         }
         let before = answer.rows_deleted;
         while !is_over() {
-            let started = Instant::now();
-            let Slice::Deleted(rows) = prune::prune_some(db, names, hour, most)? else {
+            let Slice::Deleted(rows, took) = prune::prune_some(db, names, hour, most)? else {
                 answer.hours_changed += 1;
                 break;
             };
@@ -196,13 +199,14 @@ fn delete(
             if rows == 0 {
                 break;
             }
-            let took = started.elapsed();
             most = if took > SLICE { most / 2 } else { most * 2 };
             most = most.clamp(FEWEST, MOST);
-            // Writers of a SQLite file take turns.
-            if matches!(db, Db::Sqlite(_)) {
-                thread::sleep(took.min(5 * SLICE));
+            slices += 1;
+            if slices.is_multiple_of(SLICES_BETWEEN_VACUUMS) {
+                prune::vacuum_marks(db)?;
             }
+            // Writers of a SQLite file take turns, and on PostgreSQL they share the disk.
+            thread::sleep(took.min(5 * SLICE));
         }
         answer.hours_pruned += u64::from(answer.rows_deleted > before);
         from = Granularity::Hourly.end_of(hour);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::Timestamp;
@@ -17,9 +18,11 @@ use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
+use crate::store::db::OWN_SCHEMA;
 use crate::store::migrations::archive::{self, ArchiveError, PartWriter};
 use crate::store::migrations::rows::{self, TableColumns, fix_text_forms, selected};
 use crate::store::migrations::{ExportOrigin, Target};
+use crate::store::postgres::Postgres;
 use crate::store::prelude::*;
 use crate::store::schema::api_usage;
 use crate::store::schema_objects;
@@ -30,8 +33,8 @@ const TABLE: &str = "api_usage";
 /// What became of some rows of an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slice {
-    /// The number of deleted rows; 0 if none is left.
-    Deleted(usize),
+    /// The number of deleted rows, 0 if none is left, and for how long the deletion may have delayed writers.
+    Deleted(usize, Duration),
     /// A row of the hour changed since it was rolled up.
     Changed,
 }
@@ -57,15 +60,18 @@ pub fn prune_some(
     most: i64,
 ) -> Result<Slice> {
     let window = Window::new(hour, Granularity::Hourly.end_of(hour));
-    let done = db.write_tx(|db| -> Result<usize, Undone> {
+    let began = Instant::now();
+    let done = db.write_tx(|db| -> Result<(usize, Duration), Undone> {
         dirty::lock_for_taking(db)?;
         if is_changed(db, window)? {
             return Err(Undone::Changed);
         }
+        let started = Instant::now();
         let mut tally = Tally::new(names);
         let deleted = read::delete_some(db, window, most, |row| {
             tally.add(row.api_name, row.endpoint, quarter_of(row.at), &row.call);
         })?;
+        let took = started.elapsed();
         dirty::forget_own(db, window)?;
         // On PostgreSQL a row may have changed after the first look, before it was deleted.
         if is_changed(db, window)? {
@@ -74,11 +80,15 @@ pub fn prune_some(
         let calls = tally.finish();
         rollups::change_calls_without_rows(db, Level::Sealed, &calls, ApiRollup::merge)?;
         fault::point("step");
-        Ok(deleted)
+        Ok((deleted, took))
     });
     fault::point("step");
     match done {
-        Ok(deleted) => Ok(Slice::Deleted(deleted)),
+        Ok((deleted, took)) => Ok(match db {
+            // Reading the marks of others delays nobody.
+            Db::Pg(_) => Slice::Deleted(deleted, took),
+            Db::Sqlite(_) => Slice::Deleted(deleted, began.elapsed()),
+        }),
         Err(Undone::Changed) => Ok(Slice::Changed),
         Err(Undone::Failed(error)) => Err(error),
     }
@@ -141,14 +151,30 @@ pub fn size_bytes(db: &mut Db) -> QueryResult<u64> {
 pub fn vacuum(db: &mut Db, application_schema: &str) -> QueryResult<()> {
     match db {
         Db::Pg(postgres) => {
-            let table = crate::store::db::quote_identifier(application_schema) + ".api_usage";
-            postgres.outside_transaction(|conn| {
-                diesel::sql_query(format!("VACUUM {table}")).execute(conn)
-            })?;
-            Ok(())
+            let schema = crate::store::db::quote_identifier(application_schema);
+            vacuum_table(postgres, &format!("{schema}.{TABLE}"))
         }
         Db::Sqlite(_) => db.batch_execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"),
     }
+}
+
+/// Removes the marks of the deletions, which on PostgreSQL every slice would read again: it locks their table, so that
+/// autovacuum does not come.
+pub fn vacuum_marks(db: &mut Db) -> QueryResult<()> {
+    match db {
+        Db::Pg(postgres) => vacuum_table(
+            postgres,
+            &format!("(SKIP_LOCKED) {OWN_SCHEMA}.usagectl_dirty_hours"),
+        ),
+        Db::Sqlite(_) => Ok(()),
+    }
+}
+
+fn vacuum_table(postgres: &mut Postgres, table: &str) -> QueryResult<()> {
+    postgres.outside_transaction(|conn| {
+        diesel::sql_query(format!("VACUUM {table}")).execute(conn)?;
+        Ok(())
+    })
 }
 
 /// An archive folder: a file for each day, and a manifest.
