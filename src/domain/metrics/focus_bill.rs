@@ -312,7 +312,7 @@ impl Bill {
                 cost = cost.with("consumed", consumed);
             }
             let charge = |hash| short_hash(at, &format!("{resource}|{facts}|{hash}"));
-            let charges = line.hashes().into_iter().map(charge);
+            let charges = line.hashes().map(charge);
             let charges: Vec<String> = charges.map(|hash| format!("{hash:016x}")).collect();
             if !charges.is_empty() {
                 cost = cost.with("charges", charges);
@@ -393,13 +393,10 @@ impl Charge {
 }
 
 impl Line {
-    /// The hashes of its charges; of many, one for all.
-    fn hashes(&self) -> Vec<u64> {
-        const MOST: usize = 100;
-        if self.charges.len() <= MOST {
-            return self.charges.iter().copied().collect();
-        }
-        vec![self.charges.iter().copied().fold(0, u64::wrapping_add)]
+    /// The hashes of its charges; of many, the smallest, which two bills with the same charges share.
+    fn hashes(&self) -> impl Iterator<Item = u64> {
+        const MOST: usize = 1_000;
+        self.charges.iter().copied().take(MOST)
     }
 }
 
@@ -609,6 +606,23 @@ mod tests {
         assert_ne!(of("00:00", "i-2", "1", "b.csv").1, one.1);
         // A line without cost or quantity is in no sum.
         assert_eq!(of("00:00", "i-1", "0", "a.csv").1, None);
+    }
+
+    #[test]
+    fn overlap_of_bills_with_many_charges_is_seen() {
+        let hashes = |items: std::ops::Range<u32>| {
+            let one = |item: u32| Charge {
+                item: item.to_string(),
+                ..charge("EC2", 5, "1", None)
+            };
+            let bill = bill(&items.map(one).collect::<Vec<_>>());
+            let line = bill.lines.values().next().unwrap();
+            line.hashes().collect::<BTreeSet<_>>()
+        };
+        let stored = hashes(0..5_000);
+        assert_eq!(stored.len(), 1_000);
+        assert!(!stored.is_disjoint(&hashes(4_000..9_000)));
+        assert!(stored.is_disjoint(&hashes(5_000..9_000)));
     }
 
     #[test]
