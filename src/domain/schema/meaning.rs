@@ -94,7 +94,7 @@ pub(super) fn column_fit(name: &str, expected: &Column<'_>, found: &Column<'_>) 
 }
 
 /// The value for the rows of a column that becomes required: its default. Nothing without one, or where the default is
-/// the time of an insert and the column that of an event.
+/// the time of an insert and the column that of an event. Whether a call succeeded follows from its status, if known.
 pub(super) fn value_for_rows(
     name: &str,
     expected: &Column<'_>,
@@ -103,6 +103,7 @@ pub(super) fn value_for_rows(
     let default = expected.default.filter(|_| !EVENT_TIMES.contains(&name))?;
     Some(match dialect {
         Dialect::Sqlite if is_current_time(default) => NOW_IN_SQLITE.to_owned(),
+        _ if name == "api_usage.success" => format!("coalesce(status_code < 400, {default})"),
         _ => default.to_owned(),
     })
 }

@@ -595,7 +595,8 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
          CREATE TRIGGER own_trigger AFTER DELETE ON api_usage BEGIN
              UPDATE owners SET call = NULL WHERE call = old.id;
          END;
-         INSERT INTO api_usage (id, api_name, success) VALUES ('a', 'tmdb', NULL);
+         INSERT INTO api_usage (id, api_name, success, status_code) VALUES
+             ('a', 'tmdb', NULL, NULL), ('b', 'tmdb', NULL, 500);
          INSERT INTO owners VALUES ('o', 'a')",
     );
     let others = "SELECT type, name, sql FROM sqlite_master
@@ -607,6 +608,8 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     let row =
         "SELECT u.id, api_name, success, host, call FROM api_usage u JOIN owners ON call = u.id";
     assert_eq!(db.rows(row), ["a|tmdb|1|eu, us1|a"]);
+    let failed = "SELECT id FROM api_usage WHERE NOT success";
+    assert_eq!(db.rows(failed), ["b"]);
     let table = db.rows("SELECT sql FROM sqlite_master WHERE name = 'api_usage'");
     for kept in [
         "CHECK (id <> '')",
