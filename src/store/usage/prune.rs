@@ -85,7 +85,7 @@ pub fn prune_some(
     fault::point("step");
     match done {
         Ok((deleted, took)) => Ok(match db {
-            // Reading the marks of others delays nobody.
+            // No writer waits while the marks are read.
             Db::Pg(_) => Slice::Deleted(deleted, took),
             Db::Sqlite(_) => Slice::Deleted(deleted, began.elapsed()),
         }),
