@@ -128,11 +128,11 @@ impl Capacity {
         let billing = limit.map(|limit| limit.billing).unwrap_or_default();
         let period = (measure == Measure::Amount).then(|| billing.period(length, now));
         let readings = Readings::new(series, now);
-        let missing = period.and_then(|period| readings.missing_days(period));
+        let missing = period.and_then(|period| readings.missing_days(period.from));
         let usage = readings.usage(measure, period);
         let unread = readings.unknown(period, now, stale_after);
-        let (state, reason) = state::of(limit, measure, usage, missing, unread);
         let daily = readings.daily(measure, kind);
+        let daily = DailySeries::new(series.series.to_string(), kind, daily);
         let today = now.date_naive();
         let read_today = readings.newest().filter(|day| day.day == today);
         // Usage of an earlier period says nothing about this one.
@@ -151,6 +151,12 @@ impl Capacity {
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
             pace: readings.pace(measure, period, usage),
         };
+        let forecast = OnceLock::new();
+        let estimate = || {
+            let made = forecast.get_or_init(|| forecast::forecast(&daily, &request));
+            made.as_ref().ok()?.used.map(|used| used.p90)
+        };
+        let (state, reason) = state::of(limit, measure, usage, missing, unread, estimate);
         Capacity {
             series: series.series.clone(),
             limit: limit.cloned(),
@@ -163,9 +169,9 @@ impl Capacity {
             missing,
             state,
             reason,
-            daily: DailySeries::new(series.series.to_string(), kind, daily),
+            daily,
             request,
-            forecast: OnceLock::new(),
+            forecast,
         }
     }
 

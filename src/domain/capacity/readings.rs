@@ -168,11 +168,11 @@ impl<'a> Readings<'a> {
         amounts.map(amount).sum()
     }
 
-    /// The days without an amount between the start of the period and the newest one. A counter has none: it counts
-    /// while it is not read.
-    pub(super) fn missing_days(&self, period: Window) -> Option<MissingDays> {
+    /// The days without an amount between `from`, the start of a period, and the newest one. A counter has none: it
+    /// counts while it is not read.
+    pub(super) fn missing_days(&self, from: DateTime<Utc>) -> Option<MissingDays> {
         let newest = self.newest().filter(|day| day.reading == Reading::Amount)?;
-        let (first, last) = (nearest_day(period.from), day_number(newest.day));
+        let (first, last) = (nearest_day(from), day_number(newest.day));
         let of = u32::try_from(last - first + 1).ok();
         let of = of.filter(|days| *days > 0)?;
         let inside = |day: &&MetricDay| day_number(day.day) >= first && day.used.is_some();
@@ -246,7 +246,8 @@ impl<'a> Readings<'a> {
         values
     }
 
-    /// The pace between the first and the last reading, for histories too short for the model.
+    /// The pace between the first and the last reading, for histories too short for the model. Days without an amount
+    /// do not count.
     pub(super) fn pace(
         &self,
         measure: Measure,
@@ -261,9 +262,11 @@ impl<'a> Readings<'a> {
             (Measure::Peak, _) => (last.max_value - first.max_value, days(first.last_at)),
             (Measure::Pace, _) => return None,
             (Measure::Amount, Reading::Amount) => {
-                let from = period?.from.max(midnight(first.first_at));
+                let from = midnight(first.first_at);
                 let whole = last.last_at.num_seconds_from_midnight() == 0;
-                (usage?, days(from) + f64::from(u8::from(whole)))
+                let missing = self.missing_days(from).map_or(0, |days| days.missing);
+                let measured = days(from) + f64::from(u8::from(whole)) - f64::from(missing);
+                (self.sum_from(from), measured)
             }
             // The period's usage, since it began.
             (Measure::Amount, _) if first.last_at == last.last_at => return None,

@@ -79,12 +79,14 @@ pub enum UnknownReason {
 /// about the present.
 ///
 /// Within its period an amount only grows: with values missing, it still has reached the thresholds below its measured part.
+/// `estimate` is the highest likely usage with the missing days, if they can be estimated from earlier periods.
 pub(super) fn of(
     limit: Option<&LimitInForce>,
     measure: Measure,
     usage: Option<f64>,
     missing: Option<MissingDays>,
     unread: Option<UnknownReason>,
+    estimate: impl FnOnce() -> Option<f64>,
 ) -> (LimitState, Option<UnknownReason>) {
     if let Some(fault) = limit.and_then(|limit| limit.fault.clone()) {
         return (LimitState::Unknown, Some(fault.into()));
@@ -109,11 +111,12 @@ pub(super) fn of(
     let Some(days) = missing else {
         return (state, None);
     };
-    // The missing days may hold as much as the others: if a threshold would be reached, the state is unknown.
+    // The missing days may hold as much as the others of this period, or of earlier ones: if a threshold would be
+    // reached, the state is unknown.
     let known = f64::from(days.of.saturating_sub(days.missing).max(1));
-    let estimate = usage * f64::from(days.of) / known;
-    let is_open =
-        state == LimitState::Ok && LimitState::at(estimate, limit, measure) != LimitState::Ok;
+    let at_mean = usage * f64::from(days.of) / known;
+    let is_ok = |usage| LimitState::at(usage, limit, measure) == LimitState::Ok;
+    let is_open = state == LimitState::Ok && !(is_ok(at_mean) && estimate().is_none_or(is_ok));
     let state = if is_open { LimitState::Unknown } else { state };
     (state, Some(UnknownReason::Missing(days)))
 }

@@ -244,6 +244,41 @@ fn missing_days_that_could_change_the_state_make_it_unknown() {
     assert!((total - 31.0).abs() < 1.0, "{total}");
 }
 
+/// Two of the sixteen days of this period are measured, and a month before it.
+#[test]
+fn missing_days_may_hold_as_much_as_those_of_earlier_periods() {
+    let found = |before: f64| {
+        let before = (16..46).map(|day| (12 + 24 * day, before + (day % 3) as f64 / 10.0));
+        let points: Vec<(i64, f64)> = before.chain([(36, 5.0), (12, 5.0)]).collect();
+        let found = capacity(Metric::BandwidthGb, Reading::Amount, &points);
+        let missing = MissingDays {
+            missing: 14,
+            of: 16,
+        };
+        assert_eq!((found.usage, found.missing), (Some(10.0), Some(missing)));
+        let used = found.known_forecast().and_then(|forecast| forecast.used);
+        (found.state, used.unwrap())
+    };
+    let (state, used) = found(6.0);
+    assert_eq!(state, LimitState::Ok);
+    assert!((75.0..125.0).contains(&used.p50), "{used:?}");
+    let (state, used) = found(14.0);
+    assert_eq!(state, LimitState::Unknown);
+    assert!(used.p90 > 192.0, "{used:?}");
+}
+
+#[test]
+fn pace_of_amounts_is_that_of_the_measured_days() {
+    // Four of 16 days, of 3 each.
+    let days = [0, 5, 9, 15].map(|day| (12 + 24 * day, 3.0));
+    let found = capacity(Metric::BandwidthGb, Reading::Amount, &days);
+    let forecast = found.known_forecast().unwrap();
+    let total = forecast.periods[0].total.p50;
+    assert!((90.0..96.0).contains(&total), "{total}");
+    let used = forecast.used.unwrap().p50;
+    assert!((46.0..50.0).contains(&used), "{used}");
+}
+
 #[test]
 fn growth_across_a_gap_is_spread() {
     // A counter that grows by ten a day and is not read for five days.
@@ -326,6 +361,9 @@ proptest! {
             let limit = limit(metric);
             let is_certain = usage / limit.value * 100.0 >= limit.warning_percent;
             prop_assert!(!(is_certain && found.state.is_unknown()));
+        }
+        if let (Some(used), LimitState::Ok) = (found.known_forecast().and_then(|it| it.used), found.state) {
+            prop_assert!(used.p90 < 192.0, "{used:?} is beyond the warning line");
         }
         if let (Some(forecast), Some(usage)) = (found.known_forecast(), found.usage) {
             for crossing in &forecast.crossings {

@@ -137,6 +137,8 @@ pub struct Forecast {
     /// Number of days ahead for which dates are given.
     pub horizon: usize,
     pub latest: f64,
+    /// For counters: the usage of the current period so far, with an estimate of its missing days.
+    pub used: Option<Band>,
     /// In the order of the requested thresholds.
     pub crossings: Vec<Crossing>,
     /// For counters: the current period, and those that end within the simulated days.
@@ -225,6 +227,7 @@ pub fn forecast(
         },
         horizon: HORIZON_DAYS.min(span * 3 / 2).min(request.days.max(1)),
         latest,
+        used: None,
         crossings: Vec::new(),
         periods: Vec::new(),
         paths,
@@ -269,6 +272,7 @@ fn at_pace(
         confidence: Confidence::Low,
         horizon: PACE_HORIZON.max((pace.span * 1.5) as usize).min(days),
         latest: pace.level,
+        used: None,
         crossings: Vec::new(),
         periods: Vec::new(),
         paths,
@@ -299,6 +303,7 @@ impl Forecast {
             MetricKind::Period => {
                 let measured = measured(known, request);
                 let used = used_so_far(self, measured, request);
+                self.used = Band::of(&mut used.clone());
                 self.crossings = sums_reach(self, request, measured, &used);
                 self.periods = totals(&self.paths, request, measured, used);
             }
