@@ -69,7 +69,7 @@ pub struct Compared {
     pub cost: Figure,
     /// The mean, by which plans are compared.
     pub expected_cost: Figure,
-    /// The parts of the median cost, which they add up to.
+    /// The parts of the cost, which they add up to.
     pub parts: Vec<Part>,
     /// What the plan bills and is not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -220,6 +220,8 @@ pub struct Facts {
     #[serde(default)]
     pub meters: Vec<MeterFacts>,
     pub outlook: Outlook,
+    /// By how much the usage of a billing period must fall to stay within the limit in 95 % of the cases.
+    pub reduction: Figure,
     /// All compared choices, the recommended one first.
     pub compared: Vec<Compared>,
     pub money: Money,

@@ -110,20 +110,32 @@ impl Figure {
         Figure::new(None, unit)
     }
 
-    /// Marks a known value as a lower bound, which has no interval.
+    /// Turns a known number into a lower bound: the low end of its interval.
     #[must_use]
-    pub fn at_least(mut self, at_least: bool) -> Figure {
-        self.at_least = at_least && self.value.is_some();
-        self.interval = self.interval.filter(|_| !self.at_least);
-        self
+    pub fn at_least(self, at_least: bool) -> Figure {
+        match at_least && self.value.is_some() {
+            true => Figure {
+                at_least,
+                value: self.interval.map(|it| it.low).or(self.value),
+                interval: None,
+                ..self
+            },
+            false => self,
+        }
     }
 
-    /// Marks a known value as an upper bound, which has no interval.
+    /// Turns a known number into an upper bound: the high end of its interval.
     #[must_use]
-    pub fn at_most(mut self, at_most: bool) -> Figure {
-        self.at_most = at_most && self.value.is_some();
-        self.interval = self.interval.filter(|_| !self.at_most);
-        self
+    pub fn at_most(self, at_most: bool) -> Figure {
+        match at_most && self.value.is_some() {
+            true => Figure {
+                at_most,
+                value: self.interval.map(|it| it.high).or(self.value),
+                interval: None,
+                ..self
+            },
+            false => self,
+        }
     }
 
     /// The value, unless it is a bound.

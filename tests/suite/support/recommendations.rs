@@ -92,6 +92,7 @@ pub fn facts() -> Facts {
             chance_90: exact("100", percent),
             period: None,
         },
+        reduction: Figure::unknown(Unit::Percent),
         compared: Vec::new(),
         money: Money {
             from: "2026-02-01T00:00:00Z".parse().expect("a moment"),

@@ -73,7 +73,7 @@ impl Assessor<'_> {
         let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
         let exceeded = tariff.filter(|_| allowance.is_some());
         let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
-        let bill = tariff.and_then(|tariff| tariff.middle_bill(self.cases()));
+        let bill = tariff.and_then(|tariff| tariff.shown_bill(self.cases()));
         Compared {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
@@ -154,7 +154,7 @@ impl Assessor<'_> {
     }
 
     /// By how much usage must fall to stay within the plan in use in 95 % of the cases.
-    fn reduction(&self) -> Figure {
+    pub(super) fn reduction(&self) -> Figure {
         let meter = self.meter();
         let periods = self.cases().iter().filter_map(|cases| {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());

@@ -266,6 +266,7 @@ impl<'a> Assessor<'a> {
             at_limit: limit.at_limit,
             meters: self.meters(),
             outlook: self.outlook(),
+            reduction: self.reduction(),
             compared: self.compared(selection),
             money: self.money(target, selection),
             inputs: self.inputs(selection),

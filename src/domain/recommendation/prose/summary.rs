@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::AtLimit;
 use crate::domain::recommendation::facts::{Choice, Compared, Facts};
-use crate::domain::recommendation::figure::Figure;
+use crate::domain::recommendation::figure::{Figure, Unit};
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
 pub fn subject(service: Service, metric: Metric, resource: &str) -> String {
@@ -37,9 +37,13 @@ pub fn summary(facts: &Facts) -> String {
         true => "is",
         false => "is at",
     };
+    let share = match facts.usage.unit {
+        Unit::Of(Metric::UsagePercent) => String::new(),
+        _ => format!(", {percent} of the limit of {limit}"),
+    };
     let sentences = [
         Some(format!(
-            "{subject} {is_at} {usage}, {percent} of the limit of {limit} on the plan {plan}."
+            "{subject} {is_at} {usage}{share} on the plan {plan}."
         )),
         Some(forecast(facts)),
         Some(format!("At the limit, {}.", effect(facts.at_limit))),
@@ -88,7 +92,13 @@ fn action(facts: &Facts) -> String {
                 "Recommended: stay on the plan {plan} and pay for usage beyond the limit, {cost}"
             )
         }
-        Choice::UseLess => format!("Recommended: stay on the plan {plan} and use less"),
+        Choice::UseLess => {
+            let less = match facts.reduction.value {
+                Some(less) if !less.is_zero() => format!(" by {}", facts.reduction.short()),
+                _ => String::new(),
+            };
+            format!("Recommended: stay on the plan {plan} and use less{less}")
+        }
         Choice::Contract => "Recommended: ask the provider for a contract, because no listed plan \
              is large enough"
             .to_owned(),
