@@ -33,7 +33,8 @@ use crate::store::metrics::{days, points};
 ///
 /// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
-/// periods. A file with charges that another one has stored is refused. A bill with a rejected line is not stored, unless
+/// periods. A file with charges that another one has stored is refused, as is one of whose items another has most, with
+/// other amounts. A bill with a rejected line is not stored, unless
 /// --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
@@ -199,6 +200,10 @@ impl Import<'_> {
             bill.add(&charge);
             Ok(())
         })?;
+        if broken.is_none() && self.report.read == 0 {
+            self.context
+                .warn("the bill has no charges: nothing was stored, and nothing of an earlier import was removed");
+        }
         let is_stored = broken.is_none() && (self.report.refused == 0 || args.partial);
         if is_stored {
             let file = args.file.as_deref().and_then(Path::file_name);
@@ -212,9 +217,14 @@ impl Import<'_> {
             let points = bill.points(&source, resource, cost);
             let saved = points::save_bill(self.db, &points, &source, &bill.metrics())?;
             let saved = saved.map_err(|other| {
+                let file = other.source.strip_prefix("focus:").unwrap_or(&other.source);
+                let amounts = match other.amounts_differ {
+                    true => " with other amounts",
+                    false => "",
+                };
                 let message = format!(
-                    "the bill, or a part of it, is stored already, from {}; nothing was imported",
-                    printable(other.strip_prefix("focus:").unwrap_or(&other))
+                    "the bill, or a part of it, is stored already{amounts}, from {}; nothing was imported",
+                    printable(file)
                 );
                 Error::message(Exit::Refused, message).with_next(
                     "give the file that name, so that it replaces the values, or another --resource, so that they add up",

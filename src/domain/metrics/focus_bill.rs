@@ -23,6 +23,8 @@ pub struct Charge {
     pub owner: Owner,
     /// Resource, SKU and the like: they distinguish the lines of an owner.
     pub item: String,
+    /// Whether a resource or SKU is named: two lines of one item and period in one bill are rare then.
+    pub is_named: bool,
     /// The start of the billing period, if the line has it.
     pub billed_from: Option<DateTime<Utc>>,
     pub from: DateTime<Utc>,
@@ -91,9 +93,18 @@ struct Line {
     billed: Decimal,
     effective: Decimal,
     consumed: BTreeMap<String, Decimal>,
-    /// The hashes of its charges.
-    charges: BTreeSet<u64>,
+    charges: BTreeSet<ChargeHash>,
 }
+
+/// Differs between the charges of an owner and charge period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ChargeHash {
+    item: u64,
+    amounts: u64,
+}
+
+/// Hexadecimal digits of the item in a stored hash, before six for the amounts.
+const ITEM_DIGITS: usize = 10;
 
 #[derive(Clone, Debug)]
 struct Covered {
@@ -159,7 +170,7 @@ impl Bill {
         let amounts = split(charge.billed).into_iter().zip(split(effective));
         let period = ChargePeriod::of(charge);
         self.cover(charge, period, &shares);
-        let hash = charge.hash();
+        let hash = ChargeHash::of(charge);
         for (index, ((day, _), (billed, effective))) in shares.iter().zip(amounts).enumerate() {
             let key = (*day, charge.owner.clone(), period);
             let line = self.lines.entry(key).or_default();
@@ -311,9 +322,8 @@ impl Bill {
             if !consumed.is_empty() {
                 cost = cost.with("consumed", consumed);
             }
-            let charge = |hash| short_hash(at, &format!("{resource}|{facts}|{hash}"));
-            let charges = line.hashes().map(charge);
-            let charges: Vec<String> = charges.map(|hash| format!("{hash:016x}")).collect();
+            let within = |it: ChargeHash| it.within(at, &format!("{resource}|{facts}"));
+            let charges: Vec<String> = line.hashes().map(within).collect();
             if !charges.is_empty() {
                 cost = cost.with("charges", charges);
             }
@@ -380,21 +390,37 @@ impl ChargePeriod {
     }
 }
 
-impl Charge {
-    /// Differs between the lines of an owner and charge period; `None` without an amount.
-    fn hash(&self) -> Option<u64> {
-        let quantity = self.consumed.as_ref().map(|(quantity, _)| *quantity);
-        let amounts = [Some(self.billed), self.effective, quantity];
+impl ChargeHash {
+    /// `None` without an amount: it is in no sum.
+    fn of(charge: &Charge) -> Option<ChargeHash> {
+        let quantity = charge.consumed.as_ref().map(|(quantity, _)| *quantity);
+        let amounts = [Some(charge.billed), charge.effective, quantity];
         let is_zero = amounts.iter().flatten().all(Decimal::is_zero);
         let amounts = amounts.map(|it| it.map(|it| it.normalize()));
-        let facts = format!("{}|{:?}|{:?}", self.item, amounts[0], amounts[2]);
-        (!is_zero).then(|| short_hash(self.from, &facts))
+        let amounts = format!("{:?}|{:?}", amounts[0], amounts[2]);
+        let amounts = short_hash(charge.from, &amounts);
+        // Without a name, only equal amounts show that it is the same item.
+        let unnamed = if charge.is_named { 0 } else { amounts };
+        let item = short_hash(charge.from, &format!("{}|{unnamed}", charge.item));
+        (!is_zero).then_some(ChargeHash { item, amounts })
     }
+
+    /// The stored form, for a charge of this day and owner.
+    fn within(self, at: DateTime<Utc>, owner: &str) -> String {
+        let item = short_hash(at, &format!("{owner}|{}", self.item));
+        let (item, amounts) = (item >> (64 - 4 * ITEM_DIGITS), self.amounts >> 40);
+        format!("{item:0ITEM_DIGITS$x}{amounts:06x}")
+    }
+}
+
+/// The item of a stored charge: the same in two files where only the amounts differ.
+pub fn item_of(charge: &str) -> &str {
+    charge.get(..ITEM_DIGITS).unwrap_or(charge)
 }
 
 impl Line {
     /// The hashes of its charges; of many, the smallest, which two bills with the same charges share.
-    fn hashes(&self) -> impl Iterator<Item = u64> {
+    fn hashes(&self) -> impl Iterator<Item = ChargeHash> {
         const MOST: usize = 1_000;
         self.charges.iter().copied().take(MOST)
     }
@@ -493,6 +519,7 @@ mod tests {
                 ..Owner::default()
             },
             item: String::new(),
+            is_named: true,
             billed_from: None,
             from: format!("2026-01-{day:02}T00:00:00Z").parse().unwrap(),
             to: None,
@@ -604,6 +631,13 @@ mod tests {
         let later = of("12:00", "i-1", "1", "a.csv");
         assert!(later.0 != one.0 && later.1 != one.1);
         assert_ne!(of("00:00", "i-2", "1", "b.csv").1, one.1);
+        let other = of("00:00", "i-1", "2", "b.csv");
+        assert_ne!(other.1, one.1);
+        let item = |charges: &Option<serde_json::Value>| {
+            let charge = charges.as_ref().unwrap()[0].as_str().unwrap();
+            item_of(charge).to_owned()
+        };
+        assert_eq!(item(&other.1), item(&one.1));
         // A line without cost or quantity is in no sum.
         assert_eq!(of("00:00", "i-1", "0", "a.csv").1, None);
     }

@@ -13,7 +13,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
-use crate::domain::metrics::focus_bill::BillPart;
+use crate::domain::metrics::focus_bill::{BillPart, item_of};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
 use crate::store::prelude::*;
@@ -113,15 +113,23 @@ pub struct SavedBill {
     pub removed_days: BTreeSet<NaiveDate>,
 }
 
+/// Another source that has stored a bill, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBill {
+    pub source: String,
+    /// Whether the items are the same and the amounts differ.
+    pub amounts_differ: bool,
+}
+
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
-/// accounts and billing periods, in one transaction. Saves nothing if another source has stored some of its charges:
-/// returns its name.
+/// accounts and billing periods, in one transaction. Saves nothing if another source has stored some of its charges, or
+/// most of its items with other amounts.
 pub fn save_bill(
     db: &mut Db,
     points: &[NewPoint],
     source: &str,
     metrics: &BTreeSet<(Service, Metric)>,
-) -> QueryResult<Result<SavedBill, String>> {
+) -> QueryResult<Result<SavedBill, StoredBill>> {
     use infrastructure_metric::dsl;
     let mut parts: BTreeSet<BillPart> = BTreeSet::new();
     let mut charges: HashSet<String> = HashSet::new();
@@ -137,11 +145,13 @@ pub fn save_bill(
     };
     // A bill may have late charges of the month before.
     let first = first.checked_sub_months(Months::new(1)).unwrap_or(first);
+    let items: HashSet<&str> = charges.iter().map(|charge| item_of(charge)).collect();
     let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
     db.write_tx(|db| {
         let mut gone: Vec<String> = Vec::new();
         let mut removed_days = BTreeSet::new();
         let mut others = BTreeSet::new();
+        let mut revised: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
         for (service, metric) in metrics {
             let found: Vec<(String, Row)> = on!(db, |conn| dsl::infrastructure_metric
                 .filter(dsl::service.eq(EnumColumn(*service)))
@@ -155,6 +165,11 @@ pub fn save_bill(
                 let Some(other) = stored.source else { continue };
                 if other != source {
                     let is_same = stored.charges.iter().any(|it| charges.contains(it));
+                    let found = stored
+                        .charges
+                        .iter()
+                        .filter_map(|it| items.get(item_of(it)));
+                    revised.entry(other.clone()).or_default().extend(found);
                     others.extend(is_same.then_some(other));
                 } else if source != STDIN
                     && !kept.contains(&id)
@@ -166,8 +181,18 @@ pub fn save_bill(
                 }
             }
         }
-        if let Some(other) = others.pop_first() {
-            return Ok(Err(other));
+        // A few items in two files are a bill in parts.
+        let is_most = |found: &HashSet<&str>| found.len() * 2 > items.len();
+        let mut revised = revised.into_iter().filter(|(_, found)| is_most(found));
+        let stored = |source, amounts_differ| StoredBill {
+            source,
+            amounts_differ,
+        };
+        if let Some(source) = others.pop_first() {
+            return Ok(Err(stored(source, false)));
+        }
+        if let Some((source, _)) = revised.next() {
+            return Ok(Err(stored(source, true)));
         }
         for ids in gone.chunks(ROWS) {
             on!(db, |conn| diesel::delete(

@@ -238,6 +238,35 @@ fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Eng
     assert_eq!(db.rows(resources), ["", "AWS", "billing"]);
 }
 
+#[rstest]
+fn bill_with_other_amounts_of_a_stored_one_is_refused(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let bill = |items: std::ops::Range<u32>, cost: &str| {
+        let line = |item: u32| format!("AWS,EC2,i-{item},{cost},2025-11-05T00:00:00Z\n");
+        let head = "ProviderName,ServiceName,ResourceId,BilledCost,ChargePeriodStart\n".to_owned();
+        head + &items.map(line).collect::<String>()
+    };
+    let import = |name: &str, content: String| {
+        let file = db.sandbox().file(name, content);
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args).arg(file).run()
+    };
+    import("november.csv", bill(0..10, "2")).success();
+    let revised = import("november-2.csv", bill(0..10, "3"));
+    let reason = "the bill, or a part of it, is stored already with other amounts, from november.csv; nothing was imported";
+    assert!(
+        revised.code == 5 && revised.stderr.contains(reason),
+        "{revised:?}"
+    );
+    // A few lines of an item in two files are a bill in parts.
+    import("part-2.csv", bill(5..20, "4")).success();
+    assert_eq!(costs(&db), ["11-05 AWS|80"]);
+    import("november.csv", bill(0..10, "3")).success();
+    assert_eq!(costs(&db), ["11-05 AWS|90"]);
+}
+
 /// A bill in CSV; a line is provider, account, service, cost, and the day and hour of November.
 fn bill(lines: &[&str]) -> String {
     let mut csv =
