@@ -8,7 +8,7 @@ use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::reconcile::{
-    Update, moved_by_application, reconcile, reconcile_rest,
+    Update, moved_by_application, outdated_approvals, reconcile, reconcile_rest,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
 use crate::domain::recommendation::{Recommendation, is_open};
@@ -106,6 +106,11 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         db.write_tx(|db| notify(db, &conditions, now))?;
     }
     open.retain(|it| is_open(it.status));
+    let outdated = outdated_approvals(&open, &assessed).filter(|_| !context.is_quiet());
+    let outdated: Vec<String> = outdated.map(|(it, plan)| outdated_text(it, plan)).collect();
+    for text in outdated {
+        context.warn(printable(&text));
+    }
     if let Some(lock) = lock {
         lock.release(&mut db)?;
     }
@@ -135,6 +140,18 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         }
         _ => Outcome::DONE,
     })
+}
+
+fn outdated_text(approved: &Recommendation, plan: &str) -> String {
+    let [id, from, to] = [
+        &approved.id,
+        &approved.current_plan,
+        &approved.recommended_plan,
+    ];
+    format!(
+        "{id} is approved, a change from {from} to {to}, but the plan {plan} is in use: no other plan is recommended until \
+         it is closed: usagectl recommend dismiss {id} --by NAME"
+    )
 }
 
 /// Stores the notices that follow from the conditions of limits and recommendations.

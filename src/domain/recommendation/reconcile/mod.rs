@@ -189,6 +189,19 @@ pub fn reconcile_rest(
     stored.iter().filter_map(update).collect()
 }
 
+/// The approved recommendations for a plan that is not in use any more, each with the plan in use: no other answers their
+/// question before a person closes them.
+pub fn outdated_approvals<'a>(
+    stored: &'a [Recommendation],
+    assessed: &'a [Assessed],
+) -> impl Iterator<Item = (&'a Recommendation, &'a str)> {
+    let approved = stored.iter().filter(|it| is_frozen(it.status));
+    approved.filter_map(|it| {
+        let topic = &assessed.iter().find(|one| one.topic.matches(it))?.topic;
+        (topic.plan != it.current_plan).then_some((it, topic.plan.as_str()))
+    })
+}
+
 fn answer(
     topic: &Topic,
     facts: &Facts,

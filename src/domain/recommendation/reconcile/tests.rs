@@ -249,6 +249,15 @@ fn approved_is_implemented_by_its_plan_and_stays_on_any_other() {
     store.put(Status::Approved, now());
     assert_eq!(store.run_on("fixed-5gb", &holds(facts()), later(1)), []);
     assert_eq!(store.one().status, Status::Approved);
+    let of_plan = |plan: &str| Assessed {
+        topic: Topic {
+            plan: plan.to_owned(),
+            ..topic()
+        },
+        assessment: Clear,
+    };
+    let outdated = |plan| outdated_approvals(&store.all, &[of_plan(plan)]).count();
+    assert_eq!((outdated("free"), outdated("fixed-5gb")), (0, 1));
     let recommended = store.one().recommended_plan.clone();
     assert_eq!(store.run_on(&recommended, &Clear, later(2)), [Implemented]);
     let note = store.last_note.take();
