@@ -48,7 +48,7 @@ pub struct SetArgs {
     #[arg(long, value_name = "PLAN", requires = "service", value_parser = parse_text::<64>)]
     plan: Option<String>,
 
-    /// Set a budget, which holds on every plan
+    /// Set a budget, which holds on every plan, for each resource on its own (of bills, each provider)
     #[arg(long, requires = "service")]
     budget: bool,
 
