@@ -208,7 +208,8 @@ impl OpenError {
             OpenError::Postgres { reason, .. } => {
                 !reason.contains(NO_TLS) && !is_about_a_parameter(reason)
             }
-            OpenError::Missing(_) | OpenError::NoDirectory(_) | OpenError::File { .. } => true,
+            OpenError::File { source, .. } => source.kind() != io::ErrorKind::NotADirectory,
+            OpenError::Missing(_) | OpenError::NoDirectory(_) => true,
         }
     }
 
@@ -321,7 +322,7 @@ fn cannot_open(path: &Path, source: io::Error) -> OpenError {
     OpenError::File { path, source }
 }
 
-fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
+pub(super) fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(OpenError::Directory(path.to_owned())),
         // Opening a named pipe would block.

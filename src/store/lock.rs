@@ -165,7 +165,7 @@ fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres
         return Err(Error::message(Exit::Failed, "not a PostgreSQL database"));
     };
     if shares_sessions(first, &mut second)? {
-        let message = "a transaction pooler such as PgBouncer is between this program and the server; \
+        let message = "a pooler such as PgBouncer gives its clients other server sessions in turn; \
                        nothing was changed";
         return Err(Error::message(Exit::Refused, message).with_next(
             "set DIRECT_URL to the URL of the server itself, then run the same command again",

@@ -964,6 +964,7 @@ fn wait_ends_at_once_where_it_cannot_help() {
     let mut cases = vec![
         ("sqlite:.", 7),
         ("sqlite:notes.txt", 7),
+        ("sqlite:notes.txt/usage.db", 7),
         ("mysql://127.0.0.1/shop", 2),
         ("postgresql://127.0.0.1:1/shop?connect_timeout=soon", 7),
     ];
