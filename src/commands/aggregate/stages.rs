@@ -23,8 +23,13 @@ use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::domain::usage::settings::Settings;
 use crate::fault;
 use crate::output::aggregate::{KeptRow, RunAnswer};
+use crate::store::usage::read::UsageRow;
 use crate::store::usage::rollups::Level;
+use crate::store::usage::second_reader::SecondReader;
 use crate::store::usage::{aggregates, dirty, read, rollups};
+
+/// From this number of hours on, a second reader is opened.
+const LARGE_STEP: usize = 48;
 
 /// A run with fewer stale periods ends before a progress bar could be read.
 const PROGRESS_BAR_FROM: u64 = 2_000;
@@ -48,6 +53,7 @@ pub(super) fn run(
         rows_win: start.rows_win,
         now: context.now,
         known_apis: start.known_apis,
+        second: None,
         deleted_to: None,
         answer,
         bar: ProgressBar::hidden(),
@@ -82,6 +88,8 @@ struct Stages<'a> {
     rows_win: Option<Window>,
     now: DateTime<Utc>,
     known_apis: usize,
+    /// Reads half of the rows of a step.
+    second: Option<SecondReader>,
     /// The end of a deletion of the oldest rows.
     deleted_to: Option<DateTime<Utc>>,
     answer: &'a mut RunAnswer,
@@ -119,6 +127,14 @@ impl Stages<'_> {
         let settings = self.settings;
         let calendar = settings.calendar;
         let (answer, known_apis, rows_win) = (&mut *self.answer, self.known_apis, self.rows_win);
+        let is_large = granularity == Granularity::Hourly && step.periods.len() >= LARGE_STEP;
+        if is_large && self.second.is_none() {
+            self.second = SecondReader::open(self.db);
+        }
+        let mut second = self.second.as_mut().filter(|_| is_large);
+        if let Some(second) = &mut second {
+            second.note_state()?;
+        }
         let deleted_to = self.deleted_to;
         self.db.read_tx(|db| {
             let before = rollups::load_to_replace(db, granularity, &apis, window)?;
@@ -129,7 +145,7 @@ impl Stages<'_> {
                     ..Found::default()
                 });
             }
-            let mut pieces = count_rows(db, settings, &step.periods, known_apis, answer)?;
+            let mut pieces = count_rows(db, settings, &step.periods, known_apis, second, answer)?;
             rollups::add_calls_without_rows(db, settings, &apis, window, &mut pieces)?;
             let mut gone = gone(db, calendar, step, deleted_to, &before, &pieces)?;
             gone.retain(|part, _| rows_win.is_none_or(|window| !window.contains(part.start)));
@@ -320,6 +336,7 @@ fn count_rows(
     settings: Settings,
     hours: &[ApiPeriod],
     known_apis: usize,
+    mut second: Option<&mut SecondReader>,
     answer: &mut RunAnswer,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     let calendar = settings.calendar;
@@ -332,13 +349,17 @@ fn count_rows(
         let cut = cuts.get(&hour.start).map(|cut| hour.at(*cut));
         std::iter::once(hour.clone()).chain(cut)
     });
-    let mut tally = Tally::of(settings.endpoints, &pieces.collect::<Vec<_>>());
+    let pieces: Vec<ApiPeriod> = pieces.collect();
+    let new = || Tally::of(settings.endpoints, &pieces);
+    let add = |tally: &mut Tally, row: UsageRow<'_>| {
+        let hour = Granularity::Hourly.start_of(row.at);
+        let cut = cuts.get(&hour).filter(|cut| **cut <= row.at);
+        tally.add(row.api_name, row.endpoint, *cut.unwrap_or(&hour), &row.call);
+    };
+    let mut tally = new();
     for range in RowRange::of_hours(hours, known_apis) {
-        read::for_each(db, &range, |row| {
-            let hour = Granularity::Hourly.start_of(row.at);
-            let cut = cuts.get(&hour).filter(|cut| **cut <= row.at);
-            tally.add(row.api_name, row.endpoint, *cut.unwrap_or(&hour), &row.call);
-        })?;
+        let parts = read::fold(db, second.as_deref_mut(), &range, new, add)?;
+        parts.into_iter().for_each(|part| tally.merge(part));
     }
     answer.rows_read += tally.rows;
     answer.costs_left_out += tally.left_out.costs;

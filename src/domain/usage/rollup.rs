@@ -449,6 +449,22 @@ impl Tally {
         }
     }
 
+    /// Adds the counts of other calls.
+    pub fn merge(&mut self, other: Tally) {
+        self.rows += other.rows;
+        self.left_out.costs += other.left_out.costs;
+        self.left_out.response_times += other.left_out.response_times;
+        for (api_name, hours) in other.hours {
+            let own = self.hours.entry(api_name).or_default();
+            for (hour, endpoints) in hours {
+                let own = own.entry(hour).or_default();
+                for (endpoint, rollup) in endpoints {
+                    own.entry(endpoint).or_default().merge(&rollup);
+                }
+            }
+        }
+    }
+
     /// The hours that have calls.
     pub fn finish(self) -> BTreeMap<ApiPeriod, ApiRollup> {
         let hours = self.hours.into_iter().flat_map(|(api_name, hours)| {
@@ -667,6 +683,37 @@ mod tests {
             },
         );
         vec(call, 0..40)
+    }
+
+    #[test]
+    fn tallies_of_parts_merge_into_that_of_the_whole() {
+        let costly = Call {
+            cost_credits: Some(f64::NAN),
+            response_time: Some(-1),
+            ..CALL
+        };
+        let calls = [
+            ("a", 0, CALL),
+            ("b", 0, costly),
+            ("a", 1, costly),
+            ("a", 0, CALL),
+        ];
+        let tally = |calls: &[(&str, i64, Call<'_>)]| {
+            let mut tally = Tally::new(EndpointNames::Raw);
+            for (api, hour, call) in calls {
+                let hour = DateTime::UNIX_EPOCH + chrono::TimeDelta::hours(*hour);
+                tally.add(api, "/quote", hour, call);
+            }
+            tally
+        };
+        let whole = tally(&calls);
+        for at in 0..=calls.len() {
+            let mut parts = tally(&calls[..at]);
+            parts.merge(tally(&calls[at..]));
+            let counts = |tally: &Tally| (tally.rows, tally.left_out);
+            assert_eq!(counts(&parts), counts(&whole));
+            assert_eq!(parts.finish(), tally(&calls).finish());
+        }
     }
 
     proptest! {

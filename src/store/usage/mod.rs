@@ -8,4 +8,5 @@ pub mod lookback;
 pub mod prune;
 pub mod read;
 pub mod rollups;
+pub mod second_reader;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat.
 
 use std::collections::HashMap;
+use std::thread;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::DefaultLoadingMode;
@@ -10,6 +11,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::dirty::CANONICAL;
+use super::second_reader::SecondReader;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::Call;
@@ -30,16 +32,19 @@ pub struct UsageRow<'a> {
     pub group: Option<&'a str>,
 }
 
+/// The bounds of a range in stored timestamps, which have milliseconds: one between two of them is rounded up.
+fn bounds(window: Window) -> (TimeBoundary, TimeBoundary) {
+    let to = window.to + TimeDelta::nanoseconds(999_999);
+    (TimeBoundary(window.from), TimeBoundary(to))
+}
+
 /// The range of rowids that holds the rows of a window, if few other rows are in it.
 ///
 /// Rows are mostly inserted in the order of time. A scan of the table is then twice as fast as looking up each
 /// row from the index of timestamps, which here is read alone.
-fn dense_rowids(
-    conn: &mut SqliteConnection,
-    from: TimeBoundary,
-    to: TimeBoundary,
-) -> QueryResult<Option<(i64, i64)>> {
+fn dense_rowids(conn: &mut SqliteConnection, window: Window) -> QueryResult<Option<Rowids>> {
     type Spread = (Option<i64>, Option<i64>, i64);
+    let (from, to) = bounds(window);
     let (first, last, count): Spread = api_usage::table
         .filter(api_usage::timestamp.ge(from))
         .filter(api_usage::timestamp.lt(to))
@@ -52,6 +57,9 @@ fn dense_rowids(
     let spread = first.zip(last);
     Ok(spread.filter(|(first, last)| last.saturating_sub(*first) / 2 < count))
 }
+
+/// The first and the last one.
+type Rowids = (i64, i64);
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_usage)]
@@ -203,9 +211,73 @@ pub fn is_odd_call_of<'a>(api_name: &'a str) -> _ {
     api_usage::api_name.concat("").eq(api_name)
 }
 
+/// Folds the rows of `range`, in no particular order: into one value, or with a second reader into one of each half.
+pub fn fold<T: Send>(
+    db: &mut Db,
+    second: Option<&mut SecondReader>,
+    range: &RowRange,
+    new: impl Fn() -> T + Sync,
+    add: impl Fn(&mut T, UsageRow<'_>) + Sync,
+) -> QueryResult<Vec<T>> {
+    /// Fewer rows are read before a thread has begun.
+    const FEWEST: i64 = 10_000;
+    let mut folded = new();
+    let (Db::Sqlite(conn), Some(second), None) = (&mut *db, second, &range.api_name) else {
+        for_each(db, range, |row| add(&mut folded, row))?;
+        return Ok(vec![folded]);
+    };
+    let dense = dense_rowids(conn, range.window)?;
+    let Some((first, last)) = dense.filter(|(first, last)| last - first >= FEWEST) else {
+        sqlite_rows(conn, range, dense, NO_GROUP, &mut |row| {
+            add(&mut folded, row)
+        })?;
+        odd_rows(conn, range, NO_GROUP, &mut |row| add(&mut folded, row))?;
+        return Ok(vec![folded]);
+    };
+    let middle = first + (last - first) / 2;
+    let half = |conn: &mut SqliteConnection, rowids, folded: &mut T| {
+        let mut emit = |row: UsageRow<'_>| add(folded, row);
+        sqlite_rows(conn, range, Some(rowids), NO_GROUP, &mut emit)
+    };
+    let other_half = (middle + 1, last);
+    let (read, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            second.shared(|conn| {
+                let mut folded = new();
+                half(conn, other_half, &mut folded).map(|()| folded)
+            })
+        });
+        let read = half(conn, (first, middle), &mut folded);
+        (read, other.join())
+    });
+    read?;
+    let other = other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    if other.is_none() {
+        half(conn, other_half, &mut folded)?;
+    }
+    odd_rows(conn, range, NO_GROUP, &mut |row| add(&mut folded, row))?;
+    Ok(std::iter::once(folded).chain(other).collect())
+}
+
+/// The rows of a range.
+macro_rules! ranged {
+    ($range:expr, $group:expr) => {{
+        let (from, to) = bounds($range.window);
+        let rows = api_usage::table
+            .select((Found::as_select(), sql::<Nullable<Text>>($group)))
+            .filter(api_usage::timestamp.ge(from))
+            .filter(api_usage::timestamp.lt(to))
+            .into_boxed();
+        match &$range.api_name {
+            Some(api) => rows.filter(api_usage::api_name.eq(api)),
+            None => rows,
+        }
+    }};
+}
+
 /// Calls `work` with each row of `range`, in no particular order.
 pub fn for_each(db: &mut Db, range: &RowRange, work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
-    for_each_with(db, range, "NULL", work)
+    for_each_with(db, range, NO_GROUP, work)
 }
 
 /// The same, and reads a further column as text.
@@ -215,91 +287,105 @@ pub fn for_each_with(
     group: &'static str,
     mut work: impl FnMut(UsageRow<'_>),
 ) -> QueryResult<()> {
-    type Row = (Found, Option<String>);
-    let group = || sql::<Nullable<Text>>(group);
-    let from = TimeBoundary(range.window.from);
-    // Stored timestamps have milliseconds: a bound between two of them is rounded up.
-    let to = TimeBoundary(range.window.to + TimeDelta::nanoseconds(999_999));
-    macro_rules! ranged {
-        () => {{
-            let rows = api_usage::table
-                .select((Found::as_select(), group()))
-                .filter(api_usage::timestamp.ge(from))
-                .filter(api_usage::timestamp.lt(to))
-                .into_boxed();
-            match &range.api_name {
-                Some(api) => rows.filter(api_usage::api_name.eq(api)),
-                None => rows,
-            }
-        }};
-    }
-    let mut emit = |(found, group): &Row, at: DateTime<Utc>| {
-        if range.window.contains(at) {
-            let group = group.as_deref();
-            work(UsageRow {
-                group,
-                ..found.row(at)
-            });
-        }
-    };
     match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            for row in ranged!().load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
-                let row = row?;
-                if let StoredTimestamp::Canonical(at) = row.0.timestamp {
-                    emit(&row, at);
-                }
+            for row in ranged!(range, group).load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
+                emit_canonical(range, &row?, &mut work);
             }
-            QueryResult::Ok(())
-        })?,
+            Ok(())
+        }),
         Db::Sqlite(conn) => {
             let dense = match range.api_name {
-                None => dense_rowids(conn, from, to)?,
+                None => dense_rowids(conn, range.window)?,
                 Some(_) => None,
             };
-            let rows = match dense {
-                // Without another filter, or SQLite might prefer an index.
-                Some((first, last)) => api_usage::table
-                    .select((Found::as_select(), group()))
-                    .filter(
-                        sql::<Bool>("api_usage.rowid BETWEEN ")
-                            .bind::<BigInt, _>(first)
-                            .sql(" AND ")
-                            .bind::<BigInt, _>(last),
-                    )
-                    .into_boxed(),
-                None => ranged!(),
-            };
-            for row in rows.load_iter::<Row, DefaultLoadingMode>(conn)? {
-                let row = row?;
-                // Others are listed as odd and follow below.
-                if let StoredTimestamp::Canonical(at) = row.0.timestamp {
-                    emit(&row, at);
-                }
-            }
-            let hours = range.window.widened(Granularity::Hourly);
-            let mut odd = usagectl_odd_timestamps::table
-                .inner_join(
-                    api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
-                )
-                .select((
-                    usagectl_odd_timestamps::hour.assume_not_null(),
-                    (Found::as_select(), group()),
-                ))
-                .filter(usagectl_odd_timestamps::hour.ge(TimeBoundary(hours.from)))
-                .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)))
-                .into_boxed();
-            if let Some(api_name) = &range.api_name {
-                odd = odd.filter(is_odd_call_of(api_name));
-            }
-            for row in odd.load_iter::<(UtcTimestamp, Row), DefaultLoadingMode>(conn)? {
-                let (hour, row) = row?;
-                if let StoredTimestamp::NonCanonical(_) = row.0.timestamp
-                    && let Some(at) = row.0.instant(Some(hour.utc()))
-                {
-                    emit(&row, at);
-                }
-            }
+            sqlite_rows(conn, range, dense, group, &mut work)?;
+            odd_rows(conn, range, group, &mut work)
+        }
+    }
+}
+
+/// The columns of a row, and a further one.
+type Row = (Found, Option<String>);
+
+/// No further column.
+const NO_GROUP: &str = "NULL";
+
+/// Emits a row with a canonical timestamp. Others are listed as odd.
+fn emit_canonical(range: &RowRange, row: &Row, work: &mut impl FnMut(UsageRow<'_>)) {
+    if let StoredTimestamp::Canonical(at) = row.0.timestamp {
+        emit(range, row, at, work);
+    }
+}
+
+fn emit(
+    range: &RowRange,
+    (found, group): &Row,
+    at: DateTime<Utc>,
+    work: &mut impl FnMut(UsageRow<'_>),
+) {
+    if range.window.contains(at) {
+        let group = group.as_deref();
+        work(UsageRow {
+            group,
+            ..found.row(at)
+        });
+    }
+}
+
+/// The rows with canonical timestamps: of these rowids, or found by an index.
+fn sqlite_rows(
+    conn: &mut SqliteConnection,
+    range: &RowRange,
+    rowids: Option<Rowids>,
+    group: &'static str,
+    work: &mut impl FnMut(UsageRow<'_>),
+) -> QueryResult<()> {
+    let rows = match rowids {
+        // Without another filter, or SQLite might prefer an index.
+        Some((first, last)) => api_usage::table
+            .select((Found::as_select(), sql::<Nullable<Text>>(group)))
+            .filter(
+                sql::<Bool>("api_usage.rowid BETWEEN ")
+                    .bind::<BigInt, _>(first)
+                    .sql(" AND ")
+                    .bind::<BigInt, _>(last),
+            )
+            .into_boxed(),
+        None => ranged!(range, group),
+    };
+    for row in rows.load_iter::<Row, DefaultLoadingMode>(conn)? {
+        emit_canonical(range, &row?, work);
+    }
+    Ok(())
+}
+
+/// The rows with other timestamps.
+fn odd_rows(
+    conn: &mut SqliteConnection,
+    range: &RowRange,
+    group: &'static str,
+    work: &mut impl FnMut(UsageRow<'_>),
+) -> QueryResult<()> {
+    let hours = range.window.widened(Granularity::Hourly);
+    let mut odd = usagectl_odd_timestamps::table
+        .inner_join(api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)))
+        .select((
+            usagectl_odd_timestamps::hour.assume_not_null(),
+            (Found::as_select(), sql::<Nullable<Text>>(group)),
+        ))
+        .filter(usagectl_odd_timestamps::hour.ge(TimeBoundary(hours.from)))
+        .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)))
+        .into_boxed();
+    if let Some(api_name) = &range.api_name {
+        odd = odd.filter(is_odd_call_of(api_name));
+    }
+    for row in odd.load_iter::<(UtcTimestamp, Row), DefaultLoadingMode>(conn)? {
+        let (hour, row) = row?;
+        if let StoredTimestamp::NonCanonical(_) = row.0.timestamp
+            && let Some(at) = row.0.instant(Some(hour.utc()))
+        {
+            emit(range, &row, at, work);
         }
     }
     Ok(())

@@ -8,11 +8,15 @@ use std::thread;
 use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use usagectl::domain::period::Window;
 use usagectl::domain::usage::batch::UsageBatch;
+use usagectl::domain::usage::read_plan::RowRange;
 use usagectl::domain::usage::record::{Defaulted, NewUsage, UsageRecord};
 use usagectl::store::db::Db;
 use usagectl::store::time::UtcTimestamp;
 use usagectl::store::usage::insert::{Loaded, Refused, load, was_recorded};
+use usagectl::store::usage::read;
+use usagectl::store::usage::second_reader::SecondReader;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
@@ -294,4 +298,56 @@ fn large_batch_marks_the_hours_of_new_rows_and_leaves_the_triggers() {
     });
     assert_eq!(of_batch.len(), 14);
     assert_eq!(of_batch, of_triggers);
+}
+
+/// When another connection commits a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Commit {
+    Never,
+    BeforeSnapshot,
+    AfterSnapshot,
+}
+
+#[rstest]
+#[case::never(Commit::Never, 2, 30_300)]
+#[case::before_snapshot(Commit::BeforeSnapshot, 1, 30_301)]
+#[case::after_snapshot(Commit::AfterSnapshot, 1, 30_300)]
+fn second_reader_shares_the_snapshot_or_does_not_read(
+    #[case] commit: Commit,
+    #[case] parts: usize,
+    #[case] rows: u64,
+) {
+    let db = TestDatabase::migrated(Sqlite);
+    db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 30299)
+         INSERT INTO api_usage (id, api_name, timestamp)
+         SELECT 'row-' || i, 'finnhub',
+                strftime('%Y-%m-%dT%H:%M:%S', 1769904000 + i * 60, 'unixepoch')
+                    || CASE WHEN i % 101 = 0 THEN 'Z' ELSE '.000+00:00' END
+         FROM n",
+    );
+    let insert = "INSERT INTO api_usage (id, api_name, timestamp)
+                  VALUES ('late', 'finnhub', '2026-02-10T00:00:00.000+00:00')";
+    let mut conn = db.open();
+    let mut second = SecondReader::open(&mut conn).expect("a second processor");
+    second.note_state().unwrap();
+    if commit == Commit::BeforeSnapshot {
+        db.execute(insert);
+    }
+    let found = conn.read_tx(|conn| {
+        was_recorded(conn, "row-0", UtcTimestamp::new(DateTime::UNIX_EPOCH))?;
+        if commit == Commit::AfterSnapshot {
+            db.execute(insert);
+        }
+        let range = RowRange::of_all(Window::ALL);
+        read::fold(
+            conn,
+            Some(&mut second),
+            &range,
+            || 0,
+            |rows: &mut u64, _| *rows += 1,
+        )
+    });
+    let found = found.unwrap();
+    assert_eq!((found.len(), found.iter().sum::<u64>()), (parts, rows));
 }
