@@ -58,8 +58,12 @@ pub struct PruneArgs {
     wait: LockWait,
 }
 
-/// The time that the deletion of a slice should take: a writer waits no longer for it.
-const SLICE: Duration = Duration::from_millis(10);
+/// The time that the deletion of a slice should take: a writer waits not much longer for it.
+const SLICE: Duration = Duration::from_millis(4);
+
+/// The pause after a slice, as a multiple of the time of its deletion.
+const PAUSE: u32 = 3;
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Rows of a slice.
 const FEWEST: i64 = 50;
@@ -206,7 +210,7 @@ fn delete(
                 prune::vacuum_marks(db)?;
             }
             // Writers of a SQLite file take turns, and on PostgreSQL they share the disk.
-            thread::sleep(took.min(5 * SLICE));
+            thread::sleep((took * PAUSE).min(LONGEST_PAUSE));
         }
         answer.hours_pruned += u64::from(answer.rows_deleted > before);
         from = Granularity::Hourly.end_of(hour);
