@@ -119,9 +119,7 @@ impl Collected {
         }
         self
     }
-}
 
-impl Collected {
     /// Remembers the target of each series, and warns if the values before were of another one.
     fn of_target(
         mut self,
