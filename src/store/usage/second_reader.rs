@@ -23,9 +23,12 @@ impl fmt::Debug for SecondReader {
 }
 
 impl SecondReader {
-    /// `None` where it cannot help: on PostgreSQL, for a database in memory, or with one processor.
+    /// `None` where it cannot help: on PostgreSQL, for a database in memory, with one processor, and without a WAL, where
+    /// a waiting writer keeps a second reader out.
     pub fn open(db: &mut Db) -> Option<SecondReader> {
         let Db::Sqlite(conn) = db else { return None };
+        let journal: String = sql_query("PRAGMA journal_mode").row(conn).ok()?;
+        Some(journal).filter(|journal| journal == "wal")?;
         thread::available_parallelism()
             .ok()
             .filter(|it| it.get() > 1)?;
