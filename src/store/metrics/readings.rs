@@ -47,6 +47,11 @@ pub fn capacities(
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
 ) -> Result<Vec<Capacity>> {
-    let series = series(db, of, limits, now)?;
-    Ok(capacity::capacities(limits, &series, now, stale_after))
+    let (service, metric) = of;
+    // One of the two may be derived from the other.
+    let wanted = metric.filter(|it| !matches!(it, Metric::RequestCount | Metric::CommandsPerDay));
+    let series = series(db, (service, wanted), limits, now)?;
+    let mut all = capacity::capacities(limits, &series, now, stale_after);
+    all.retain(|it| metric.is_none_or(|metric| it.series.metric == metric));
+    Ok(all)
 }

@@ -105,6 +105,39 @@ pub(super) fn compared<'a>(it: &'a Value, plan: &str) -> &'a Value {
     all.find(|one| one["choice"]["plan"] == plan).unwrap()
 }
 
+/// The month's commands are measured, or derived from those of the days.
+#[rstest]
+#[case::both_measured(true)]
+#[case::only_days_measured(false)]
+fn filter_of_a_forecast_leaves_its_answer(
+    #[case] both: bool,
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let meter = |metric| ("VERCEL_KV", metric);
+    let start = "2026-09-01T00:00:00Z";
+    let commands = |_, at: DateTime<Utc>| Some(f64::from(at.hour()) * 200.0);
+    case.import(&lines(meter("COMMANDS_PER_DAY"), start, 6, &[], commands));
+    if both {
+        let amounts = [("reading", "amount")];
+        case.import(&lines(
+            meter("REQUEST_COUNT"),
+            start,
+            24,
+            &amounts,
+            |_, _| Some(3_900.0),
+        ));
+    }
+    let all = case.json(&["recommend", "forecast"]);
+    let all = all["series"].as_array().unwrap();
+    for metric in ["REQUEST_COUNT", "COMMANDS_PER_DAY"] {
+        let of_metric: Vec<&Value> = all.iter().filter(|it| it["metric"] == metric).collect();
+        let filtered = case.json(&["recommend", "forecast", "--metric", metric]);
+        let filtered: Vec<&Value> = filtered["series"].as_array().unwrap().iter().collect();
+        assert_eq!((of_metric.len(), &filtered), (1, &of_metric), "{metric}");
+    }
+}
+
 #[rstest]
 fn plan_that_rejects_at_its_limit_is_never_stay_and_pay(
     #[values(Sqlite, Postgresql)] engine: Engine,
