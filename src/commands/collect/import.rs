@@ -33,8 +33,8 @@ use crate::store::metrics::{days, points};
 ///
 /// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
-/// periods. A file with charges that another one has stored is refused, as is one of whose items another has most, with
-/// other amounts. A bill with a rejected line is not stored, unless
+/// periods. A file with charges that another one has stored is refused, as is one of whose resources or SKUs another has
+/// most, with other amounts; charges that name neither add up. A bill with a rejected line is not stored, unless
 /// --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
