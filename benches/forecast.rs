@@ -85,7 +85,7 @@ fn speed() {
         .collect();
     let request = ForecastRequest {
         today: 90,
-        elapsed: 0.5,
+        read_to: Some((90, 0.5)),
         days: 90,
         thresholds: vec![300.0, 360.0, 400.0],
         periods: (0..5).map(|month| 80 + 30 * month).collect(),

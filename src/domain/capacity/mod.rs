@@ -17,7 +17,7 @@ use super::forecast::{
 };
 use super::metrics::day::MetricDay;
 use super::metrics::names::{Measure, MetricKind};
-use super::metrics::point::{Reading, Series};
+use super::metrics::point::Series;
 use super::period::Window;
 use super::plans::{Billing, LimitInForce, LimitPeriod, default_kind};
 
@@ -129,24 +129,20 @@ impl Capacity {
         let period = (measure == Measure::Amount).then(|| billing.period(length, now));
         let readings = Readings::new(series, now);
         let missing = period.and_then(|period| readings.missing_days(period.from));
-        let usage = readings.usage(measure, period);
         let unread = readings.unknown(period, now, stale_after);
+        // Usage of an earlier period says nothing about this one.
+        let usage = readings.usage(measure, period);
+        let usage = usage.filter(|_| unread != Some(UnknownReason::EarlierPeriod));
         let daily = readings.daily(measure, kind);
         let daily = DailySeries::new(series.series.to_string(), kind, daily);
         let today = now.date_naive();
-        let read_today = readings.newest().filter(|day| day.day == today);
-        // Usage of an earlier period says nothing about this one.
-        let used = match (measure, period, readings.newest()) {
-            (Measure::Amount, Some(period), Some(newest)) if newest.last_at < period.from => None,
-            _ => usage,
-        };
         let request = ForecastRequest {
             today: day_number(today),
             // Usage since the newest reading is not measured yet.
-            elapsed: read_today.map_or(0.0, elapsed_part),
+            read_to: readings.read_to(),
             days: DAYS_AHEAD,
             thresholds: limit.map_or(Vec::new(), thresholds),
-            used,
+            used: usage,
             missing: missing.map_or(0, |days| days.missing),
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
             pace: readings.pace(measure, period, usage),
@@ -268,17 +264,6 @@ fn thresholds(limit: &LimitInForce) -> Vec<f64> {
     let percents = [limit.warning_percent, limit.critical_percent, 100.0];
     let thresholds = percents.map(|percent| limit.value * percent / 100.0);
     thresholds.to_vec()
-}
-
-/// The part of a day that its amount covers.
-fn elapsed_part(day: &MetricDay) -> f64 {
-    let seconds = f64::from(day.last_at.num_seconds_from_midnight());
-    // The amount of a whole day is dated at its start.
-    if day.reading == Reading::Amount && seconds == 0.0 {
-        1.0
-    } else {
-        seconds / 86_400.0
-    }
 }
 
 /// The first days of the current period and of those that begin within the simulated days.

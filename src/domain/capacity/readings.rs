@@ -181,6 +181,21 @@ impl<'a> Readings<'a> {
         (missing > 0).then_some(MissingDays { missing, of })
     }
 
+    /// The day of the newest reading, and the part of it that is measured.
+    pub(super) fn read_to(&self) -> Option<(DayNumber, f64)> {
+        let newest = self.newest()?;
+        let seconds = newest.last_at.num_seconds_from_midnight();
+        // The amount of a whole day is dated at its start.
+        let is_daily = self.days.len() == 1 || self.interval() > TimeDelta::hours(20);
+        let is_whole = newest.reading == Reading::Amount && seconds == 0 && is_daily;
+        let part = if is_whole {
+            1.0
+        } else {
+            f64::from(seconds) / 86_400.0
+        };
+        Some((day_number(newest.day), part))
+    }
+
     /// Why the readings say nothing about the present, if so.
     pub(super) fn unknown(
         &self,
@@ -263,10 +278,10 @@ impl<'a> Readings<'a> {
             (Measure::Pace, _) => return None,
             (Measure::Amount, Reading::Amount) => {
                 let from = midnight(first.first_at);
-                let whole = last.last_at.num_seconds_from_midnight() == 0;
+                let (day, part) = self.read_to()?;
                 let missing = self.missing_days(from).map_or(0, |days| days.missing);
-                let measured = days(from) + f64::from(u8::from(whole)) - f64::from(missing);
-                (self.sum_from(from), measured)
+                let days = f64::from(day - day_number(first.day)) - f64::from(missing);
+                (self.sum_from(from), days + part)
             }
             // The period's usage, since it began.
             (Measure::Amount, _) if first.last_at == last.last_at => return None,

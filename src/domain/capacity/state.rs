@@ -112,11 +112,12 @@ pub(super) fn of(
         return (state, None);
     };
     // The missing days may hold as much as the others of this period, or of earlier ones: if a threshold would be
-    // reached, the state is unknown.
+    // reached, the state is unknown. So it is without an estimate where more days are missing than measured.
     let known = f64::from(days.of.saturating_sub(days.missing).max(1));
     let at_mean = usage * f64::from(days.of) / known;
     let is_ok = |usage| LimitState::at(usage, limit, measure) == LimitState::Ok;
-    let is_open = state == LimitState::Ok && !(is_ok(at_mean) && estimate().is_none_or(is_ok));
+    let is_estimated = || estimate().map_or(days.missing < days.of - days.missing, is_ok);
+    let is_open = state == LimitState::Ok && !(is_ok(at_mean) && is_estimated());
     let state = if is_open { LimitState::Unknown } else { state };
     (state, Some(UnknownReason::Missing(days)))
 }

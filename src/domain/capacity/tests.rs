@@ -1,8 +1,9 @@
 use proptest::prelude::*;
+use rstest::rstest;
 
 use super::*;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{Point, PointMetadata};
+use crate::domain::metrics::point::{Point, PointMetadata, Reading};
 use crate::domain::plans::limit::LimitFault;
 use crate::domain::testing::at;
 
@@ -126,7 +127,7 @@ fn value_of_earlier_period_is_stale() {
         day.period_start = Some(at("2025-12-16T00:00:00Z"));
     }
     let before = Capacity::new(&counter, Some(&anchored), now(), None);
-    assert_eq!(before.state, LimitState::Stale);
+    assert_eq!((before.state, before.usage), (LimitState::Stale, None));
 }
 
 #[test]
@@ -237,8 +238,10 @@ fn missing_days_that_could_change_the_state_make_it_unknown() {
         let reason = missing.map(UnknownReason::Missing);
         assert_eq!(found.reason, reason);
     }
-    let single = capacity(Metric::BandwidthGb, Reading::Amount, &[(12, 250.0)]);
-    assert_eq!(single.state, LimitState::Critical);
+    let single = |amount| capacity(Metric::BandwidthGb, Reading::Amount, &[(12, amount)]).state;
+    assert_eq!(single(250.0), LimitState::Critical);
+    // One of sixteen days says nothing about the others.
+    assert_eq!(single(0.1), LimitState::Unknown);
     // The forecast adds them.
     let total = far.forecast().unwrap().periods[0].total.p50;
     assert!((total - 31.0).abs() < 1.0, "{total}");
@@ -277,6 +280,39 @@ fn pace_of_amounts_is_that_of_the_measured_days() {
     assert!((90.0..96.0).contains(&total), "{total}");
     let used = forecast.used.unwrap().p50;
     assert!((46.0..50.0).contains(&used), "{used}");
+}
+
+/// A counter or amounts of 10 a day, read every six hours since November, except between these two times.
+#[rstest]
+#[case::over_a_period_boundary("2025-12-31T23:00:00Z", "2026-01-04T00:00:00Z")]
+#[case::over_a_period_boundary_within_days("2025-12-29T05:00:00Z", "2026-01-04T06:00:00Z")]
+#[case::until_now("2026-01-04T06:00:00Z", "2026-02-01T00:00:00Z")]
+#[case::until_now_at_midnight("2026-01-04T00:00:00Z", "2026-02-01T00:00:00Z")]
+#[case::until_now_since_the_last_period("2025-12-31T18:00:00Z", "2026-02-01T00:00:00Z")]
+fn forecast_counts_each_day_once(
+    #[case] last: &str,
+    #[case] next: &str,
+    #[values(Reading::Cumulative, Reading::Amount)] reading: Reading,
+) {
+    let now = at("2026-01-05T13:00:00Z");
+    let begin = at("2025-11-01T00:00:00Z");
+    let reads = (0..).map(|read| begin + TimeDelta::hours(6 * read));
+    let reads = reads.take_while(|read| *read <= now);
+    let reads = reads.filter(|read| *read <= at(last) || *read >= at(next));
+    let value = |read: DateTime<Utc>| match reading {
+        Reading::Amount => 2.5,
+        _ => {
+            let month = Billing::default()
+                .period(LimitPeriod::BillingMonth, read)
+                .from;
+            (read - month).num_hours() as f64 / 2.4
+        }
+    };
+    let points: Vec<(DateTime<Utc>, f64)> = reads.map(|read| (read, value(read))).collect();
+    let series = series(Metric::BandwidthGb, reading, &points);
+    let found = Capacity::new(&series, Some(&limit(Metric::BandwidthGb)), now, None);
+    let total = found.known_forecast().unwrap().periods[0].total.p50;
+    assert!((total - 310.0).abs() < 8.0, "{total}");
 }
 
 #[test]

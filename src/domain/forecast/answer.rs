@@ -190,11 +190,11 @@ pub fn forecast(
 ) -> Result<Forecast, InsufficientData> {
     let mut whole = series.usable(request.today);
     let newest = whole.last().copied();
+    let is_amount = series.kind == MetricKind::Period;
+    let (read_day, read_part) = request.read_to.unwrap_or((request.today, 0.0));
+    let is_partial = read_day == request.today || read_part < 1.0;
     // The amount of an incomplete day is too low.
-    let under_way = match series.kind {
-        MetricKind::Period => whole.pop_if(|(day, _)| *day == request.today),
-        MetricKind::Gauge | MetricKind::Rate => None,
-    };
+    let under_way = whole.pop_if(|(day, _)| is_amount && is_partial && *day == read_day);
     let (Some((first, _)), Some((last, _)), Some((_, latest)), FEWEST_DAYS..) =
         (whole.first(), whole.last(), newest, whole.len())
     else {
@@ -214,10 +214,11 @@ pub fn forecast(
     prepared.shrink(&mut paths, calibration.rule_weight);
     prepared.scale(&mut paths, calibration.factor);
     prepared.doubt(&mut paths);
-    if under_way.is_some() {
-        paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
+    if is_amount && (request.read_to.is_some() || under_way.is_some()) {
+        paths.begin_after(read_day, read_part);
     }
     let span = usize::try_from(last - first + 1).unwrap_or(0);
+    let paths_begin = paths.first;
     let mut forecast = Forecast {
         kind: series.kind,
         confidence: if whole.len() < CONFIDENT_DAYS {
@@ -235,7 +236,7 @@ pub fn forecast(
             days: whole.len(),
             first: day_date(*first),
             last: day_date(*last),
-            under_way: under_way.is_some(),
+            under_way: is_amount && paths_begin == read_day,
             spikes: prepared.spikes,
             weekdays: fit.weekday.is_some(),
             drift: fit.drift,
@@ -261,11 +262,12 @@ fn at_pace(
 ) -> Forecast {
     let days = request.days.max(1);
     let last = known.last().map_or(request.today, |(day, _)| *day);
-    let under_way = kind == MetricKind::Period && request.elapsed > 0.0;
-    let first = if under_way { request.today } else { last + 1 };
-    let mut paths = Paths::at_pace(kind, pace, first, days, PATHS);
-    if under_way {
-        paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
+    let read_to = request.read_to.filter(|_| kind == MetricKind::Period);
+    let first = read_to.map_or(last + 1, |(day, _)| day);
+    let ahead = days + usize::try_from(request.today - first).unwrap_or(0);
+    let mut paths = Paths::at_pace(kind, pace, first, ahead, PATHS);
+    if let Some((day, part)) = read_to {
+        paths.begin_after(day, part);
     }
     let mut forecast = Forecast {
         kind,
@@ -275,16 +277,16 @@ fn at_pace(
         used: None,
         crossings: Vec::new(),
         periods: Vec::new(),
-        paths,
         basis: Basis {
             days: known.len(),
             first: day_date(known.first().map_or(request.today, |(day, _)| *day)),
             last: day_date(last),
-            under_way,
+            under_way: read_to.is_some_and(|(day, _)| paths.first == day),
             drift: pace.per_day,
             recent_drift: pace.per_day,
             ..Basis::default()
         },
+        paths,
     };
     forecast.answer(known, request);
     forecast
@@ -548,7 +550,7 @@ mod tests {
         let mut used = series(MetricKind::Period, 41, |_| 100.0);
         used.days[40].1 = 75.0;
         let request = ForecastRequest {
-            elapsed: 0.75,
+            read_to: Some((40, 0.75)),
             ..request(40, &[])
         };
         let forecast = forecast(&used, &request).unwrap();

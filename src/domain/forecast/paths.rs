@@ -106,11 +106,16 @@ impl Paths {
         usize::try_from(day - self.first).ok()
     }
 
-    /// Scales the amounts of a day that has begun to the part left.
-    pub(super) fn shorten(&mut self, day: DayNumber, left: f64) {
-        if let Some(at) = self.index(day).filter(|at| *at < self.days) {
-            for path in self.values.chunks_exact_mut(self.days) {
-                path[at] *= left;
+    /// Leaves out the amounts up to a day, of which this part is measured: they are counted already.
+    pub(super) fn begin_after(&mut self, day: DayNumber, part: f64) {
+        let first = if part < 1.0 { day } else { day + 1 };
+        let passed = self.index(first).unwrap_or(0).min(self.days);
+        let paths = self.values.chunks_exact(self.days.max(1));
+        self.values = paths.flat_map(|path| path[passed..].to_vec()).collect();
+        (self.first, self.days) = (self.first.max(first), self.days - passed);
+        if part < 1.0 && self.first == day {
+            for path in self.values.chunks_exact_mut(self.days.max(1)) {
+                path[0] *= 1.0 - part.max(0.0);
             }
         }
     }

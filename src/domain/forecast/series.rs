@@ -61,8 +61,9 @@ impl DailySeries {
 pub struct ForecastRequest {
     /// The current day.
     pub today: DayNumber,
-    /// The elapsed part of today, from 0 to 1; only for counters.
-    pub elapsed: f64,
+    /// The day of the newest reading and the part of it that is measured, from 0 to 1; only for counters. Without it, all
+    /// days of the series are whole, but today, of which nothing is measured.
+    pub read_to: Option<(DayNumber, f64)>,
     /// Number of days to simulate, from today on.
     pub days: usize,
     /// Usually warning, critical and limit.
