@@ -144,10 +144,10 @@ fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
         "{}",
     );
     assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
-        SERVICE    METRIC         PLAN  STATE       USED    LIMIT  % OF LIMIT     PERIOD  AGE
-        VERCEL_KV  STORAGE_MB     free  NO_DATA        -      256           -  -       -  -
-        VERCEL_KV  CONNECTIONS    free  STALE          5      100           -  -       -  4d 1h
-        VERCEL_KV  REQUEST_COUNT  free  STALE    400,000  500,000           -  -   98.4%  30d 13h
+        SERVICE    METRIC         PLAN  STATE    USED    LIMIT  % OF LIMIT     PERIOD  AGE
+        VERCEL_KV  STORAGE_MB     free  NO_DATA     -      256           -  -       -  -
+        VERCEL_KV  CONNECTIONS    free  STALE       5      100           -  -       -  4d 1h
+        VERCEL_KV  REQUEST_COUNT  free  STALE       -  500,000           -  -   98.4%  30d 13h
 
         VERCEL_KV STORAGE_MB free NO_DATA no measurements
         VERCEL_KV CONNECTIONS free STALE newest value is 4d 1h old
