@@ -511,6 +511,18 @@ mod tests {
     }
 
     #[test]
+    fn credit_leaves_the_pace() {
+        for credit in [-200.0, -50.0, -1.0] {
+            let value = |day| if day == 14 { credit } else { 3.0 };
+            let series = series(MetricKind::Period, 85, value);
+            let forecast = forecast(&series, &request(85, &[])).unwrap();
+            let total = forecast.periods[0].total;
+            assert!((total.p50 - 90.0).abs() < 1.0, "{total:?}");
+            assert!(total.p90 - total.p10 < 3.0, "{total:?}");
+        }
+    }
+
+    #[test]
     fn missing_days_raise_and_widen_the_total() {
         let total = |missing| {
             let request = ForecastRequest {

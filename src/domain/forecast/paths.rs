@@ -353,6 +353,15 @@ fn resets(points: &[Point]) -> Vec<(usize, f64)> {
 }
 
 fn prepare_period(mut prepared: Prepared) -> Prepared {
+    // A few negative amounts are credits, and no usage that returns.
+    let days = prepared.points.len();
+    let usage = prepared.points.iter().filter(|(_, value)| *value >= 0.0);
+    let credits = days - usage.count();
+    if credits * 10 < days {
+        prepared.points.retain(|(_, value)| *value >= 0.0);
+        prepared.spikes = credits;
+        prepared.not_negative = true;
+    }
     let amounts = prepared.points.iter().map(|(_, value)| *value);
     let mut positive: Vec<f64> = amounts.filter(|value| *value > 0.0).collect();
     let often_zero = positive.len() * 10 < prepared.points.len() * 9;
