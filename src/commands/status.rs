@@ -175,7 +175,7 @@ fn report(
         engine_version: status::engine_version(db)?,
         defects: args
             .verify
-            .then(|| defects(db, args, &survey, &expected))
+            .then(|| defects(db, url, args, &survey, &expected))
             .transpose()?,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
@@ -200,13 +200,15 @@ fn report(
 /// The findings of `--verify`.
 fn defects(
     db: &mut Db,
+    url: &DatabaseUrl,
     args: &StatusArgs,
     survey: &Survey,
     expected: &SchemaObjects,
 ) -> Result<Vec<Defect>> {
     let mut defects = verification::defects(db, expected, survey.bookkeeping.has_log)?;
     let prisma = args.prisma.read(db, false)?;
-    defects.extend(prisma.defects(db, &survey.statuses));
+    let schema = migrations::application_schema(url);
+    defects.extend(prisma.defects(db, &survey.statuses, schema));
     defects.extend(migrations::capture_defects(db)?);
     Ok(defects)
 }

@@ -94,7 +94,8 @@ impl Status<'_> {
         lines.extend(fix.map(|sql| format!("  fix: {sql}")));
         for defect in report.defects.iter().flatten() {
             lines.push(format!("defect: {} {}", defect.object, defect.problem));
-            lines.extend(defect.fix.iter().map(|sql| format!("  fix: {sql}")));
+            let fix = defect.fix.iter().flat_map(|sql| sql.lines());
+            lines.extend(fix.map(|sql| format!("  fix: {sql}")));
         }
         let origin = report.origin.iter();
         lines.extend(origin.map(|origin| format!("created by {origin}")));

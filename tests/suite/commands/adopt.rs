@@ -997,7 +997,13 @@ fn verify_compares_the_ledgers(#[values(Sqlite, Postgresql)] engine: Engine) {
             "migration 20260124093000_add_infrastructure_monitoring"
         );
         assert_eq!(defect["problem"], problem);
-        db.execute(defect["fix"].as_str().unwrap());
+        let printed = db.usagectl(["status", "--verify"]).run().stdout;
+        let lines = printed.lines().filter_map(|it| it.strip_prefix("  fix: "));
+        let fix: Vec<&str> = lines.collect();
+        let lines = defect["fix"].as_str().unwrap().lines();
+        assert_eq!(lines.count(), fix.len());
+        assert!(fix[0].starts_with("BEGIN") && fix.last() == Some(&"COMMIT;"));
+        db.run_script(&fix.join("\n"));
     };
     let verify = || db.usagectl(["status", "--verify"]).run();
     verify().success();
