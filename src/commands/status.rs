@@ -151,7 +151,7 @@ fn report(
     let mut differences = expected.differences(&found);
     migrations::leave_out_unwanted(db, &mut differences)?;
     drift.append(&mut differences);
-    let closed = drift.iter().filter(|it| !is_restorable(it)).cloned();
+    let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
@@ -287,13 +287,8 @@ fn next_step(report: &StatusReport) -> String {
         [] => {
             "remove the objects that no migration creates, or run usagectl status without --strict"
         }
-        drift if drift.iter().all(is_restorable) => "usagectl migrate",
+        drift if drift.iter().all(Difference::is_restorable) => "usagectl migrate",
         _ => "run the SQL listed above, then usagectl status",
     };
     next.to_owned()
-}
-
-/// Whether `migrate` restores the object.
-fn is_restorable(it: &Difference) -> bool {
-    it.what.starts_with("trigger ") || it.what.starts_with("function ")
 }

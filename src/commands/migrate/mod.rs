@@ -44,7 +44,7 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
-/// and all existing rows are marked for the next `aggregate` and `collect`.
+/// and all existing rows are marked for the next `aggregate` and `collect`. Invalid indexes are rebuilt.
 ///
 /// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
 /// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
@@ -232,8 +232,7 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let mut applied = Applied::default();
     let result = Run::new(context, &mut db, &url, &args).apply_pending(&mut applied);
     // When one fails, the earlier ones stay applied.
-    let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
-    if result.is_ok() || has_done {
+    if result.is_ok() || applied.has_changes() {
         context.answer(&applied)?;
     }
     result?;
@@ -295,8 +294,8 @@ impl Run<'_> {
         self.apply(&survey, plan, &prisma, applied)
     }
 
-    /// Restores the triggers of applied migrations that are missing or differ, then applies `plan` in order, until
-    /// one fails.
+    /// Restores the triggers of applied migrations that are missing or differ, rebuilds their invalid indexes, then
+    /// applies `plan` in order, until one fails.
     fn apply(
         &mut self,
         survey: &Survey,
@@ -319,6 +318,12 @@ impl Run<'_> {
             self.context.detail(message);
             triggers.restore(self.db, &mut self.args.locks.retry(self.context))?;
             applied.restored_triggers.push(table);
+        }
+        for (table, name) in migrations::broken_indexes(self.db, &survey.statuses)? {
+            let message = format_args!("rebuilding the invalid index {name}");
+            self.context.detail(message);
+            migrations::rebuild_index(self.db, log.application_schema, (&table, &name))?;
+            applied.rebuilt_indexes.push(name);
         }
         for migration in plan {
             let task = Task {

@@ -242,6 +242,8 @@ pub enum Dialect {
 pub struct Existing {
     /// The names of all indexes.
     pub index_names: BTreeSet<String>,
+    /// The names of the invalid ones, by object.
+    pub invalid_indexes: BTreeMap<String, String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
     /// On SQLite, the tables of different columns.
@@ -389,8 +391,15 @@ pub fn closing_sql(
             ),
             "unique" | "index" => {
                 let group = if kind == "unique" { 3 } else { 4 };
-                let statement = index(what, found.as_deref(), &mut taken, dialect);
-                (group, vec![statement])
+                let statements = match found {
+                    None => vec![index(what, &mut taken, dialect)],
+                    // PostgreSQL leaves an invalid index out of REINDEX TABLE CONCURRENTLY.
+                    Some(_) => vec![existing.invalid_indexes.get(what).map(|name| {
+                        let name = quoted(name);
+                        format!("REINDEX INDEX CONCURRENTLY {name};")
+                    })],
+                };
+                (group, statements)
             }
             _ => (4, vec![None]),
         };
@@ -408,7 +417,7 @@ pub fn closing_sql(
             Some(("index", _)) => 4,
             _ => continue,
         };
-        groups[group].extend(index(what, None, &mut taken, dialect));
+        groups[group].extend(index(what, &mut taken, dialect));
     }
     let replaced = tables.iter();
     let replaced: Vec<String> = replaced
@@ -584,12 +593,8 @@ fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
     }
 }
 
-fn index(
-    what: &str,
-    found: Option<&str>,
-    taken: &mut BTreeSet<String>,
-    dialect: Dialect,
-) -> Option<String> {
+/// The statement that creates a missing index.
+fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<String> {
     let Index {
         is_unique,
         table,
@@ -597,10 +602,6 @@ fn index(
         rest,
     } = Index::parse(what)?;
     let quoted_table = quoted(table);
-    if found.is_some() {
-        // It exists and is invalid.
-        return Some(format!("REINDEX TABLE CONCURRENTLY {quoted_table};"));
-    }
     let condition = match (rest.strip_prefix("where "), dialect) {
         (None, _) if rest.is_empty() => String::new(),
         (Some(condition), Dialect::Postgres) => format!(" WHERE {condition}"),
@@ -861,11 +862,16 @@ mod tests {
             expected: Some(expected.to_owned()),
             found: found.map(str::to_owned),
         });
-        let (objects, existing) = (SchemaObjects::default(), Existing::default());
+        let name = ("index usage (at)".to_owned(), "Theirs".to_owned());
+        let existing = Existing {
+            invalid_indexes: BTreeMap::from([name]),
+            ..Existing::default()
+        };
+        let objects = SchemaObjects::default();
         let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
-            "REINDEX TABLE CONCURRENTLY \"usage\";",
+            "REINDEX INDEX CONCURRENTLY \"Theirs\";",
         ];
         assert_eq!(sql, expected);
     }

@@ -190,6 +190,7 @@ pub fn script_of(
 fn existing(db: &mut Db, differences: &[Difference]) -> QueryResult<Existing> {
     let mut existing = Existing {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
+        invalid_indexes: super::indexes::invalid(db)?,
         ..Existing::default()
     };
     for difference in differences {

@@ -569,7 +569,7 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
 /// the old state, on any table, so it has no time limit; nobody waits for it meanwhile.
 ///
 /// Outside a transaction a setting belongs to the session, so it is reset afterwards.
-fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {
+pub(super) fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {
     let Db::Pg(postgres) = db else {
         return Ok(db.batch_execute(sql)?);
     };

@@ -66,6 +66,16 @@ pub fn script(
             }
         }
     }
+    if direction == Direction::Up {
+        let [before, after] = SESSION_LIMITS;
+        for (table, name) in indexes::broken_indexes(db, &survey.statuses)? {
+            let sql = indexes::rebuild_statement(entry.application_schema, &table, &name);
+            let _ = write!(
+                out,
+                "\n-- rebuild an invalid index\n{before};\n{sql};\n{after};\n"
+            );
+        }
+    }
     for migration in plan {
         let sql = migration.runnable_sql(db, direction)?;
         let steps = script::parse(&sql);
