@@ -246,6 +246,9 @@ pub struct Existing {
     pub invalid_indexes: BTreeMap<String, String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
+    /// On PostgreSQL, the views and other objects of the user because of which the type of a column cannot be changed,
+    /// by column.
+    pub dependents: BTreeMap<String, Vec<String>>,
     /// On SQLite, the tables of different columns.
     pub tables: BTreeMap<String, TableText>,
 }
@@ -377,6 +380,15 @@ pub fn closing_sql(
                     text,
                     undecided.is_some(),
                 );
+                if let Some(dependents) = existing.dependents.get(what)
+                    && changes_type(&statements)
+                {
+                    let comment = format!(
+                        "-- first drop what uses the column {name}, and create it again afterwards: {}",
+                        dependents.join(", ")
+                    );
+                    statements.insert(0, Some(comment));
+                }
                 statements.extend(undecided.map(|count| Some(decision(what, *count))));
                 (2, statements)
             }
@@ -542,12 +554,7 @@ fn column(
             false => vec![None],
         };
     }
-    let alter = |change: String| {
-        Some(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} {change};"
-        ))
-    };
-    let mut statements = Vec::new();
+    let mut changes = Vec::new();
     let mut default_fits = fit.default;
     if !fit.data_type {
         let Some(value) = conversion(&column, found.data_type, data_type) else {
@@ -555,25 +562,48 @@ fn column(
         };
         // The old default may have no cast to the new type.
         if found.default.is_some() {
-            statements.push(alter("DROP DEFAULT".to_owned()));
+            changes.push("DROP DEFAULT".to_owned());
             default_fits = wanted.default.is_none();
         }
-        statements.push(alter(format!("TYPE {data_type} USING {value}")));
+        changes.push(format!("{CHANGE_TYPE}{data_type} USING {value}"));
     }
     // Before the rows are changed, so that new ones have it.
     if !default_fits {
-        statements.push(alter(match wanted.default {
+        changes.push(match wanted.default {
             Some(default) => format!("SET DEFAULT {default}"),
             None => "DROP DEFAULT".to_owned(),
-        }));
+        });
     }
-    if wanted.not_null && !found.not_null {
+    let is_filled = wanted.not_null && !found.not_null;
+    if !is_filled && !fit.null {
+        changes.push("DROP NOT NULL".to_owned());
+    }
+    // One statement: an insert of the application must not meet the column without its default.
+    let alter = |changes: &[String]| {
+        let changes = changes.iter();
+        let changes: Vec<String> = changes
+            .map(|change| format!("ALTER COLUMN {column} {change}"))
+            .collect();
+        Some(format!("ALTER TABLE {table} {};", changes.join(", ")))
+    };
+    let mut statements = Vec::new();
+    if !changes.is_empty() {
+        statements.push(alter(&changes));
+    }
+    if is_filled {
         statements.extend(fill);
-        statements.push(alter("SET NOT NULL".to_owned()));
-    } else if !fit.null {
-        statements.push(alter("DROP NOT NULL".to_owned()));
+        statements.push(alter(&["SET NOT NULL".to_owned()]));
     }
     statements
+}
+
+/// The part of a statement that changes the type of a column.
+const CHANGE_TYPE: &str = "TYPE ";
+
+fn changes_type(statements: &[Option<String>]) -> bool {
+    let change = format!("\" {CHANGE_TYPE}");
+    let mut statements = statements.iter().flatten();
+    statements.any(|it| it.starts_with("ALTER TABLE") && it.contains(&change))
 }
 
 /// The values of a column in another type of PostgreSQL; nothing if their meaning is unknown.
@@ -801,8 +831,8 @@ mod tests {
             &[],
         );
         let expected = [
-            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT;",
-            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT, \
+             ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" SET NOT NULL;",
         ];
         assert_eq!(closing(&found, &[], Dialect::Postgres), expected);

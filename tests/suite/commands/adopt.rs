@@ -624,6 +624,24 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     assert_works(&db);
 }
 
+/// A type and its default change in one statement, and fail in one.
+#[test]
+fn printed_sql_names_the_view_that_prevents_it_and_keeps_the_default() {
+    let db = pushed(Postgresql, 3);
+    db.execute(
+        "ALTER TABLE api_usage ALTER COLUMN timestamp TYPE timestamptz(3) USING timestamp AT TIME ZONE 'UTC';
+         CREATE VIEW calls AS SELECT id, timestamp FROM api_usage",
+    );
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    let expected = "-- first drop what uses the column api_usage.timestamp, and create it again afterwards: view calls\n\
+         ALTER TABLE \"api_usage\" ALTER COLUMN \"timestamp\" DROP DEFAULT, ALTER COLUMN \"timestamp\" TYPE";
+    assert!(sql.contains(expected), "{sql}");
+    db.run_script(&format!("\\set ON_ERROR_STOP off\n{sql}"));
+    db.execute("INSERT INTO api_usage (id, api_name) VALUES ('a', 'tmdb'); DROP VIEW calls");
+    db.run_script(&sql);
+    adopt(&db).success();
+}
+
 #[test]
 fn printed_sql_keeps_the_instants_of_timestamps_with_time_zone() {
     let db = pushed(Postgresql, 3);
