@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use crate::support::Engine::Postgresql;
-use crate::support::adoption::pushed;
+use crate::support::adoption::{deployed, pushed};
 use crate::support::{OtherRole, Run, TestDatabase};
 
 /// The exit code of a check whose result is unknown.
@@ -98,9 +98,14 @@ fn role_without_rights_can_migrate_after_printed_statements_postgresql() {
     role.usagectl(["status"]).run().success();
 }
 
-#[test]
-fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgresql() {
-    let db = pushed(Postgresql, 3);
+#[rstest]
+fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgresql(
+    #[values(false, true)] has_prisma_ledger: bool,
+) {
+    let db = match has_prisma_ledger {
+        true => deployed(Postgresql, 3),
+        false => pushed(Postgresql, 3),
+    };
     let role = OtherRole::new(&db);
     let steps = until_success(&role, &["migrate", "--adopt", "--yes"], "").concat();
     let triggers = format!(
@@ -108,8 +113,29 @@ fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgres
         role.name
     );
     assert!(steps.contains(&triggers), "{steps:?}");
+    let ledger = format!(
+        "GRANT SELECT, INSERT, UPDATE ON public._prisma_migrations TO \"{}\"",
+        role.name
+    );
+    assert_eq!(steps.contains(&ledger), has_prisma_ledger, "{steps:?}");
     assert!(steps.iter().all(|it| !it.contains("OWNER TO")), "{steps:?}");
     role.usagectl(["status"]).run();
+}
+
+#[rstest]
+#[case(&["status", "--verify"])]
+#[case(&["rollback", "--dry-run"])]
+#[case(&["migrate"])]
+fn right_to_read_prismas_ledger_is_asked_for_postgresql(#[case] command: &[&str]) {
+    let db = deployed(Postgresql, 3);
+    let adopt = ["migrate", "--adopt", "--yes"];
+    db.usagectl(adopt).run().success();
+    let role = OtherRole::new(&db);
+    let steps = until_success(&role, command, "").concat();
+    let asked = steps
+        .iter()
+        .any(|it| it.contains("public._prisma_migrations"));
+    assert!(asked, "{steps:?}");
 }
 
 #[test]
