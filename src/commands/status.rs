@@ -209,6 +209,7 @@ fn defects(
     let prisma = args.prisma.read(db, false)?;
     let schema = migrations::application_schema(url);
     defects.extend(prisma.defects(db, &survey.statuses, schema));
+    defects.extend(migrations::owner_defects(db)?);
     defects.extend(migrations::capture_defects(db)?);
     Ok(defects)
 }

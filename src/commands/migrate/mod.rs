@@ -236,11 +236,41 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
         context.answer(&applied)?;
     }
     result?;
+    warn_of_owned(context, &mut db, &applied)?;
     let is_prismas = url.is_prismas_file || prisma::exists(&mut db)?;
     if is_prismas && !applied.migrations.is_empty() {
         list_external_tables(context, &db)?;
     }
     Ok(Outcome::DONE)
+}
+
+/// Warns if `plan` would create tables that do not belong to the application's role.
+fn warn_of_owner(context: &mut Context, db: &mut Db, plan: &[&Migration]) -> Result<()> {
+    let owner = match plan.iter().any(|it| it.is_application()) {
+        true => migrations::other_owner(db)?,
+        false => None,
+    };
+    if let Some(owner) = owner.filter(|owner| !owner.can_be_given) {
+        context.warn(format_args!(
+            "the new tables of the application will belong to `{}`, not to `{1}`, the owner of api_usage; run it as `{1}`, \
+             or after it the statements that it prints",
+            owner.connected, owner.name
+        ));
+    }
+    Ok(())
+}
+
+/// Warns of tables that the application's role cannot use, with the statements that end it.
+fn warn_of_owned(context: &mut Context, db: &mut Db, applied: &Applied) -> Result<()> {
+    if applied.migrations.is_empty() {
+        return Ok(());
+    }
+    for defect in migrations::owner_defects(db)? {
+        let fix = defect.fix.unwrap_or_default();
+        let (object, problem) = (defect.object, defect.problem);
+        context.warn(format_args!("{object} {problem}; as a superuser: {fix}"));
+    }
+    Ok(())
 }
 
 /// On SQLite, prints the part of prisma.config.ts that protects our tables.
@@ -415,6 +445,7 @@ fn preview(
     };
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;
+    warn_of_owner(context, &mut db, &plan)?;
     if args.sql {
         let prisma = args.prisma.read(&mut db, false)?;
         let entry = LogContext::of_script(url, &prisma);

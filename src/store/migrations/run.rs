@@ -16,7 +16,7 @@ use diesel::sql_types::{Array, Text};
 
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::{Direction, Migration, application_schema, indexes, tables};
+use super::{Direction, Migration, application_schema, indexes, owners, tables};
 use crate::domain::named::Named;
 use crate::domain::schema::index::{self, IndexAction};
 use crate::domain::schema::script::{self, IndexChange, Step};
@@ -283,8 +283,9 @@ impl RunningStep<'_> {
             changed = done.map_err(with_detail)?;
             fault::point("statement done");
         }
-        for object in others {
-            db.batch_execute(&object).map_err(with_detail)?;
+        let owned = owners::statements(db, self.step)?;
+        for sql in others.iter().chain(&owned) {
+            db.batch_execute(sql).map_err(with_detail)?;
         }
         Ok(changed)
     }

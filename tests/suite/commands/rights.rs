@@ -148,6 +148,7 @@ fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgr
     let owner = format!("owner_for_{}", role.name);
     role.administer(&[
         &format!("CREATE ROLE {owner}"),
+        &format!("GRANT USAGE, CREATE ON SCHEMA public TO {owner}"),
         &format!("ALTER SCHEMA usagectl OWNER TO {owner}"),
         &format!(
             "DO $$ DECLARE name regclass; BEGIN
@@ -162,5 +163,49 @@ fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgr
     assert!(steps.len() <= 2, "{steps:?}");
     assert!(steps.concat().contains(&grant), "{steps:?}");
     role.usagectl(["status"]).run().success();
+    // The new tables and types are the application's.
+    let owned = db.rows(&format!(
+        "SELECT count(*) FROM (SELECT relowner AS owner FROM pg_class WHERE relname IN ('api_alerts', 'UpgradeRecommendation')
+             UNION ALL SELECT typowner FROM pg_type WHERE typname = 'MetricType') AS objects
+         WHERE owner = '{owner}'::regrole"
+    ));
+    assert_eq!(owned, ["3"]);
+    role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
+}
+
+/// The role that migrates cannot give its tables to the application's.
+#[test]
+fn tables_that_the_application_cannot_use_are_named_postgresql() {
+    let db = pushed(Postgresql, 2);
+    let role = OtherRole::new(&db);
+    let owner = format!("owner_for_{}", role.name);
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!("ALTER TABLE api_usage OWNER TO {owner}"),
+        &format!("GRANT USAGE, CREATE ON SCHEMA public TO {}", role.name),
+        &format!("CREATE SCHEMA usagectl AUTHORIZATION {}", role.name),
+        &format!("GRANT SELECT, TRIGGER ON api_usage TO {}", role.name),
+    ]);
+    let plan = role.usagectl(["migrate", "--adopt", "--dry-run"]).run();
+    let warning = format!(
+        "warning: the new tables of the application will belong to `{}`, not to `{owner}`",
+        role.name
+    );
+    assert!(plan.stderr.contains(&warning), "{}", plan.snapshot());
+    let to = "enhance_api_monitoring";
+    role.usagectl(["migrate", "--adopt", "--yes", "--to", to])
+        .run()
+        .success();
+    let run = role.usagectl(["migrate"]).run().success();
+    let fix = format!("ALTER TABLE public.\"InfrastructureLimit\" OWNER TO {owner};");
+    let problem = format!(
+        "warning: table InfrastructureLimit is owned by {}, and {owner}, the owner of api_usage, lacks rights on it; \
+         as a superuser: {fix}",
+        role.name
+    );
+    assert!(run.stderr.contains(&problem), "{}", run.snapshot());
+    let verify = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(verify.code, 4, "{}", verify.snapshot());
+    assert!(verify.stdout.contains(&format!("  fix: {fix}\n")));
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
 }
