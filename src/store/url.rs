@@ -243,8 +243,13 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
 fn parse_in(url: &str, source: UrlSource, base: &Path) -> Result<DatabaseUrl, UrlError> {
     let mut found = parse(url, source)?;
     if let DatabaseTarget::Sqlite(path) = &mut found.target {
+        // The shell of any directory of the project may have the variable; the flag is for this directory.
+        let start = match found.source {
+            UrlSource::Environment(_) => env::current_dir().ok(),
+            _ => None,
+        };
         *path = match found.is_prismas_file {
-            true => match prisma_path::resolve(base, path) {
+            true => match prisma_path::resolve(base, start.as_deref(), path) {
                 PrismaPath::At(file) => file,
                 PrismaPath::Elsewhere { expected, found } => {
                     return Err(UrlError::Elsewhere { expected, found });
