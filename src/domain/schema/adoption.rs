@@ -254,13 +254,13 @@ pub struct Existing {
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
-/// required column, or repeated values of a unique index.
-pub fn undecided(difference: &Difference, differences: &[Difference]) -> Option<String> {
-    let Difference {
-        what,
-        expected,
-        found,
-    } = difference;
+/// required column, values that another type cannot hold, or repeated values of a unique index.
+pub fn undecided(
+    difference: &Difference,
+    differences: &[Difference],
+    dialect: Dialect,
+) -> Option<String> {
+    let Difference { what, found, .. } = difference;
     let is_missing = |column: &str| {
         let mut differences = differences.iter();
         differences.any(|it| it.found.is_none() && it.what == format!("column {column}"))
@@ -276,19 +276,53 @@ pub fn undecided(difference: &Difference, differences: &[Difference]) -> Option<
             format!("SELECT count(*) FROM ({repeated}) AS repeated")
         });
     }
-    let name = what.strip_prefix("column ")?;
-    let (table, column) = name.split_once('.')?;
-    let wanted = Column::parse(expected.as_deref()?);
-    let is_nullable = |found: &String| !Column::parse(found).not_null;
-    let has_value = value_for_rows(name, &wanted, Dialect::Postgres).is_some();
-    if !wanted.not_null || has_value || !found.as_ref().is_none_or(is_nullable) {
-        return None;
-    }
-    let condition = match found {
-        Some(_) => format!(" WHERE {} IS NULL", quoted(column)),
-        None => String::new(),
+    let (table, _) = what.strip_prefix("column ")?.split_once('.')?;
+    let condition = match (found, unusable(difference, dialect)?) {
+        (None, _) => String::new(),
+        (Some(_), (condition, _)) => format!(" WHERE {condition}"),
     };
     Some(format!("SELECT count(*) FROM {}{condition}", quoted(table)))
+}
+
+/// The condition for rows whose value in a column is not one that the column should have, and their description.
+fn unusable(difference: &Difference, dialect: Dialect) -> Option<(String, String)> {
+    let name = difference.what.strip_prefix("column ")?;
+    let (_, column) = name.split_once('.')?;
+    let column = quoted(column);
+    let wanted = Column::parse(difference.expected.as_deref()?);
+    let found = difference.found.as_deref().map(Column::parse);
+    let has_value = value_for_rows(name, &wanted, dialect).is_some();
+    let is_nullable = found.as_ref().is_none_or(|found| !found.not_null);
+    if wanted.not_null && !has_value && is_nullable {
+        let text = format!("no value of the required column {name}; set one");
+        return Some((format!("{column} IS NULL"), text));
+    }
+    let found = found.filter(|found| !column_fit(name, &wanted, found).data_type)?;
+    let condition = inconvertible(&column, found.data_type, wanted.data_type, dialect)?;
+    let text = format!(
+        "a value of the column {name} that is no {}; change it",
+        wanted.data_type
+    );
+    Some((condition, text))
+}
+
+/// The condition for values that have no equal in the other type; nothing if there are none or this is unknown.
+fn inconvertible(column: &str, found: &str, wanted: &str, dialect: Dialect) -> Option<String> {
+    if dialect == Dialect::Sqlite {
+        return match wanted {
+            "INTEGER" | "REAL" => Some(format!("CAST({column} AS {wanted}) <> {column}")),
+            "BOOLEAN" => Some(format!("{column} NOT IN (0, 1)")),
+            _ => None,
+        };
+    }
+    let pattern = match wanted {
+        _ if !found.starts_with("text") && !found.starts_with("character") => return None,
+        "integer" => r"^\s*[+-]?\d+\s*$",
+        "double precision" => r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$",
+        "boolean" => r"^\s*(t|true|y|yes|on|1|f|false|n|no|off|0)\s*$",
+        _ => return None,
+    };
+    Some(format!("{column} !~* '{pattern}'"))
 }
 
 /// The query for the values that several rows have in the columns of a unique index.
@@ -307,7 +341,8 @@ fn repeated_values(index: &Index<'_>, selected: &str) -> String {
 }
 
 /// The comment in place of a statement that the rows refuse.
-fn decision(what: &str, count: i64) -> String {
+fn decision(difference: &Difference, count: i64, dialect: Dialect) -> String {
+    let what = difference.what.as_str();
     let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
     let count = count.unsigned_abs();
     if let Some(index) = Index::parse(what) {
@@ -319,13 +354,12 @@ fn decision(what: &str, count: i64) -> String {
             repeated_values(&index, &selected),
         );
     }
-    let (table, column) = name.split_once('.').unwrap_or((name, ""));
+    let (table, _) = name.split_once('.').unwrap_or((name, ""));
+    let (condition, text) = unusable(difference, dialect).unwrap_or_default();
     format!(
-        "-- to be decided: {} no value of the required {kind} {name}; set one or delete such rows:\n\
-         -- SELECT * FROM {} WHERE {} IS NULL",
+        "-- to be decided: {} {text} or delete such rows:\n-- SELECT * FROM {} WHERE {condition}",
         counted_as(count, "row has", "rows have"),
         quoted(table),
-        quoted(column),
     )
 }
 
@@ -389,7 +423,8 @@ pub fn closing_sql(
                     );
                     statements.insert(0, Some(comment));
                 }
-                statements.extend(undecided.map(|count| Some(decision(what, *count))));
+                statements
+                    .extend(undecided.map(|count| Some(decision(difference, *count, dialect))));
                 (2, statements)
             }
             "unique" | "index" if existing.undecided.contains_key(what) => (
@@ -398,7 +433,7 @@ pub fn closing_sql(
                     existing
                         .undecided
                         .get(what)
-                        .map(|count| decision(what, *count)),
+                        .map(|count| decision(difference, *count, dialect)),
                 ],
             ),
             "unique" | "index" => {
@@ -535,7 +570,7 @@ fn column(
             return vec![add(&constraints)];
         }
         text.add(bare, data_type);
-        text.change(bare, wanted.not_null, Some(wanted.default));
+        text.change(bare, wanted.not_null, Some(wanted.default), None);
         return [add("")].into_iter().chain(fill).collect();
     };
     if is_undecided {
@@ -547,8 +582,8 @@ fn column(
     if dialect == Dialect::Sqlite {
         let not_null = wanted.not_null || found.not_null && fit.null;
         let default = (!fit.default).then_some(wanted.default);
-        let is_changed =
-            fit.data_type && text.is_some_and(|text| text.change(bare, not_null, default));
+        let data_type = (!fit.data_type).then_some(data_type);
+        let is_changed = text.is_some_and(|text| text.change(bare, not_null, default, data_type));
         return match is_changed {
             true => fill.into_iter().collect(),
             false => vec![None],

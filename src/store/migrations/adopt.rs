@@ -9,7 +9,7 @@ use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
 use super::{
-    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, dependents,
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, dependents, dialect,
     is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
@@ -209,7 +209,7 @@ fn existing(
         }
     }
     for difference in differences {
-        if let Some(query) = undecided(difference, differences) {
+        if let Some(query) = undecided(difference, differences, dialect(db)) {
             let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;
             if count > 0 {
                 existing.undecided.insert(difference.what.clone(), count);

@@ -578,6 +578,47 @@ fn printed_sql_leaves_decisions_to_the_user(
     assert_works(&db);
 }
 
+#[rstest]
+#[case::sqlite(
+    Sqlite,
+    "ALTER TABLE api_usage DROP COLUMN response_time; ALTER TABLE api_usage ADD COLUMN response_time TEXT",
+    "INTEGER"
+)]
+#[case::postgresql(
+    Postgresql,
+    "ALTER TABLE api_usage ALTER response_time TYPE text",
+    "integer"
+)]
+fn printed_sql_converts_values_and_lists_those_of_no_other_type(
+    #[case] engine: Engine,
+    #[case] change: &str,
+    #[case] data_type: &str,
+) {
+    let db = deployed(engine, 3);
+    add_calls(&db);
+    db.execute(change);
+    db.execute("UPDATE api_usage SET response_time = CASE id WHEN 'a' THEN '120' ELSE 'n/a' END");
+    let close = || {
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+        db.run_script(&sql);
+        sql
+    };
+    let decision = format!(
+        "-- to be decided: 1 row has a value of the column api_usage.response_time that is no {data_type}; change it or \
+         delete such rows:\n-- SELECT * "
+    );
+    let sql = close();
+    let (_, query) = sql.split_once(&decision).unwrap_or_else(|| panic!("{sql}"));
+    let query = query.lines().next().unwrap();
+    assert_eq!(db.rows(&format!("SELECT id {query}")), ["b"]);
+    db.execute("UPDATE api_usage SET response_time = NULL WHERE id = 'b'");
+    close();
+    adopt(&db).success();
+    let sum = db.rows("SELECT id, response_time + 1 FROM api_usage ORDER BY id");
+    assert_eq!(sum, ["a|121", "b|NULL"]);
+    assert_works(&db);
+}
+
 #[test]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     let db = TestDatabase::empty(Sqlite);
