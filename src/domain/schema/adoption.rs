@@ -246,6 +246,8 @@ pub struct Existing {
     pub invalid_indexes: BTreeMap<String, String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
+    /// On PostgreSQL, the tables without a primary key.
+    pub tables_without_key: BTreeSet<String>,
     /// On PostgreSQL, the views and other objects of the user because of which the type of a column cannot be changed,
     /// by column.
     pub dependents: BTreeMap<String, Vec<String>>,
@@ -439,7 +441,8 @@ pub fn closing_sql(
             "unique" | "index" => {
                 let group = if kind == "unique" { 3 } else { 4 };
                 let statements = match found {
-                    None => vec![index(what, &mut taken, dialect)],
+                    None => primary_key(what, scripts, existing, &mut taken)
+                        .unwrap_or_else(|| vec![index(what, &mut taken, dialect)]),
                     // PostgreSQL leaves an invalid index out of REINDEX TABLE CONCURRENTLY.
                     Some(_) => vec![existing.invalid_indexes.get(what).map(|name| {
                         let name = quoted(name);
@@ -494,6 +497,37 @@ fn has_constraint(what: &str, scripts: &[&str]) -> bool {
         line.split_whitespace().next() == Some(&columns) && is_unique
     };
     on_table.iter().any(|text| statement.contains(text)) || statement.lines().any(on_column)
+}
+
+/// The statements that add the primary key of a table without one; nothing if the unique columns are not its key.
+fn primary_key(
+    what: &str,
+    scripts: &[&str],
+    existing: &Existing,
+    taken: &mut BTreeSet<String>,
+) -> Option<Vec<Option<String>>> {
+    let Index { table, columns, .. } = Index::parse(what)?;
+    let name = format!("{table}_pkey");
+    if !existing.tables_without_key.contains(table) || taken.contains(&name) {
+        return None;
+    }
+    let created = created_in(scripts, &format!("CREATE TABLE {table}"))?;
+    let key = format!("PRIMARY KEY ({})", columns.join(", "));
+    if !created.replace('"', "").contains(&key) {
+        return None;
+    }
+    let columns: Vec<String> = columns.iter().map(|it| quoted(it)).collect();
+    let (columns, table) = (columns.join(", "), quoted(table));
+    let quoted_name = quoted(&name);
+    taken.insert(name);
+    Some(vec![
+        Some(format!(
+            "CREATE UNIQUE INDEX CONCURRENTLY {quoted_name} ON {table} ({columns});"
+        )),
+        Some(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {quoted_name} PRIMARY KEY USING INDEX {quoted_name};"
+        )),
+    ])
 }
 
 /// The statement of a script that begins with this text, quotes and our schema aside.

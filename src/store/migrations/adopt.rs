@@ -199,6 +199,13 @@ fn existing(
         ..Existing::default()
     };
     if matches!(db, Db::Pg(_)) {
+        let tables = sql_query(
+            "SELECT c.relname::text FROM pg_class c
+             WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
+               AND c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p')",
+        );
+        let tables: Vec<String> = on!(db, |conn| tables.rows(conn))?;
+        existing.tables_without_key.extend(tables);
         let changed = differences.iter().filter(|it| it.found.is_some());
         let changed = Dropped::new(changed.map(|it| it.what.as_str()));
         let found = dependents::read(db, &changed, expected)?.into_iter();

@@ -406,6 +406,7 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
             "ALTER TABLE \"UpgradeRecommendation\" ALTER COLUMN status DROP DEFAULT,
                  ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING'",
             "ALTER TABLE api_usage ALTER COLUMN method DROP DEFAULT",
+            "ALTER TABLE api_alerts DROP CONSTRAINT api_alerts_pkey",
             "ALTER TABLE api_usage ALTER COLUMN api_name DROP NOT NULL",
             "DROP TABLE \"UpgradeRecommendation\"; DROP TYPE \"RecommendationPriority\"",
             "ALTER TYPE \"MetricType\" RENAME VALUE 'COST_USD' TO 'OLD_COST'",
@@ -434,6 +435,10 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
         db.run_script(&sql.stdout);
         let run = adopt(&db);
         assert_eq!(run.code, 0, "{loss}: {}{}", sql.stdout, run.snapshot());
+        if loss.contains("api_alerts_pkey") {
+            let keys = "SELECT contype FROM pg_constraint WHERE conname = 'api_alerts_pkey'";
+            assert_eq!(db.rows(keys), ["p"]);
+        }
         assert_works(&db);
         assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
     }
