@@ -7,7 +7,7 @@ use std::env::{self, VarError};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::prisma_path::{self, PrismaPath};
 use crate::dot_env::{self, DotEnv};
@@ -531,6 +531,12 @@ fn secrets(url: &str) -> Vec<String> {
             [secret.to_owned(), decoded]
         })
         .collect()
+}
+
+/// A name as the value of a parameter of a URL.
+pub(super) fn encoded(name: &str) -> impl std::fmt::Display {
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+    utf8_percent_encode(name, ENCODED)
 }
 
 /// The URL with its password replaced by `***`, and only the parameters that identify the database.

@@ -755,8 +755,8 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
 #[test]
 fn tables_in_another_schema_are_not_created_again() {
     let db = pushed(Postgresql, 3);
-    db.execute("ALTER SCHEMA public RENAME TO app; CREATE SCHEMA public");
-    let next = "next: add ?schema=app to the URL, or ?schema=public for new tables\n";
+    db.execute("ALTER SCHEMA public RENAME TO \"Tenant B\"; CREATE SCHEMA public");
+    let next = "next: add ?schema=Tenant%20B to the URL, or ?schema=public for new tables\n";
     let commands: [(&[&str], i32); 4] = [
         (&["status"], 4),
         (&["migrate"], 5),
@@ -774,7 +774,7 @@ fn tables_in_another_schema_are_not_created_again() {
     };
     let planned = with_schema("public", &["migrate", "--dry-run"]).success();
     assert!(planned.stdout.contains("create table api_usage\n"));
-    with_schema("app", &["migrate", "--adopt", "--yes"]).success();
+    with_schema("Tenant%20B", &["migrate", "--adopt", "--yes"]).success();
 }
 
 #[rstest]
