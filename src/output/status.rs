@@ -99,10 +99,7 @@ impl Status<'_> {
         }
         let origin = report.origin.iter();
         lines.extend(origin.map(|origin| format!("created by {origin}")));
-        let conflicts = report.conflicts.iter();
-        lines.extend(conflicts.map(|object| {
-            format!("conflict: {object} exists, but no migration of usagectl created it")
-        }));
+        lines.extend(conflicts_line(&report.conflicts));
         if let Some(found) = report.freshness {
             lines.push(match found.oldest {
                 None => "roll-ups: up to date".to_owned(),
@@ -140,6 +137,26 @@ impl Status<'_> {
             ));
         }
         lines
+    }
+}
+
+/// Names the tables, or else the objects; nothing if there are none.
+fn conflicts_line(conflicts: &[String]) -> Option<String> {
+    let tables = conflicts.iter().filter(|it| it.starts_with("table "));
+    let mut named: Vec<&str> = tables.map(String::as_str).collect();
+    if named.is_empty() {
+        named.extend(conflicts.iter().take(3).map(String::as_str));
+    }
+    let names = named.join(", ");
+    let verb = "but no migration of usagectl created";
+    match (conflicts.len(), conflicts.len() - named.len()) {
+        (0, _) => None,
+        (1, _) => Some(format!("conflict: {names} exists, {verb} it")),
+        (_, 0) => Some(format!("conflict: {names} exist, {verb} them")),
+        (_, others) => {
+            let others = counted(others as u64, "other object");
+            Some(format!("conflict: {names} and {others} exist, {verb} them"))
+        }
     }
 }
 
