@@ -401,6 +401,11 @@ impl Observer for Context {
                 let pause = format::duration(pause);
                 format!("a table is in use{holder}, retrying in {pause}")
             }
+            Event::Waiting { index, holder } => {
+                return self.info(format_args!(
+                    "waiting with the index {index} for older transactions, the oldest of {holder}"
+                ));
+            }
             Event::Building { index } => {
                 format!("waiting for the server, which still builds the index {index}")
             }
