@@ -39,7 +39,9 @@ fn missing(url: &DatabaseUrl, access: Access, command: &str) -> Result<(String, 
     }
     let held = crate::store::rights::held(&mut db, migrations::application_schema(url))?;
     let work = match (command, access) {
-        ("migrate", _) => pending(&mut db).unwrap_or(Work::Read(&[])),
+        ("migrate", _) => {
+            pending(&mut db).unwrap_or(Work::Read(rights::application_tables(command)))
+        }
         ("rollback", Access::Create | Access::Write) => Work::Revert,
         (_, Access::Read) => Work::Read(rights::application_tables(command)),
         (_, Access::Create | Access::Write) => Work::Write(rights::application_tables(command)),

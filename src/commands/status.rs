@@ -151,7 +151,7 @@ fn report(
     let mut differences = expected.differences(&found);
     migrations::leave_out_unwanted(db, &mut differences)?;
     drift.append(&mut differences);
-    let closed = drift.iter().filter(|it| !is_restorable(it)).cloned();
+    let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
@@ -175,7 +175,7 @@ fn report(
         engine_version: status::engine_version(db)?,
         defects: args
             .verify
-            .then(|| defects(db, args, &survey, &expected))
+            .then(|| defects(db, url, args, &survey, &expected))
             .transpose()?,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
@@ -200,13 +200,16 @@ fn report(
 /// The findings of `--verify`.
 fn defects(
     db: &mut Db,
+    url: &DatabaseUrl,
     args: &StatusArgs,
     survey: &Survey,
     expected: &SchemaObjects,
 ) -> Result<Vec<Defect>> {
     let mut defects = verification::defects(db, expected, survey.bookkeeping.has_log)?;
     let prisma = args.prisma.read(db, false)?;
-    defects.extend(prisma.defects(db, &survey.statuses));
+    let schema = migrations::application_schema(url);
+    defects.extend(prisma.defects(db, &survey.statuses, schema));
+    defects.extend(migrations::owner_defects(db)?);
     defects.extend(migrations::capture_defects(db)?);
     Ok(defects)
 }
@@ -285,13 +288,8 @@ fn next_step(report: &StatusReport) -> String {
         [] => {
             "remove the objects that no migration creates, or run usagectl status without --strict"
         }
-        drift if drift.iter().all(is_restorable) => "usagectl migrate",
+        drift if drift.iter().all(Difference::is_restorable) => "usagectl migrate",
         _ => "run the SQL listed above, then usagectl status",
     };
     next.to_owned()
-}
-
-/// Whether `migrate` restores the object.
-fn is_restorable(it: &Difference) -> bool {
-    it.what.starts_with("trigger ") || it.what.starts_with("function ")
 }

@@ -7,7 +7,7 @@ use super::json::object;
 use super::migrations::{Applied, plan_text};
 use super::{Answer, printable};
 use crate::domain::schema::adoption::{Evidence, Origin};
-use crate::domain::schema::plan::{PlanStep, TriggerRepair};
+use crate::domain::schema::plan::{PlanStep, Repair};
 
 /// The evidence and the actions taken.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Adoption<'a> {
     pub sql: &'a [String],
     /// The pending migrations, and the repair of triggers before them; both with `--dry-run` only.
     pub plan: &'a [PlanStep],
-    pub repairs: &'a [TriggerRepair],
+    pub repairs: &'a [Repair],
     /// Whether the migrations were recorded.
     pub adopted: bool,
     /// The migrations applied afterwards; nothing if the first one failed.

@@ -9,7 +9,7 @@ use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::named::Named;
 use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
-use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, TriggerRepair};
+use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, Repair};
 
 /// A plan, before or after it was carried out.
 #[derive(Debug, Serialize)]
@@ -22,7 +22,7 @@ pub struct Plan<'a> {
     /// Where the data was exported to.
     pub export: Option<Exported>,
     /// Done before the migrations.
-    pub repairs: Vec<TriggerRepair>,
+    pub repairs: Vec<Repair>,
     #[serde(rename = "migrations")]
     pub steps: &'a [PlanStep],
 }
@@ -88,10 +88,16 @@ impl Answer for Plan<'_> {
 }
 
 /// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them.
-pub(super) fn plan_text(verb: &str, repairs: &[TriggerRepair], steps: &[PlanStep]) -> String {
+pub(super) fn plan_text(verb: &str, repairs: &[Repair], steps: &[PlanStep]) -> String {
     let mut text = String::new();
     for repair in repairs {
-        text.push_str(&format!("restore the triggers on {}\n", repair.table));
+        let table = &repair.table;
+        let line = match &repair.index {
+            None => format!("restore the triggers on {table}"),
+            Some(index) => format!("rebuild the invalid index {index} on {table}"),
+        };
+        text += &printable(&line);
+        text.push('\n');
         text.push_str(&steps_table(&repair.steps));
     }
     for step in steps {
@@ -295,6 +301,8 @@ fn describe(object: &str, loss: DataLoss) -> String {
 pub struct Applied {
     /// The tables whose triggers were created again.
     pub restored_triggers: Vec<&'static str>,
+    /// The names of the invalid indexes that were built again.
+    pub rebuilt_indexes: Vec<String>,
     #[serde(rename = "applied")]
     pub migrations: Vec<AppliedMigration>,
     /// The number of migrations that are still pending.
@@ -314,18 +322,29 @@ impl AppliedMigration {
     }
 }
 
+impl Applied {
+    pub fn has_changes(&self) -> bool {
+        let is_repaired = !self.restored_triggers.is_empty() || !self.rebuilt_indexes.is_empty();
+        is_repaired || !self.migrations.is_empty()
+    }
+}
+
 impl Answer for Applied {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
         for table in &self.restored_triggers {
             text.push_str(&format!("restored the triggers on {table}\n"));
         }
+        for name in &self.rebuilt_indexes {
+            text += &printable(&format!("rebuilt the invalid index {name}"));
+            text.push('\n');
+        }
         for migration in &self.migrations {
             let duration_ms = migration.duration_ms;
             text += &format!("applied {} in {duration_ms} ms\n", migration.full_name());
         }
         let done = match self.migrations.len() {
-            0 if self.restored_triggers.is_empty() => "nothing to do".to_owned(),
+            0 if !self.has_changes() => "nothing to do".to_owned(),
             n => format!("{} applied", counted(n as u64, "migration")),
         };
         text + &format!("{done}, {} pending\n", self.pending)

@@ -94,14 +94,12 @@ impl Status<'_> {
         lines.extend(fix.map(|sql| format!("  fix: {sql}")));
         for defect in report.defects.iter().flatten() {
             lines.push(format!("defect: {} {}", defect.object, defect.problem));
-            lines.extend(defect.fix.iter().map(|sql| format!("  fix: {sql}")));
+            let fix = defect.fix.iter().flat_map(|sql| sql.lines());
+            lines.extend(fix.map(|sql| format!("  fix: {sql}")));
         }
         let origin = report.origin.iter();
         lines.extend(origin.map(|origin| format!("created by {origin}")));
-        let conflicts = report.conflicts.iter();
-        lines.extend(conflicts.map(|object| {
-            format!("conflict: {object} exists, but no migration of usagectl created it")
-        }));
+        lines.extend(conflicts_line(&report.conflicts));
         if let Some(found) = report.freshness {
             lines.push(match found.oldest {
                 None => "roll-ups: up to date".to_owned(),
@@ -139,6 +137,26 @@ impl Status<'_> {
             ));
         }
         lines
+    }
+}
+
+/// Names the tables, or else the objects; nothing if there are none.
+fn conflicts_line(conflicts: &[String]) -> Option<String> {
+    let tables = conflicts.iter().filter(|it| it.starts_with("table "));
+    let mut named: Vec<&str> = tables.map(String::as_str).collect();
+    if named.is_empty() {
+        named.extend(conflicts.iter().take(3).map(String::as_str));
+    }
+    let names = named.join(", ");
+    let verb = "but no migration of usagectl created";
+    match (conflicts.len(), conflicts.len() - named.len()) {
+        (0, _) => None,
+        (1, _) => Some(format!("conflict: {names} exists, {verb} it")),
+        (_, 0) => Some(format!("conflict: {names} exist, {verb} them")),
+        (_, others) => {
+            let others = counted(others as u64, "other object");
+            Some(format!("conflict: {names} and {others} exist, {verb} them"))
+        }
     }
 }
 

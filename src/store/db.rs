@@ -17,7 +17,7 @@ use diesel::connection::{AnsiTransactionManager as Tx, SimpleConnection, Transac
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryResult, sql_query};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use rustix::fs::{AtFlags, CWD, accessat};
 
 use super::postgres::{Kind, Postgres};
@@ -230,10 +230,29 @@ impl OpenError {
             OpenError::File { .. } | OpenError::Sqlite { .. } => {
                 "check the path and its permissions"
             }
-            OpenError::Postgres { reason, .. } => next_step_to_connect(reason),
+            OpenError::Postgres { reason, target } => {
+                if let Some(grant) = grant_to_connect(reason, target) {
+                    return grant;
+                }
+                next_step_to_connect(reason)
+            }
         };
         next.to_owned()
     }
+}
+
+/// The statement that lets the role of the URL connect, if the server refused for want of this right.
+fn grant_to_connect(reason: &str, target: &str) -> Option<String> {
+    let (_, database) = reason.split_once("permission denied for database \"")?;
+    let (database, _) = database.split_once('"')?;
+    let (_, address) = target.split_once("://")?;
+    let (user, _) = address.rsplit_once('@')?;
+    let user = user.split(':').next()?;
+    let role = percent_decode_str(user).decode_utf8().ok()?;
+    let (database, role) = (quote_identifier(database), quote_identifier(&role));
+    Some(format!(
+        "as a superuser, GRANT CONNECT ON DATABASE {database} TO {role}"
+    ))
 }
 
 /// Whether libpq, the server or a pooler refuses a parameter of the URL.
@@ -266,8 +285,6 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
-    } else if mentions(&["permission denied for"]) {
-        "GRANT CONNECT on the database to the role, or correct the user in the URL"
     } else if mentions(&["does not exist", "no such database"]) {
         "create the database and its role, or correct the URL"
     } else {
@@ -534,11 +551,21 @@ mod tests {
             FATAL:  no more connections allowed (max_client_conn) | raise the limit
             FATAL:  no such database: x | create the database
             FATAL:  role \"x\" is not permitted to log in | check user
-            FATAL:  permission denied for database \"x\" | GRANT CONNECT
             Connection refused | check host and port";
         for [reason, expected] in cases(reasons) {
             assert!(next_step_to_connect(reason).contains(expected), "{reason}");
         }
+    }
+
+    #[test]
+    fn missing_right_to_connect_has_a_statement() {
+        let reason = "connection to server failed: FATAL:  permission denied for database \"Shop\"; DETAIL:  x";
+        let grant = |target: &str| grant_to_connect(reason, target);
+        assert_eq!(
+            grant("postgresql://my%20role:***@host/Shop").as_deref(),
+            Some("as a superuser, GRANT CONNECT ON DATABASE \"Shop\" TO \"my role\"")
+        );
+        assert_eq!(grant("postgresql://host/Shop"), None);
     }
 
     #[test]

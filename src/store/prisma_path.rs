@@ -15,19 +15,25 @@ pub(super) enum PrismaPath {
 }
 
 /// Resolves the relative path of a `file:` URL; `base` is the directory of `.env`, or the working directory.
-pub(super) fn resolve(base: &Path, path: &Path) -> PrismaPath {
-    let beside_base = join(base, path);
-    let Some(schema) = find_schema(base) else {
-        return PrismaPath::At(beside_base);
+///
+/// With `start`, the absolute path of the working directory, the project may be in a directory above it.
+pub(super) fn resolve(base: &Path, start: Option<&Path>, path: &Path) -> PrismaPath {
+    let project = start.map(|start| (start, project(start)));
+    let above = project.filter(|(start, project)| start != project);
+    if above.is_some() && is_database(&join(base, path)) {
+        return PrismaPath::At(join(base, path));
+    }
+    let project = above.map_or(base, |(_, project)| project);
+    let beside_base = join(project, path);
+    let Some(schema) = find_schema(project) else {
+        return PrismaPath::At(join(base, path));
     };
-    let beside_schema = join(schema.parent().unwrap_or(base), path);
+    let beside_schema = join(schema.parent().unwrap_or(project), path);
     let text = fs::read_to_string(&schema).unwrap_or_default();
     let (expected, other) = match has_url(&text) {
         true => (beside_schema, beside_base),
         false => (beside_base, beside_schema),
     };
-    // An empty file is what a failed attempt leaves behind.
-    let is_database = |path: &Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() > 0);
     if !is_database(&expected) && is_database(&other) {
         PrismaPath::Elsewhere {
             expected,
@@ -38,6 +44,17 @@ pub(super) fn resolve(base: &Path, path: &Path) -> PrismaPath {
     }
 }
 
+/// An empty file is what a failed attempt leaves behind.
+fn is_database(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() > 0)
+}
+
+/// The directory of the package that `base` is in, or `base` outside of one.
+fn project(base: &Path) -> &Path {
+    let is_project = |it: &&Path| find_schema(it).is_some() || it.join("package.json").is_file();
+    base.ancestors().find(is_project).unwrap_or(base)
+}
+
 /// The directory of schema.prisma in the project `base`, whose `.env` Prisma reads too.
 pub(super) fn schema_directory(base: &Path) -> PathBuf {
     let schema = find_schema(base);
@@ -45,15 +62,44 @@ pub(super) fn schema_directory(base: &Path) -> PathBuf {
     directory.map_or_else(|| base.join("prisma"), Path::to_owned)
 }
 
+/// The schema in the directory `base`: of a schema in several files the one with the `datasource`.
 fn find_schema(base: &Path) -> Option<PathBuf> {
-    let configured = fs::read_to_string(base.join("package.json")).ok();
-    let configured = configured.and_then(|text| schema_in_package(&text));
-    let usual = ["prisma/schema.prisma", "schema.prisma"].map(str::to_owned);
-    let mut files = configured.into_iter().chain(usual);
-    files
-        .by_ref()
-        .map(|file| join(base, Path::new(&file)))
-        .find(|file| file.is_file())
+    let read = |file: &str| fs::read_to_string(base.join(file)).ok();
+    let package = read("package.json").and_then(|text| schema_in_package(&text));
+    let config = read("prisma.config.ts").and_then(|text| schema_in_config(&text));
+    let usual = ["prisma/schema.prisma", "schema.prisma", "prisma/schema"].map(str::to_owned);
+    let paths = config.into_iter().chain(package).chain(usual);
+    let mut files = paths.filter_map(|path| {
+        let path = join(base, Path::new(&path));
+        match path.is_dir() {
+            true => datasource_in(&path),
+            false => Some(path),
+        }
+    });
+    files.find(|file| file.is_file())
+}
+
+/// The file in a directory of schema files that has the `datasource`.
+fn datasource_in(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = files
+        .filter(|file| file.extension().is_some_and(|it| it == "prisma"))
+        .collect();
+    files.sort();
+    files.into_iter().find(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        datasource(&text).next().is_some()
+    })
+}
+
+/// `schema` of a prisma.config.ts: a text, or texts to be joined as in `path.join("db", "schema")`.
+fn schema_in_config(text: &str) -> Option<String> {
+    let mut lines = text.lines().map(str::trim);
+    let value = lines.find_map(|line| line.strip_prefix("schema:"))?;
+    let texts = value.split(['"', '\'', '`']).skip(1).step_by(2);
+    let parts: Vec<&str> = texts.collect();
+    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
 /// `prisma.schema` of a package.json.
@@ -64,11 +110,15 @@ fn schema_in_package(text: &str) -> Option<String> {
 
 /// Whether the `datasource` of a schema has a `url`.
 fn has_url(schema: &str) -> bool {
-    let mut lines = schema.lines().map(str::trim);
-    lines.any(|line| line.starts_with("datasource "))
-        && lines
-            .take_while(|line| !line.starts_with('}'))
-            .any(|line| line.split(['=', ' ', '\t']).next() == Some("url"))
+    datasource(schema).any(|line| line.split(['=', ' ', '\t']).next() == Some("url"))
+}
+
+/// The lines of the `datasource` of a schema.
+fn datasource(schema: &str) -> impl Iterator<Item = &str> {
+    let lines = schema.lines().map(str::trim);
+    lines
+        .skip_while(|line| !line.starts_with("datasource "))
+        .take_while(|line| !line.starts_with('}'))
 }
 
 /// Joins two paths without `.` between them.
@@ -99,5 +149,17 @@ mod tests {
         let found = schema_in_package(r#"{"prisma": {"schema": "db/schema.prisma"}}"#);
         assert_eq!(found.as_deref(), Some("db/schema.prisma"));
         assert_eq!(schema_in_package("{}"), None);
+    }
+
+    #[test]
+    fn configured_schema_is_read_from_config() {
+        let found = |value: &str| {
+            schema_in_config(&format!(
+                "export default defineConfig({{\n  schema: {value},\n}})\n"
+            ))
+        };
+        assert_eq!(found("'prisma/schema'").as_deref(), Some("prisma/schema"));
+        assert_eq!(found("path.join(\"db\", \"s\")").as_deref(), Some("db/s"));
+        assert_eq!(found("process.env.SCHEMA"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::env::{self, VarError};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::prisma_path::{self, PrismaPath};
 use crate::dot_env::{self, DotEnv};
@@ -243,8 +243,13 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
 fn parse_in(url: &str, source: UrlSource, base: &Path) -> Result<DatabaseUrl, UrlError> {
     let mut found = parse(url, source)?;
     if let DatabaseTarget::Sqlite(path) = &mut found.target {
+        // The shell of any directory of the project may have the variable; the flag is for this directory.
+        let start = match found.source {
+            UrlSource::Environment(_) => env::current_dir().ok(),
+            _ => None,
+        };
         *path = match found.is_prismas_file {
-            true => match prisma_path::resolve(base, path) {
+            true => match prisma_path::resolve(base, start.as_deref(), path) {
                 PrismaPath::At(file) => file,
                 PrismaPath::Elsewhere { expected, found } => {
                     return Err(UrlError::Elsewhere { expected, found });
@@ -526,6 +531,12 @@ fn secrets(url: &str) -> Vec<String> {
             [secret.to_owned(), decoded]
         })
         .collect()
+}
+
+/// A name as the value of a parameter of a URL.
+pub(super) fn encoded(name: &str) -> impl std::fmt::Display {
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+    utf8_percent_encode(name, ENCODED)
 }
 
 /// The URL with its password replaced by `***`, and only the parameters that identify the database.

@@ -2,7 +2,10 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error};
+use super::{
+    MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
+    warn_of_owner,
+};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
@@ -50,6 +53,9 @@ pub(super) fn run(
     let findings = find(&mut db, url, args)?;
     if findings.is_complete() {
         return Ok(None);
+    }
+    if is_preview {
+        warn_of_owner(context, &mut db, &findings.pending)?;
     }
     let schema = migrations::application_schema(url);
     let is_partial = findings
@@ -108,6 +114,7 @@ pub(super) fn run(
         context.answer(&answer)?;
     }
     result?;
+    warn_of_owned(context, &mut db, &applied)?;
     list_external_tables(context, &db)?;
     Ok(Some(Outcome::DONE))
 }

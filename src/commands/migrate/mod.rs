@@ -44,7 +44,7 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
-/// and all existing rows are marked for the next `aggregate` and `collect`.
+/// and all existing rows are marked for the next `aggregate` and `collect`. Invalid indexes are rebuilt.
 ///
 /// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
 /// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
@@ -232,16 +232,45 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let mut applied = Applied::default();
     let result = Run::new(context, &mut db, &url, &args).apply_pending(&mut applied);
     // When one fails, the earlier ones stay applied.
-    let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
-    if result.is_ok() || has_done {
+    if result.is_ok() || applied.has_changes() {
         context.answer(&applied)?;
     }
     result?;
+    warn_of_owned(context, &mut db, &applied)?;
     let is_prismas = url.is_prismas_file || prisma::exists(&mut db)?;
     if is_prismas && !applied.migrations.is_empty() {
         list_external_tables(context, &db)?;
     }
     Ok(Outcome::DONE)
+}
+
+/// Warns if `plan` would create tables that do not belong to the application's role.
+fn warn_of_owner(context: &mut Context, db: &mut Db, plan: &[&Migration]) -> Result<()> {
+    let owner = match plan.iter().any(|it| it.is_application()) {
+        true => migrations::other_owner(db)?,
+        false => None,
+    };
+    if let Some(owner) = owner.filter(|owner| !owner.can_be_given) {
+        context.warn(format_args!(
+            "the new tables of the application will belong to `{}`, not to `{1}`, the owner of api_usage; run it as `{1}`, \
+             or after it the statements that it prints",
+            owner.connected, owner.name
+        ));
+    }
+    Ok(())
+}
+
+/// Warns of tables that the application's role cannot use, with the statements that end it.
+fn warn_of_owned(context: &mut Context, db: &mut Db, applied: &Applied) -> Result<()> {
+    if applied.migrations.is_empty() {
+        return Ok(());
+    }
+    for defect in migrations::owner_defects(db)? {
+        let fix = defect.fix.unwrap_or_default();
+        let (object, problem) = (defect.object, defect.problem);
+        context.warn(format_args!("{object} {problem}; as a superuser: {fix}"));
+    }
+    Ok(())
 }
 
 /// On SQLite, prints the part of prisma.config.ts that protects our tables.
@@ -295,8 +324,8 @@ impl Run<'_> {
         self.apply(&survey, plan, &prisma, applied)
     }
 
-    /// Restores the triggers of applied migrations that are missing or differ, then applies `plan` in order, until
-    /// one fails.
+    /// Restores the triggers of applied migrations that are missing or differ, rebuilds their invalid indexes, then
+    /// applies `plan` in order, until one fails.
     fn apply(
         &mut self,
         survey: &Survey,
@@ -319,6 +348,12 @@ impl Run<'_> {
             self.context.detail(message);
             triggers.restore(self.db, &mut self.args.locks.retry(self.context))?;
             applied.restored_triggers.push(table);
+        }
+        for (table, name) in migrations::broken_indexes(self.db, &survey.statuses)? {
+            let message = format_args!("rebuilding the invalid index {name}");
+            self.context.detail(message);
+            migrations::rebuild_index(self.db, log.application_schema, (&table, &name))?;
+            applied.rebuilt_indexes.push(name);
         }
         for migration in plan {
             let task = Task {
@@ -366,6 +401,11 @@ impl Observer for Context {
                 let pause = format::duration(pause);
                 format!("a table is in use{holder}, retrying in {pause}")
             }
+            Event::Waiting { index, holder } => {
+                return self.info(format_args!(
+                    "waiting with the index {index} for older transactions, the oldest of {holder}"
+                ));
+            }
             Event::Building { index } => {
                 format!("waiting for the server, which still builds the index {index}")
             }
@@ -410,6 +450,7 @@ fn preview(
     };
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;
+    warn_of_owner(context, &mut db, &plan)?;
     if args.sql {
         let prisma = args.prisma.read(&mut db, false)?;
         let entry = LogContext::of_script(url, &prisma);

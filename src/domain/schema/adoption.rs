@@ -242,20 +242,27 @@ pub enum Dialect {
 pub struct Existing {
     /// The names of all indexes.
     pub index_names: BTreeSet<String>,
+    /// The names of the invalid ones, by object.
+    pub invalid_indexes: BTreeMap<String, String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
+    /// On PostgreSQL, the tables without a primary key.
+    pub tables_without_key: BTreeSet<String>,
+    /// On PostgreSQL, the views and other objects of the user because of which the type of a column cannot be changed,
+    /// by column.
+    pub dependents: BTreeMap<String, Vec<String>>,
     /// On SQLite, the tables of different columns.
     pub tables: BTreeMap<String, TableText>,
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
-/// required column, or repeated values of a unique index.
-pub fn undecided(difference: &Difference, differences: &[Difference]) -> Option<String> {
-    let Difference {
-        what,
-        expected,
-        found,
-    } = difference;
+/// required column, values that another type cannot hold, or repeated values of a unique index.
+pub fn undecided(
+    difference: &Difference,
+    differences: &[Difference],
+    dialect: Dialect,
+) -> Option<String> {
+    let Difference { what, found, .. } = difference;
     let is_missing = |column: &str| {
         let mut differences = differences.iter();
         differences.any(|it| it.found.is_none() && it.what == format!("column {column}"))
@@ -271,19 +278,53 @@ pub fn undecided(difference: &Difference, differences: &[Difference]) -> Option<
             format!("SELECT count(*) FROM ({repeated}) AS repeated")
         });
     }
-    let name = what.strip_prefix("column ")?;
-    let (table, column) = name.split_once('.')?;
-    let wanted = Column::parse(expected.as_deref()?);
-    let is_nullable = |found: &String| !Column::parse(found).not_null;
-    let has_value = value_for_rows(name, &wanted, Dialect::Postgres).is_some();
-    if !wanted.not_null || has_value || !found.as_ref().is_none_or(is_nullable) {
-        return None;
-    }
-    let condition = match found {
-        Some(_) => format!(" WHERE {} IS NULL", quoted(column)),
-        None => String::new(),
+    let (table, _) = what.strip_prefix("column ")?.split_once('.')?;
+    let condition = match (found, unusable(difference, dialect)?) {
+        (None, _) => String::new(),
+        (Some(_), (condition, _)) => format!(" WHERE {condition}"),
     };
     Some(format!("SELECT count(*) FROM {}{condition}", quoted(table)))
+}
+
+/// The condition for rows whose value in a column is not one that the column should have, and their description.
+fn unusable(difference: &Difference, dialect: Dialect) -> Option<(String, String)> {
+    let name = difference.what.strip_prefix("column ")?;
+    let (_, column) = name.split_once('.')?;
+    let column = quoted(column);
+    let wanted = Column::parse(difference.expected.as_deref()?);
+    let found = difference.found.as_deref().map(Column::parse);
+    let has_value = value_for_rows(name, &wanted, dialect).is_some();
+    let is_nullable = found.as_ref().is_none_or(|found| !found.not_null);
+    if wanted.not_null && !has_value && is_nullable {
+        let text = format!("no value of the required column {name}; set one");
+        return Some((format!("{column} IS NULL"), text));
+    }
+    let found = found.filter(|found| !column_fit(name, &wanted, found).data_type)?;
+    let condition = inconvertible(&column, found.data_type, wanted.data_type, dialect)?;
+    let text = format!(
+        "a value of the column {name} that is no {}; change it",
+        wanted.data_type
+    );
+    Some((condition, text))
+}
+
+/// The condition for values that have no equal in the other type; nothing if there are none or this is unknown.
+fn inconvertible(column: &str, found: &str, wanted: &str, dialect: Dialect) -> Option<String> {
+    if dialect == Dialect::Sqlite {
+        return match wanted {
+            "INTEGER" | "REAL" => Some(format!("CAST({column} AS {wanted}) <> {column}")),
+            "BOOLEAN" => Some(format!("{column} NOT IN (0, 1)")),
+            _ => None,
+        };
+    }
+    let pattern = match wanted {
+        _ if !found.starts_with("text") && !found.starts_with("character") => return None,
+        "integer" => r"^\s*[+-]?\d+\s*$",
+        "double precision" => r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$",
+        "boolean" => r"^\s*(t|true|y|yes|on|1|f|false|n|no|off|0)\s*$",
+        _ => return None,
+    };
+    Some(format!("{column} !~* '{pattern}'"))
 }
 
 /// The query for the values that several rows have in the columns of a unique index.
@@ -302,7 +343,8 @@ fn repeated_values(index: &Index<'_>, selected: &str) -> String {
 }
 
 /// The comment in place of a statement that the rows refuse.
-fn decision(what: &str, count: i64) -> String {
+fn decision(difference: &Difference, count: i64, dialect: Dialect) -> String {
+    let what = difference.what.as_str();
     let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
     let count = count.unsigned_abs();
     if let Some(index) = Index::parse(what) {
@@ -314,13 +356,12 @@ fn decision(what: &str, count: i64) -> String {
             repeated_values(&index, &selected),
         );
     }
-    let (table, column) = name.split_once('.').unwrap_or((name, ""));
+    let (table, _) = name.split_once('.').unwrap_or((name, ""));
+    let (condition, text) = unusable(difference, dialect).unwrap_or_default();
     format!(
-        "-- to be decided: {} no value of the required {kind} {name}; set one or delete such rows:\n\
-         -- SELECT * FROM {} WHERE {} IS NULL",
+        "-- to be decided: {} {text} or delete such rows:\n-- SELECT * FROM {} WHERE {condition}",
         counted_as(count, "row has", "rows have"),
         quoted(table),
-        quoted(column),
     )
 }
 
@@ -375,7 +416,17 @@ pub fn closing_sql(
                     text,
                     undecided.is_some(),
                 );
-                statements.extend(undecided.map(|count| Some(decision(what, *count))));
+                if let Some(dependents) = existing.dependents.get(what)
+                    && changes_type(&statements)
+                {
+                    let comment = format!(
+                        "-- first drop what uses the column {name}, and create it again afterwards: {}",
+                        dependents.join(", ")
+                    );
+                    statements.insert(0, Some(comment));
+                }
+                statements
+                    .extend(undecided.map(|count| Some(decision(difference, *count, dialect))));
                 (2, statements)
             }
             "unique" | "index" if existing.undecided.contains_key(what) => (
@@ -384,13 +435,21 @@ pub fn closing_sql(
                     existing
                         .undecided
                         .get(what)
-                        .map(|count| decision(what, *count)),
+                        .map(|count| decision(difference, *count, dialect)),
                 ],
             ),
             "unique" | "index" => {
                 let group = if kind == "unique" { 3 } else { 4 };
-                let statement = index(what, found.as_deref(), &mut taken, dialect);
-                (group, vec![statement])
+                let statements = match found {
+                    None => primary_key(what, scripts, existing, &mut taken)
+                        .unwrap_or_else(|| vec![index(what, &mut taken, dialect)]),
+                    // PostgreSQL leaves an invalid index out of REINDEX TABLE CONCURRENTLY.
+                    Some(_) => vec![existing.invalid_indexes.get(what).map(|name| {
+                        let name = quoted(name);
+                        format!("REINDEX INDEX CONCURRENTLY {name};")
+                    })],
+                };
+                (group, statements)
             }
             _ => (4, vec![None]),
         };
@@ -408,7 +467,7 @@ pub fn closing_sql(
             Some(("index", _)) => 4,
             _ => continue,
         };
-        groups[group].extend(index(what, None, &mut taken, dialect));
+        groups[group].extend(index(what, &mut taken, dialect));
     }
     let replaced = tables.iter();
     let replaced: Vec<String> = replaced
@@ -438,6 +497,37 @@ fn has_constraint(what: &str, scripts: &[&str]) -> bool {
         line.split_whitespace().next() == Some(&columns) && is_unique
     };
     on_table.iter().any(|text| statement.contains(text)) || statement.lines().any(on_column)
+}
+
+/// The statements that add the primary key of a table without one; nothing if the unique columns are not its key.
+fn primary_key(
+    what: &str,
+    scripts: &[&str],
+    existing: &Existing,
+    taken: &mut BTreeSet<String>,
+) -> Option<Vec<Option<String>>> {
+    let Index { table, columns, .. } = Index::parse(what)?;
+    let name = format!("{table}_pkey");
+    if !existing.tables_without_key.contains(table) || taken.contains(&name) {
+        return None;
+    }
+    let created = created_in(scripts, &format!("CREATE TABLE {table}"))?;
+    let key = format!("PRIMARY KEY ({})", columns.join(", "));
+    if !created.replace('"', "").contains(&key) {
+        return None;
+    }
+    let columns: Vec<String> = columns.iter().map(|it| quoted(it)).collect();
+    let (columns, table) = (columns.join(", "), quoted(table));
+    let quoted_name = quoted(&name);
+    taken.insert(name);
+    Some(vec![
+        Some(format!(
+            "CREATE UNIQUE INDEX CONCURRENTLY {quoted_name} ON {table} ({columns});"
+        )),
+        Some(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {quoted_name} PRIMARY KEY USING INDEX {quoted_name};"
+        )),
+    ])
 }
 
 /// The statement of a script that begins with this text, quotes and our schema aside.
@@ -514,7 +604,7 @@ fn column(
             return vec![add(&constraints)];
         }
         text.add(bare, data_type);
-        text.change(bare, wanted.not_null, Some(wanted.default));
+        text.change(bare, wanted.not_null, Some(wanted.default), None);
         return [add("")].into_iter().chain(fill).collect();
     };
     if is_undecided {
@@ -526,19 +616,14 @@ fn column(
     if dialect == Dialect::Sqlite {
         let not_null = wanted.not_null || found.not_null && fit.null;
         let default = (!fit.default).then_some(wanted.default);
-        let is_changed =
-            fit.data_type && text.is_some_and(|text| text.change(bare, not_null, default));
+        let data_type = (!fit.data_type).then_some(data_type);
+        let is_changed = text.is_some_and(|text| text.change(bare, not_null, default, data_type));
         return match is_changed {
             true => fill.into_iter().collect(),
             false => vec![None],
         };
     }
-    let alter = |change: String| {
-        Some(format!(
-            "ALTER TABLE {table} ALTER COLUMN {column} {change};"
-        ))
-    };
-    let mut statements = Vec::new();
+    let mut changes = Vec::new();
     let mut default_fits = fit.default;
     if !fit.data_type {
         let Some(value) = conversion(&column, found.data_type, data_type) else {
@@ -546,25 +631,48 @@ fn column(
         };
         // The old default may have no cast to the new type.
         if found.default.is_some() {
-            statements.push(alter("DROP DEFAULT".to_owned()));
+            changes.push("DROP DEFAULT".to_owned());
             default_fits = wanted.default.is_none();
         }
-        statements.push(alter(format!("TYPE {data_type} USING {value}")));
+        changes.push(format!("{CHANGE_TYPE}{data_type} USING {value}"));
     }
     // Before the rows are changed, so that new ones have it.
     if !default_fits {
-        statements.push(alter(match wanted.default {
+        changes.push(match wanted.default {
             Some(default) => format!("SET DEFAULT {default}"),
             None => "DROP DEFAULT".to_owned(),
-        }));
+        });
     }
-    if wanted.not_null && !found.not_null {
+    let is_filled = wanted.not_null && !found.not_null;
+    if !is_filled && !fit.null {
+        changes.push("DROP NOT NULL".to_owned());
+    }
+    // One statement: an insert of the application must not meet the column without its default.
+    let alter = |changes: &[String]| {
+        let changes = changes.iter();
+        let changes: Vec<String> = changes
+            .map(|change| format!("ALTER COLUMN {column} {change}"))
+            .collect();
+        Some(format!("ALTER TABLE {table} {};", changes.join(", ")))
+    };
+    let mut statements = Vec::new();
+    if !changes.is_empty() {
+        statements.push(alter(&changes));
+    }
+    if is_filled {
         statements.extend(fill);
-        statements.push(alter("SET NOT NULL".to_owned()));
-    } else if !fit.null {
-        statements.push(alter("DROP NOT NULL".to_owned()));
+        statements.push(alter(&["SET NOT NULL".to_owned()]));
     }
     statements
+}
+
+/// The part of a statement that changes the type of a column.
+const CHANGE_TYPE: &str = "TYPE ";
+
+fn changes_type(statements: &[Option<String>]) -> bool {
+    let change = format!("\" {CHANGE_TYPE}");
+    let mut statements = statements.iter().flatten();
+    statements.any(|it| it.starts_with("ALTER TABLE") && it.contains(&change))
 }
 
 /// The values of a column in another type of PostgreSQL; nothing if their meaning is unknown.
@@ -584,12 +692,8 @@ fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
     }
 }
 
-fn index(
-    what: &str,
-    found: Option<&str>,
-    taken: &mut BTreeSet<String>,
-    dialect: Dialect,
-) -> Option<String> {
+/// The statement that creates a missing index.
+fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<String> {
     let Index {
         is_unique,
         table,
@@ -597,10 +701,6 @@ fn index(
         rest,
     } = Index::parse(what)?;
     let quoted_table = quoted(table);
-    if found.is_some() {
-        // It exists and is invalid.
-        return Some(format!("REINDEX TABLE CONCURRENTLY {quoted_table};"));
-    }
     let condition = match (rest.strip_prefix("where "), dialect) {
         (None, _) if rest.is_empty() => String::new(),
         (Some(condition), Dialect::Postgres) => format!(" WHERE {condition}"),
@@ -800,8 +900,8 @@ mod tests {
             &[],
         );
         let expected = [
-            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT;",
-            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT, \
+             ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" SET NOT NULL;",
         ];
         assert_eq!(closing(&found, &[], Dialect::Postgres), expected);
@@ -861,11 +961,16 @@ mod tests {
             expected: Some(expected.to_owned()),
             found: found.map(str::to_owned),
         });
-        let (objects, existing) = (SchemaObjects::default(), Existing::default());
+        let name = ("index usage (at)".to_owned(), "Theirs".to_owned());
+        let existing = Existing {
+            invalid_indexes: BTreeMap::from([name]),
+            ..Existing::default()
+        };
+        let objects = SchemaObjects::default();
         let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
-            "REINDEX TABLE CONCURRENTLY \"usage\";",
+            "REINDEX INDEX CONCURRENTLY \"Theirs\";",
         ];
         assert_eq!(sql, expected);
     }

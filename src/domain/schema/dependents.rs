@@ -29,6 +29,14 @@ named! {
     }
 }
 
+impl DependentKind {
+    /// Whether PostgreSQL refuses to change the type of a column that such an object uses.
+    pub fn prevents_type_change(self) -> bool {
+        use DependentKind::{Column, Function, Policy, Rule, Trigger, View};
+        matches!(self, Column | Function | Policy | Rule | Trigger | View)
+    }
+}
+
 /// An object that no migration created.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Dependent {

@@ -60,6 +60,16 @@ impl Difference {
         }
     }
 
+    /// Whether `migrate` restores the object: a trigger, a function or an invalid index. A unique index may have
+    /// repeated values, which the user must decide about.
+    pub fn is_restorable(&self) -> bool {
+        match self.what.split_once(' ') {
+            Some(("trigger" | "function", _)) => true,
+            Some(("index", _)) => self.found.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether the object is this table or belongs to it.
     pub fn is_of(&self, table: &str) -> bool {
         self.what.strip_prefix("table ") == Some(table) || table_of(&self.what) == Some(table)
@@ -208,7 +218,7 @@ impl SchemaObjects {
 }
 
 /// The table that a column, index or trigger belongs to.
-pub(super) fn table_of(what: &str) -> Option<&str> {
+pub fn table_of(what: &str) -> Option<&str> {
     let (kind, name) = what.split_once(' ')?;
     let end = match kind {
         "column" | "trigger" => name.find('.')?,

@@ -19,10 +19,13 @@ pub struct PlanStep {
     pub steps: Vec<StepEstimate>,
 }
 
-/// The creation of missing or changed triggers on a table.
+/// The creation of missing or changed triggers on a table, or of an invalid index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TriggerRepair {
-    pub table: &'static str,
+pub struct Repair {
+    pub table: String,
+    /// The name of the invalid index.
+    pub index: Option<String>,
+    /// Those of an index are not estimated.
     pub steps: Vec<StepEstimate>,
 }
 

@@ -25,6 +25,21 @@ pub struct TableText {
 /// The words that begin a constraint of a table.
 const TABLE_CONSTRAINTS: &[&str] = &["CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"];
 
+/// The words after the type of a column.
+const COLUMN_CONSTRAINTS: &[&str] = &[
+    "AS",
+    "CHECK",
+    "COLLATE",
+    "CONSTRAINT",
+    "DEFAULT",
+    "GENERATED",
+    "NOT",
+    "NULL",
+    "PRIMARY",
+    "REFERENCES",
+    "UNIQUE",
+];
+
 impl TableText {
     pub fn new(definition: String, columns: Vec<String>, objects: Vec<String>) -> TableText {
         TableText {
@@ -35,13 +50,14 @@ impl TableText {
         }
     }
 
-    /// Makes a column required or nullable, and gives it another default if `default` is one. False if it cannot be
-    /// found or is generated.
+    /// Makes a column required or nullable, and gives it another default and another type if there are such. False if it
+    /// cannot be found or is generated.
     pub(super) fn change(
         &mut self,
         column: &str,
         not_null: bool,
         default: Option<Option<&str>>,
+        data_type: Option<&str>,
     ) -> bool {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
         let is_column = |item: &Range<usize>| {
@@ -88,6 +104,18 @@ impl TableText {
                 removed.push(tokens[start].range.start..last.range.end);
             }
         }
+        let name_end = tokens[0].range.end;
+        let mut constraint = tokens.iter().skip(1);
+        let constraint = constraint.find(|token| {
+            let mut words = COLUMN_CONSTRAINTS.iter();
+            words.any(|word| is(Some(*token), word))
+        });
+        let last = tokens.last().map_or(name_end, |last| last.range.end);
+        // Before white space or a comment.
+        let of_type = tokens.iter().skip(1).take_while(|token| {
+            constraint.is_none_or(|constraint| token.range.start < constraint.range.start)
+        });
+        let type_end = of_type.last().map_or(name_end, |last| last.range.end);
         let mut constraints = String::new();
         if not_null {
             constraints.push_str(" NOT NULL");
@@ -95,11 +123,15 @@ impl TableText {
         if let Some(default) = default.flatten() {
             constraints.push_str(&format!(" DEFAULT {default}"));
         }
-        let end = tokens.last().map_or(0, |last| last.range.end);
-        self.definition.insert_str(end, &constraints);
+        self.definition.insert_str(last, &constraints);
         for range in removed.into_iter().rev() {
             let start = self.definition[..range.start].trim_end().len();
             self.definition.replace_range(start..range.end, "");
+        }
+        // All else stands behind it. The rows are converted as they are inserted.
+        if let Some(data_type) = data_type {
+            let text = format!(" {data_type}");
+            self.definition.replace_range(name_end..type_end, &text);
         }
         self.is_changed = true;
         true
@@ -220,19 +252,35 @@ mod tests {
             (id TEXT, c TEXT DEFAULT ',', PRIMARY KEY (c, id)) | (id TEXT, c TEXT NOT NULL DEFAULT false, PRIMARY KEY (c, id))";
         for [before, after] in cases(table_texts) {
             let mut table = table(before);
-            assert!(table.change("c", true, Some(Some("false"))), "{before}");
+            let default = Some(Some("false"));
+            assert!(table.change("c", true, default, None), "{before}");
             assert_eq!(table.definition, after);
         }
         for text in ["(id TEXT, c TEXT AS (id))", "(id TEXT, CHECK (c))", "(id"] {
-            assert!(!table(text).change("c", true, None), "{text}");
+            assert!(!table(text).change("c", true, None, None), "{text}");
         }
     }
 
     #[test]
     fn column_becomes_nullable_and_keeps_its_default() {
         let mut table = table("(c TEXT NOT NULL DEFAULT 'a' -- why\n, id TEXT)");
-        assert!(table.change("c", false, None));
+        assert!(table.change("c", false, None, None));
         assert_eq!(table.definition, "(c TEXT DEFAULT 'a' -- why\n, id TEXT)");
+    }
+
+    #[test]
+    fn column_gets_another_type_and_keeps_its_constraints() {
+        let table_texts = "\
+            (id TEXT, c TEXT) | (id TEXT, c INTEGER)
+            (c VARCHAR (5) CHECK (c <> '') , d TEXT) | (c INTEGER CHECK (c <> '') , d TEXT)
+            (\"c\" LONG TEXT NOT NULL COLLATE NOCASE) | (\"c\" INTEGER COLLATE NOCASE)
+            (c, d) | (c INTEGER, d)
+            (c DEFAULT 1) | (c INTEGER DEFAULT 1)";
+        for [before, after] in cases(table_texts) {
+            let mut table = table(before);
+            assert!(table.change("c", false, None, Some("INTEGER")), "{before}");
+            assert_eq!(table.definition, after);
+        }
     }
 
     #[test]
@@ -255,7 +303,7 @@ mod tests {
     fn table_is_replaced_in_one_transaction() {
         let mut table = table("(id TEXT)");
         assert_eq!(table.statements("t"), [""; 0]);
-        assert!(table.change("id", true, None));
+        assert!(table.change("id", true, None, None));
         let statements = table.statements("t");
         let expected = "\
             BEGIN IMMEDIATE;

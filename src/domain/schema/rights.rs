@@ -55,6 +55,9 @@ pub struct HeldOnTable {
     pub owner_can_be_granted: bool,
 }
 
+/// Prisma's ledger in the application's schema.
+const PRISMA_LEDGER: &str = "_prisma_migrations";
+
 /// A table and the access that a command requires.
 pub type Rights = (&'static str, &'static [Verb]);
 
@@ -75,6 +78,7 @@ pub enum Work {
 pub fn application_tables(command: &str) -> &'static [Rights] {
     let subject = command.split(' ').next().unwrap_or_default();
     match (subject, command) {
+        ("migrate", _) => &[(PRISMA_LEDGER, &[Select])],
         ("record", _) => &[("api_usage", &[Select, Insert])],
         ("stats", _) => &[
             ("api_usage", &[Select]),
@@ -107,6 +111,7 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
             ("UpgradeRecommendation", &[Select, Insert, Update]),
         ],
         _ => &[
+            (PRISMA_LEDGER, &[Select]),
             ("api_usage", &[Select]),
             ("api_alerts", &[Select]),
             ("InfrastructureLimit", &[Select]),
@@ -130,8 +135,13 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
             }
             statements
         }
-        Work::Migrate(effects, _) if effects.is_empty() => missing_for_rows(held, &[Select], &[]),
+        Work::Migrate(effects, _) if effects.is_empty() => {
+            missing_for_rows(held, &[Select], application_tables("migrate"))
+        }
         Work::Migrate(effects, found) => missing_for_schema(held, |table| {
+            if table == PRISMA_LEDGER {
+                return Change::Rows(&[Select, Insert, Update]);
+            }
             // What a later migration replaces may be missing.
             let removed = effects.iter().flat_map(|effect| &effect.removed);
             let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
@@ -144,12 +154,16 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
                 (its_table == Some(table)).then_some(kind)
             });
             kinds.fold(Change::None, |change, kind| match (change, kind) {
-                (Change::None, "trigger") => Change::Triggers,
+                // The triggers and the marks of existing rows read the table.
+                (Change::None, "trigger") => Change::Rows(&[Select, Trigger]),
                 (change, "trigger") => change,
                 _ => Change::Definition,
             })
         }),
-        Work::Revert => missing_for_schema(held, |_| Change::Definition),
+        Work::Revert => missing_for_schema(held, |table| match table {
+            PRISMA_LEDGER => Change::Rows(&[Select, Update]),
+            _ => Change::Definition,
+        }),
     }
 }
 
@@ -157,7 +171,8 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
 #[derive(Clone, Copy)]
 enum Change {
     None,
-    Triggers,
+    /// Its rows or its triggers.
+    Rows(&'static [Verb]),
     /// Columns and indexes, which only the owner may change.
     Definition,
 }
@@ -229,9 +244,8 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
         };
         let statement = match change {
             Change::None => continue,
-            // The triggers and the marks of existing rows read the table.
-            Change::Triggers => {
-                let lacks = [Select, Trigger].into_iter();
+            Change::Rows(required) => {
+                let lacks = required.iter();
                 let lacks = lacks.filter(|it| !table.verbs.contains(it));
                 let lacks: Vec<&str> = lacks.map(|it| it.as_str()).collect();
                 if lacks.is_empty() {

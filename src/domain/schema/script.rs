@@ -91,6 +91,22 @@ impl Step<'_> {
     }
 }
 
+impl Statement<'_> {
+    /// `TABLE` or `TYPE` and the name, if it creates one of the application's.
+    pub fn created(&self) -> Option<(&'static str, String)> {
+        let tokens: Vec<Token<'_>> = tokens_of(self.sql).take(3).collect();
+        let [create, kind, name] = tokens.as_slice() else {
+            return None;
+        };
+        let is = |token: &Token<'_>, word: &str| token.text.eq_ignore_ascii_case(word);
+        let mut kinds = ["TABLE", "TYPE"].into_iter();
+        let kind = kinds.find(|word| is(create, "CREATE") && is(kind, word))?;
+        // Ours are qualified with their schema, or have its name as a prefix.
+        let name = name.name();
+        (!name.starts_with("usagectl")).then_some((kind, name))
+    }
+}
+
 /// The steps of a script.
 pub fn parse(script: &str) -> Vec<Step<'_>> {
     let mut starts = Vec::new();
@@ -439,6 +455,17 @@ mod tests {
         assert_eq!(drop.kind, IndexChangeKind::Drop { object });
         let rename = change("ALTER INDEX \"i\" RENAME TO \"j\";");
         assert_eq!(rename.kind, IndexChangeKind::Rename { to: "j".to_owned() });
+    }
+
+    #[test]
+    fn created_table_of_the_application_is_named() {
+        let created = |script: &str| parse(script)[0].statements[0].created();
+        let named = |kind, name: &str| Some((kind, name.to_owned()));
+        assert_eq!(created("CREATE TABLE \"T\" (a INT)"), named("TABLE", "T"));
+        assert_eq!(created("create type t AS ENUM ()"), named("TYPE", "t"));
+        for other in ["CREATE TABLE usagectl.t (a INT)", "DROP TABLE t", "CREATE"] {
+            assert_eq!(created(other), None, "{other}");
+        }
     }
 
     #[test]

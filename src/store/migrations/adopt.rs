@@ -9,12 +9,13 @@ use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
 use super::{
-    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned, tables,
-    with_versions,
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, dependents, dialect,
+    is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
     Candidate, Dialect, Evidence, Existing, Origin, closing_sql, evidence, undecided,
 };
+use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::prisma::{PrismaState, names_in_state};
@@ -167,7 +168,7 @@ pub fn script_of(
         }
         Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
     };
-    let existing = existing(db, differences)?;
+    let existing = existing(db, differences, expected)?;
     sql.extend(closing_sql(
         differences,
         expected,
@@ -187,13 +188,35 @@ pub fn script_of(
     Ok(sql)
 }
 
-fn existing(db: &mut Db, differences: &[Difference]) -> QueryResult<Existing> {
+fn existing(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+) -> QueryResult<Existing> {
     let mut existing = Existing {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
+        invalid_indexes: super::indexes::invalid(db)?,
         ..Existing::default()
     };
+    if matches!(db, Db::Pg(_)) {
+        let tables = sql_query(
+            "SELECT c.relname::text FROM pg_class c
+             WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
+               AND c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p')",
+        );
+        let tables: Vec<String> = on!(db, |conn| tables.rows(conn))?;
+        existing.tables_without_key.extend(tables);
+        let changed = differences.iter().filter(|it| it.found.is_some());
+        let changed = Dropped::new(changed.map(|it| it.what.as_str()));
+        let found = dependents::read(db, &changed, expected)?.into_iter();
+        for dependent in found.filter(|it| it.kind.prevents_type_change()) {
+            let object = dependent.object();
+            let column = existing.dependents.entry(dependent.depends_on);
+            column.or_default().push(object);
+        }
+    }
     for difference in differences {
-        if let Some(query) = undecided(difference, differences) {
+        if let Some(query) = undecided(difference, differences, dialect(db)) {
             let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;
             if count > 0 {
                 existing.undecided.insert(difference.what.clone(), count);

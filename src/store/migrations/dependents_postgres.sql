@@ -68,7 +68,7 @@ found AS (
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
     -- The checks of our own tables are part of them.
     WHERE o.contype IN ('c', 'p', 'u', 'x')
-      AND (o.contype <> 'c' OR o.connamespace <> 'usagectl'::regnamespace)
+      AND (o.contype <> 'c' OR o.connamespace IS DISTINCT FROM to_regnamespace('usagectl'))
     UNION ALL
     SELECT 'foreign key', o.conname || ' of ' || o.conrelid::regclass, d.what,
         NOT EXISTS (

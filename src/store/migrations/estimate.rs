@@ -9,7 +9,7 @@ use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, dialect, indexes, losses};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::locks::{Access, Lock, StepEstimate, TableSize, Work, accesses};
-use crate::domain::schema::plan::{PlanStep, TriggerRepair};
+use crate::domain::schema::plan::{PlanStep, Repair};
 use crate::domain::schema::script::{self, Step};
 use crate::store::db::{Db, quote_identifier};
 use crate::store::schema_objects;
@@ -61,8 +61,8 @@ pub fn estimate(
     Ok(())
 }
 
-/// The repair of missing and changed triggers, which `migrate` does first.
-pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<TriggerRepair>> {
+/// The repair of missing and changed triggers and of invalid indexes, which `migrate` does first.
+pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<Repair>> {
     let broken = broken_triggers(db, &survey.statuses)?;
     let mut estimator = Estimator::new(db)?;
     let mut repairs = Vec::with_capacity(broken.len());
@@ -73,9 +73,18 @@ pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<Trigger
                 steps.push(estimator.step(steps.len() + 1, &step)?);
             }
         }
-        let table = triggers.table();
-        repairs.push(TriggerRepair { table, steps });
+        repairs.push(Repair {
+            table: triggers.table().to_owned(),
+            index: None,
+            steps,
+        });
     }
+    let indexes = indexes::broken_indexes(estimator.db, &survey.statuses)?;
+    repairs.extend(indexes.into_iter().map(|(table, index)| Repair {
+        table,
+        index: Some(index),
+        steps: Vec::new(),
+    }));
     Ok(repairs)
 }
 

@@ -1,10 +1,19 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
+use std::collections::BTreeMap;
+
 use diesel::{QueryResult, sql_query};
 
+use super::run::outside_transaction;
+use super::{expected, is_partitioned};
 use crate::domain::schema::index::FoundIndex;
+use crate::domain::schema::migration::MigrationStatus;
+use crate::domain::schema::objects::{Difference, table_of};
 use crate::domain::schema::script::{IndexChange, IndexChangeKind};
-use crate::store::db::{Db, on, quote_identifier};
+use crate::error::Result;
+use crate::fault;
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// Of the tables in the search path. Every role may read the catalogue.
@@ -55,6 +64,55 @@ pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
         is_building,
     };
     Ok(rows.into_iter().map(index).collect())
+}
+
+/// The names of the invalid indexes that no server process is building, by object.
+pub(super) fn invalid(db: &mut Db) -> QueryResult<BTreeMap<String, String>> {
+    let invalid = read(db)?.into_iter().rev();
+    let invalid = invalid.filter(|it| !it.is_valid && !it.is_building);
+    // Of several the first by name: a failed REINDEX leaves copies whose names are longer.
+    Ok(invalid.map(|it| (it.object, it.name)).collect())
+}
+
+/// The invalid indexes among those that the applied migrations created: table and name.
+///
+/// That of a partitioned table is left out: it becomes valid with those of its partitions.
+pub fn broken_indexes(
+    db: &mut Db,
+    statuses: &[MigrationStatus],
+) -> QueryResult<Vec<(String, String)>> {
+    let mut invalid = invalid(db)?;
+    if invalid.is_empty() || is_partitioned(db)? {
+        return Ok(Vec::new());
+    }
+    let differences = expected(db, statuses).differences(&schema_objects::read(db)?);
+    let broken = differences.into_iter().filter(Difference::is_restorable);
+    let broken = broken.filter_map(|it| {
+        let name = invalid.remove(&it.what)?;
+        Some((table_of(&it.what)?.to_owned(), name))
+    });
+    Ok(broken.collect())
+}
+
+/// Builds an invalid index again, while the table can be written to.
+pub fn rebuild_index(
+    db: &mut Db,
+    application_schema: &str,
+    (table, name): (&str, &str),
+) -> Result<()> {
+    fault::point("statement");
+    outside_transaction(db, &rebuild_statement(application_schema, table, name))?;
+    fault::point("statement done");
+    Ok(())
+}
+
+pub(super) fn rebuild_statement(application_schema: &str, table: &str, name: &str) -> String {
+    let schema = match table.starts_with("usagectl_") {
+        true => OWN_SCHEMA,
+        false => application_schema,
+    };
+    let (schema, name) = (quote_identifier(schema), quote_identifier(name));
+    format!("REINDEX INDEX CONCURRENTLY {schema}.{name}")
 }
 
 /// The statement of a script, for the index of this name. On PostgreSQL names are qualified with

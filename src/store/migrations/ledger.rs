@@ -28,7 +28,7 @@ use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 use crate::store::tuples::LoadTuples;
-use crate::store::url::{DatabaseTarget, DatabaseUrl};
+use crate::store::url::{self, DatabaseTarget, DatabaseUrl};
 
 diesel::table! {
     usagectl_migration_log (id) {
@@ -131,11 +131,18 @@ impl From<SchemaError> for Error {
             ),
             SchemaError::OtherApplication { served, .. } => (
                 Exit::Refused,
-                format!("add ?schema={served} to the URL, or use another database"),
+                format!(
+                    "add ?schema={} to the URL, or use another database",
+                    url::encoded(served)
+                ),
             ),
             SchemaError::OtherSchema { found, requested } => (
                 Exit::Refused,
-                format!("add ?schema={found} to the URL, or ?schema={requested} for new tables"),
+                format!(
+                    "add ?schema={} to the URL, or ?schema={} for new tables",
+                    url::encoded(found),
+                    url::encoded(requested)
+                ),
             ),
         };
         Error::new(exit, error).with_next(next)

@@ -16,6 +16,7 @@
 //! export  writes that data to files before it is dropped; `archive` is the folder, `rows` the values
 //! restore  writes it back
 //! script  the statements of `run` as a script for psql or sqlite3
+//! owners  the owner of the application's tables
 //! adopt   records migrations whose objects exist
 //! prisma  Prisma's migration ledger and folder
 //! triggers  the triggers that mark changed data, and their repair
@@ -29,6 +30,7 @@ mod export;
 mod indexes;
 mod ledger;
 mod losses;
+mod owners;
 pub mod prisma;
 mod restore;
 pub(super) mod rows;
@@ -63,8 +65,10 @@ pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
 };
+pub use indexes::{broken_indexes, rebuild_index};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
+pub use owners::{OtherOwner, defects as owner_defects, other_owner};
 pub use restore::{Target, log_restore, restore_object, restore_table};
 pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
 

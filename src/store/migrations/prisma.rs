@@ -16,6 +16,7 @@ use diesel::{QueryResult, RunQueryDsl, sql_query};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::run::search_path;
 use super::script::{self, literal};
 use super::{ALL, Direction, Migration, ledger};
 use crate::domain::format::hex;
@@ -147,7 +148,17 @@ impl PrismaSync {
     }
 
     /// The migrations whose state in Prisma's ledger is not that in ours, with the SQL that makes them agree.
-    pub fn defects(&self, db: &Db, statuses: &[MigrationStatus]) -> Vec<Defect> {
+    pub fn defects(
+        &self,
+        db: &Db,
+        statuses: &[MigrationStatus],
+        application_schema: &str,
+    ) -> Vec<Defect> {
+        // Prisma's lock is held until the end of the transaction.
+        let begin = match db {
+            Db::Pg(_) => format!("BEGIN;\n{};\n", search_path(application_schema)),
+            Db::Sqlite(_) => "BEGIN IMMEDIATE;\n".to_owned(),
+        };
         let sync = PrismaSync {
             writes_history: true,
             ..self.clone()
@@ -179,7 +190,7 @@ impl PrismaSync {
             Some(Defect {
                 object: format!("migration {migration}"),
                 problem: problem.to_owned(),
-                fix: Some(fix.trim_end().to_owned()).filter(|fix| !fix.is_empty()),
+                fix: (!fix.is_empty()).then(|| format!("{begin}{fix}COMMIT;")),
             })
         };
         statuses.iter().filter_map(defect).collect()

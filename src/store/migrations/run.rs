@@ -16,7 +16,7 @@ use diesel::sql_types::{Array, Text};
 
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::{Direction, Migration, application_schema, indexes, tables};
+use super::{Direction, Migration, application_schema, indexes, owners, tables};
 use crate::domain::named::Named;
 use crate::domain::schema::index::{self, IndexAction};
 use crate::domain::schema::script::{self, IndexChange, Step};
@@ -124,6 +124,8 @@ pub enum Event<'a> {
     },
     /// The server still builds the index for a run that was interrupted.
     Building { index: &'a str },
+    /// A concurrent build or drop of the index waits for older transactions; `holder` has the oldest.
+    Waiting { index: &'a str, holder: String },
 }
 
 /// Follows a run, and adds to its last step, in which a rollback drops data.
@@ -283,8 +285,9 @@ impl RunningStep<'_> {
             changed = done.map_err(with_detail)?;
             fault::point("statement done");
         }
-        for object in others {
-            db.batch_execute(&object).map_err(with_detail)?;
+        let owned = owners::statements(db, self.step)?;
+        for sql in others.iter().chain(&owned) {
+            db.batch_execute(sql).map_err(with_detail)?;
         }
         Ok(changed)
     }
@@ -327,6 +330,10 @@ impl RunningStep<'_> {
                 }
             };
             commit_guarded(db, |db| self.log(db, STARTED, Duration::ZERO))?;
+            if let Some(holder) = oldest_transaction(db) {
+                let index = &change.name;
+                observer.event(Event::Waiting { index, holder });
+            }
             for sql in statements {
                 fault::point("statement");
                 outside_transaction(db, &sql)?;
@@ -532,9 +539,8 @@ fn random() -> f64 {
 /// The session that has used one of these tables for the longest time, if the server shows it.
 fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
     let Db::Pg(_) = db else { return None };
-    let query = "SELECT concat(coalesce(nullif(a.application_name, ''), a.backend_type), ' (pid ', a.pid,
-             coalesce(', user ' || a.usename, ''),
-             ', since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ')')
+    let query = format!(
+        "SELECT {SESSION}
          FROM pg_locks l
          JOIN pg_class c ON c.oid = l.relation
          JOIN pg_stat_activity a ON a.pid = l.pid
@@ -543,7 +549,8 @@ fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
              AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
              AND c.relname = ANY ($1)
          ORDER BY a.xact_start NULLS LAST
-         LIMIT 1";
+         LIMIT 1"
+    );
     // Only for a message: a failure here must not hide the one it explains.
     let found = db.read_tx(|db| match db {
         Db::Pg(postgres) => postgres.run(|conn| {
@@ -554,6 +561,31 @@ fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
     });
     found.ok().flatten()
 }
+
+/// The session of the oldest transaction that a concurrent index build waits for, if the server shows it. Short ones are
+/// left out.
+fn oldest_transaction(db: &mut Db) -> Option<String> {
+    let query = format!(
+        "SELECT {SESSION}
+         FROM pg_stat_activity a
+         WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+             AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
+             AND a.xact_start < clock_timestamp() - interval '1 second'
+         ORDER BY a.xact_start
+         LIMIT 1"
+    );
+    // Only for a message.
+    let found = db.read_tx(|db| match db {
+        Db::Pg(postgres) => postgres.run(|conn| sql_query(query).row(conn).optional()),
+        Db::Sqlite(_) => Ok(None),
+    });
+    found.ok().flatten()
+}
+
+/// A session of `pg_stat_activity` as text.
+const SESSION: &str = "concat(coalesce(nullif(a.application_name, ''), a.backend_type), ' (pid ', a.pid,
+             coalesce(', user ' || a.usename, ''),
+             ', since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ')')";
 
 /// The statement that sets the lock timeout: on PostgreSQL of the transaction, on SQLite of the connection.
 pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
@@ -569,7 +601,7 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
 /// the old state, on any table, so it has no time limit; nobody waits for it meanwhile.
 ///
 /// Outside a transaction a setting belongs to the session, so it is reset afterwards.
-fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {
+pub(super) fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {
     let Db::Pg(postgres) = db else {
         return Ok(db.batch_execute(sql)?);
     };

@@ -9,7 +9,7 @@ use super::estimate::table_size;
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
 use super::triggers::broken_triggers;
-use super::{Direction, Migration, Survey, indexes, tables};
+use super::{Direction, Migration, Survey, indexes, owners, tables};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::meaning::NOW_IN_SQLITE;
 use crate::domain::schema::script::{self, Step};
@@ -64,6 +64,16 @@ pub fn script(
                     "\n-- restore the triggers on {table}\n{begin}{path}{sql}\nCOMMIT;\n"
                 );
             }
+        }
+    }
+    if direction == Direction::Up {
+        let [before, after] = SESSION_LIMITS;
+        for (table, name) in indexes::broken_indexes(db, &survey.statuses)? {
+            let sql = indexes::rebuild_statement(entry.application_schema, &table, &name);
+            let _ = write!(
+                out,
+                "\n-- rebuild an invalid index\n{before};\n{sql};\n{after};\n"
+            );
         }
     }
     for migration in plan {
@@ -134,8 +144,9 @@ fn statements(
         let sql = indexes::statement(statement.sql, change, &name, schema);
         let _ = writeln!(text, "{sql};");
     }
-    for object in others {
-        let _ = writeln!(text, "{object};");
+    let owned = owners::statements(db, step)?;
+    for sql in others.iter().chain(&owned) {
+        let _ = writeln!(text, "{sql};");
     }
     Ok(text)
 }

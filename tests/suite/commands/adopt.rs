@@ -406,6 +406,7 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
             "ALTER TABLE \"UpgradeRecommendation\" ALTER COLUMN status DROP DEFAULT,
                  ALTER COLUMN status TYPE text, ALTER COLUMN status SET DEFAULT 'PENDING'",
             "ALTER TABLE api_usage ALTER COLUMN method DROP DEFAULT",
+            "ALTER TABLE api_alerts DROP CONSTRAINT api_alerts_pkey",
             "ALTER TABLE api_usage ALTER COLUMN api_name DROP NOT NULL",
             "DROP TABLE \"UpgradeRecommendation\"; DROP TYPE \"RecommendationPriority\"",
             "ALTER TYPE \"MetricType\" RENAME VALUE 'COST_USD' TO 'OLD_COST'",
@@ -434,6 +435,10 @@ fn partial_database_is_refused_until_the_printed_sql_is_run(
         db.run_script(&sql.stdout);
         let run = adopt(&db);
         assert_eq!(run.code, 0, "{loss}: {}{}", sql.stdout, run.snapshot());
+        if loss.contains("api_alerts_pkey") {
+            let keys = "SELECT contype FROM pg_constraint WHERE conname = 'api_alerts_pkey'";
+            assert_eq!(db.rows(keys), ["p"]);
+        }
         assert_works(&db);
         assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
     }
@@ -578,6 +583,47 @@ fn printed_sql_leaves_decisions_to_the_user(
     assert_works(&db);
 }
 
+#[rstest]
+#[case::sqlite(
+    Sqlite,
+    "ALTER TABLE api_usage DROP COLUMN response_time; ALTER TABLE api_usage ADD COLUMN response_time TEXT",
+    "INTEGER"
+)]
+#[case::postgresql(
+    Postgresql,
+    "ALTER TABLE api_usage ALTER response_time TYPE text",
+    "integer"
+)]
+fn printed_sql_converts_values_and_lists_those_of_no_other_type(
+    #[case] engine: Engine,
+    #[case] change: &str,
+    #[case] data_type: &str,
+) {
+    let db = deployed(engine, 3);
+    add_calls(&db);
+    db.execute(change);
+    db.execute("UPDATE api_usage SET response_time = CASE id WHEN 'a' THEN '120' ELSE 'n/a' END");
+    let close = || {
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+        db.run_script(&sql);
+        sql
+    };
+    let decision = format!(
+        "-- to be decided: 1 row has a value of the column api_usage.response_time that is no {data_type}; change it or \
+         delete such rows:\n-- SELECT * "
+    );
+    let sql = close();
+    let (_, query) = sql.split_once(&decision).unwrap_or_else(|| panic!("{sql}"));
+    let query = query.lines().next().unwrap();
+    assert_eq!(db.rows(&format!("SELECT id {query}")), ["b"]);
+    db.execute("UPDATE api_usage SET response_time = NULL WHERE id = 'b'");
+    close();
+    adopt(&db).success();
+    let sum = db.rows("SELECT id, response_time + 1 FROM api_usage ORDER BY id");
+    assert_eq!(sum, ["a|121", "b|NULL"]);
+    assert_works(&db);
+}
+
 #[test]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     let db = TestDatabase::empty(Sqlite);
@@ -622,6 +668,24 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     }
     adopt(&db).success();
     assert_works(&db);
+}
+
+/// A type and its default change in one statement, and fail in one.
+#[test]
+fn printed_sql_names_the_view_that_prevents_it_and_keeps_the_default() {
+    let db = pushed(Postgresql, 3);
+    db.execute(
+        "ALTER TABLE api_usage ALTER COLUMN timestamp TYPE timestamptz(3) USING timestamp AT TIME ZONE 'UTC';
+         CREATE VIEW calls AS SELECT id, timestamp FROM api_usage",
+    );
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    let expected = "-- first drop what uses the column api_usage.timestamp, and create it again afterwards: view calls\n\
+         ALTER TABLE \"api_usage\" ALTER COLUMN \"timestamp\" DROP DEFAULT, ALTER COLUMN \"timestamp\" TYPE";
+    assert!(sql.contains(expected), "{sql}");
+    db.run_script(&format!("\\set ON_ERROR_STOP off\n{sql}"));
+    db.execute("INSERT INTO api_usage (id, api_name) VALUES ('a', 'tmdb'); DROP VIEW calls");
+    db.run_script(&sql);
+    adopt(&db).success();
 }
 
 #[test]
@@ -691,8 +755,8 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
 #[test]
 fn tables_in_another_schema_are_not_created_again() {
     let db = pushed(Postgresql, 3);
-    db.execute("ALTER SCHEMA public RENAME TO app; CREATE SCHEMA public");
-    let next = "next: add ?schema=app to the URL, or ?schema=public for new tables\n";
+    db.execute("ALTER SCHEMA public RENAME TO \"Tenant B\"; CREATE SCHEMA public");
+    let next = "next: add ?schema=Tenant%20B to the URL, or ?schema=public for new tables\n";
     let commands: [(&[&str], i32); 4] = [
         (&["status"], 4),
         (&["migrate"], 5),
@@ -710,7 +774,7 @@ fn tables_in_another_schema_are_not_created_again() {
     };
     let planned = with_schema("public", &["migrate", "--dry-run"]).success();
     assert!(planned.stdout.contains("create table api_usage\n"));
-    with_schema("app", &["migrate", "--adopt", "--yes"]).success();
+    with_schema("Tenant%20B", &["migrate", "--adopt", "--yes"]).success();
 }
 
 #[rstest]
@@ -997,7 +1061,13 @@ fn verify_compares_the_ledgers(#[values(Sqlite, Postgresql)] engine: Engine) {
             "migration 20260124093000_add_infrastructure_monitoring"
         );
         assert_eq!(defect["problem"], problem);
-        db.execute(defect["fix"].as_str().unwrap());
+        let printed = db.usagectl(["status", "--verify"]).run().stdout;
+        let lines = printed.lines().filter_map(|it| it.strip_prefix("  fix: "));
+        let fix: Vec<&str> = lines.collect();
+        let lines = defect["fix"].as_str().unwrap().lines();
+        assert_eq!(lines.count(), fix.len());
+        assert!(fix[0].starts_with("BEGIN") && fix.last() == Some(&"COMMIT;"));
+        db.run_script(&fix.join("\n"));
     };
     let verify = || db.usagectl(["status", "--verify"]).run();
     verify().success();

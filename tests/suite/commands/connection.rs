@@ -486,17 +486,41 @@ fn file_url_names_the_file_that_prisma_uses(
         sandbox.file(".env", "DATABASE_URL=\"file:./dev.db\"\n");
     }
     let usagectl = |command: &str| {
-        let program = sandbox.usagectl([command]);
+        let program = sandbox.usagectl([command]).current_dir(work.join("src"));
         match in_dot_env {
-            true => program.current_dir(work.join("src")),
+            true => program,
             false => program.env("DATABASE_URL", "file:./dev.db"),
         }
     };
     usagectl("migrate").run().success();
     assert!(work.join(expected).exists());
     usagectl("status").run().success();
-    let databases = ["dev.db", "prisma/dev.db"].map(|it| work.join(it).exists());
+    let databases = ["dev.db", "prisma/dev.db", "src/dev.db"].map(|it| work.join(it).exists());
     assert_eq!(databases.iter().filter(|exists| **exists).count(), 1);
+}
+
+/// Prisma up to 6 resolves the path from the file with the `datasource`.
+#[rstest]
+#[case::package("package.json", r#"{"prisma": {"schema": "./db/schema"}}"#)]
+#[case::config(
+    "prisma.config.ts",
+    "export default {\n  schema: path.join('db', 'schema'),\n}\n"
+)]
+fn database_beside_a_folder_of_schema_files_is_found(#[case] file: &str, #[case] content: &str) {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    fs::create_dir_all(work.join("db/schema")).unwrap();
+    sandbox.file(file, content);
+    sandbox.file(
+        "db/schema/a_models.prisma",
+        "model A {\n  id String @id\n}\n",
+    );
+    let schema = prisma_schema("url = env(\"DATABASE_URL\")");
+    sandbox.file("db/schema/main.prisma", schema);
+    let program = sandbox.usagectl(["migrate"]);
+    program.env("DATABASE_URL", "file:./dev.db").run().success();
+    assert!(work.join("db/schema/dev.db").exists());
+    assert!(!work.join("dev.db").exists());
 }
 
 #[rstest]

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rstest::rstest;
 
@@ -210,8 +212,12 @@ fn interrupted_index_build_is_cancelled_and_repeated_postgresql() {
         ["api_usage_api_name_success_timestamp_idx"]
     );
 
-    let mut run = db.usagectl(["migrate", "-v"]).spawn();
-    run.wait_for_stderr("step 2 of 9");
+    // Transactions of less than a second are not named.
+    thread::sleep(Duration::from_secs(1));
+    let mut run = db.usagectl(["migrate"]).spawn();
+    run.wait_for_stderr(
+        "waiting with the index api_usage_api_name_success_timestamp_idx for older transactions, the oldest of ",
+    );
     wait_for_rows(&db, waiting);
     writer.batch_execute("COMMIT").unwrap();
     run.wait().success();

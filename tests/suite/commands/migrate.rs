@@ -389,7 +389,9 @@ fn existing_object_is_refused_and_database_unchanged(#[values(Sqlite, Postgresql
     let status = db.usagectl(["status"]).run();
     assert_eq!(status.code, 4);
     assert!(
-        status.stdout.contains("conflict: table api_alerts"),
+        status.stdout.contains(
+            "conflict: table api_alerts exists, but no migration of usagectl created it\n"
+        ),
         "{}",
         status.stdout
     );

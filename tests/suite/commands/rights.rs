@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use crate::support::Engine::Postgresql;
-use crate::support::adoption::pushed;
+use crate::support::adoption::{deployed, pushed};
 use crate::support::{OtherRole, Run, TestDatabase};
 
 /// The exit code of a check whose result is unknown.
@@ -98,9 +98,14 @@ fn role_without_rights_can_migrate_after_printed_statements_postgresql() {
     role.usagectl(["status"]).run().success();
 }
 
-#[test]
-fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgresql() {
-    let db = pushed(Postgresql, 3);
+#[rstest]
+fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgresql(
+    #[values(false, true)] has_prisma_ledger: bool,
+) {
+    let db = match has_prisma_ledger {
+        true => deployed(Postgresql, 3),
+        false => pushed(Postgresql, 3),
+    };
     let role = OtherRole::new(&db);
     let steps = until_success(&role, &["migrate", "--adopt", "--yes"], "").concat();
     let triggers = format!(
@@ -108,8 +113,29 @@ fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgres
         role.name
     );
     assert!(steps.contains(&triggers), "{steps:?}");
+    let ledger = format!(
+        "GRANT SELECT, INSERT, UPDATE ON public._prisma_migrations TO \"{}\"",
+        role.name
+    );
+    assert_eq!(steps.contains(&ledger), has_prisma_ledger, "{steps:?}");
     assert!(steps.iter().all(|it| !it.contains("OWNER TO")), "{steps:?}");
     role.usagectl(["status"]).run();
+}
+
+#[rstest]
+#[case(&["status", "--verify"])]
+#[case(&["rollback", "--dry-run"])]
+#[case(&["migrate"])]
+fn right_to_read_prismas_ledger_is_asked_for_postgresql(#[case] command: &[&str]) {
+    let db = deployed(Postgresql, 3);
+    let adopt = ["migrate", "--adopt", "--yes"];
+    db.usagectl(adopt).run().success();
+    let role = OtherRole::new(&db);
+    let steps = until_success(&role, command, "").concat();
+    let asked = steps
+        .iter()
+        .any(|it| it.contains("public._prisma_migrations"));
+    assert!(asked, "{steps:?}");
 }
 
 #[test]
@@ -122,6 +148,7 @@ fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgr
     let owner = format!("owner_for_{}", role.name);
     role.administer(&[
         &format!("CREATE ROLE {owner}"),
+        &format!("GRANT USAGE, CREATE ON SCHEMA public TO {owner}"),
         &format!("ALTER SCHEMA usagectl OWNER TO {owner}"),
         &format!(
             "DO $$ DECLARE name regclass; BEGIN
@@ -136,5 +163,49 @@ fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgr
     assert!(steps.len() <= 2, "{steps:?}");
     assert!(steps.concat().contains(&grant), "{steps:?}");
     role.usagectl(["status"]).run().success();
+    // The new tables and types are the application's.
+    let owned = db.rows(&format!(
+        "SELECT count(*) FROM (SELECT relowner AS owner FROM pg_class WHERE relname IN ('api_alerts', 'UpgradeRecommendation')
+             UNION ALL SELECT typowner FROM pg_type WHERE typname = 'MetricType') AS objects
+         WHERE owner = '{owner}'::regrole"
+    ));
+    assert_eq!(owned, ["3"]);
+    role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
+}
+
+/// The role that migrates cannot give its tables to the application's.
+#[test]
+fn tables_that_the_application_cannot_use_are_named_postgresql() {
+    let db = pushed(Postgresql, 2);
+    let role = OtherRole::new(&db);
+    let owner = format!("owner_for_{}", role.name);
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!("ALTER TABLE api_usage OWNER TO {owner}"),
+        &format!("GRANT USAGE, CREATE ON SCHEMA public TO {}", role.name),
+        &format!("CREATE SCHEMA usagectl AUTHORIZATION {}", role.name),
+        &format!("GRANT SELECT, TRIGGER ON api_usage TO {}", role.name),
+    ]);
+    let plan = role.usagectl(["migrate", "--adopt", "--dry-run"]).run();
+    let warning = format!(
+        "warning: the new tables of the application will belong to `{}`, not to `{owner}`",
+        role.name
+    );
+    assert!(plan.stderr.contains(&warning), "{}", plan.snapshot());
+    let to = "enhance_api_monitoring";
+    role.usagectl(["migrate", "--adopt", "--yes", "--to", to])
+        .run()
+        .success();
+    let run = role.usagectl(["migrate"]).run().success();
+    let fix = format!("ALTER TABLE public.\"InfrastructureLimit\" OWNER TO {owner};");
+    let problem = format!(
+        "warning: table InfrastructureLimit is owned by {}, and {owner}, the owner of api_usage, lacks rights on it; \
+         as a superuser: {fix}",
+        role.name
+    );
+    assert!(run.stderr.contains(&problem), "{}", run.snapshot());
+    let verify = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(verify.code, 4, "{}", verify.snapshot());
+    assert!(verify.stdout.contains(&format!("  fix: {fix}\n")));
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
 }

@@ -302,6 +302,45 @@ fn disabled_trigger_invalid_index_and_changed_columns_are_drift_postgresql() {
     );
 }
 
+#[test]
+fn invalid_index_is_rebuilt_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let role = OtherRole::new(&db);
+    let invalidate = |index: &str| {
+        role.administer(&[&format!(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass"
+        )]);
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        run
+    };
+    let status = || db.usagectl(["status", "--verify"]).run();
+
+    let index = "api_usage_success_timestamp_idx";
+    let run = invalidate(index);
+    assert!(run.stderr.ends_with("next: usagectl migrate\n"));
+    let plan = db.usagectl(["migrate", "--dry-run"]).run().stdout;
+    let planned = format!("rebuild the invalid index {index} on api_usage\n");
+    assert!(plan.ends_with(&planned), "{plan}");
+    let run = db.usagectl(["migrate"]).run().success();
+    let rebuilt = format!("rebuilt the invalid index {index}\n0 migrations applied, 0 pending\n");
+    assert_eq!(run.stdout, rebuilt);
+    status().success();
+
+    invalidate(index);
+    db.run_script(&db.usagectl(["migrate", "--sql"]).run().stdout);
+    status().success();
+
+    // It may have repeated values: the user runs the printed SQL.
+    let run = invalidate("api_alerts_api_name_alert_type_period_key");
+    let fix = run.stdout.lines();
+    let fix: Vec<&str> = fix
+        .filter_map(|line| line.strip_prefix("  fix: "))
+        .collect();
+    db.run_script(&fix.join("\n"));
+    status().success();
+}
+
 /// Each by itself is drift, and is named in exactly one line.
 #[rstest]
 #[case(
