@@ -28,6 +28,9 @@ impl Assessor<'_> {
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
+            AtLimit::Bill if self.current.expected(self.cases()).is_none() => {
+                Some(Against::of_unknown_cost(&self.current).to_string())
+            }
             AtLimit::Bill => against(&Choice::Stay, "costs more"),
             AtLimit::Unknown => Some("the consequence at its limit is unknown".to_owned()),
             _ => Some("stops at its limit".to_owned()),
