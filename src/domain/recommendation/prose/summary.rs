@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::AtLimit;
+use crate::domain::recommendation::candidates::Against;
 use crate::domain::recommendation::facts::{Choice, Compared, Facts};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
@@ -99,14 +100,34 @@ fn action(facts: &Facts) -> String {
             };
             format!("Recommended: stay on the plan {plan} and use less{less}")
         }
-        Choice::Contract => "Recommended: ask the provider for a contract, because no listed plan \
-             is large enough"
-            .to_owned(),
+        Choice::Contract => {
+            let reason = match plans_of_unknown_size(facts).as_slice() {
+                [] => "no listed plan is large enough".to_owned(),
+                [plan] => format!("the included amount of the plan {plan} is unknown"),
+                plans => {
+                    let plans = plans.join(", ");
+                    format!("the included amounts of the plans {plans} are unknown")
+                }
+            };
+            format!("Recommended: ask the provider for a contract, because {reason}")
+        }
     };
     match facts.compared.first().and_then(Compared::lacks) {
         None => text + ".",
         Some(lacks) => format!("{text}; {lacks}."),
     }
+}
+
+/// The plans that may be large enough, because how much they include is unknown.
+fn plans_of_unknown_size(facts: &Facts) -> Vec<&str> {
+    let unknown = Against::SizeUnknown.to_string();
+    let is_unknown = |one: &&Compared| one.against.as_ref() == Some(&unknown);
+    let compared = facts.compared.iter().filter(is_unknown);
+    let plans = compared.filter_map(|one| match &one.choice {
+        Choice::Change { plan } => Some(plan.as_str()),
+        _ => None,
+    });
+    plans.collect()
 }
 
 fn cost(figure: &Figure) -> String {

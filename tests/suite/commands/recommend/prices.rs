@@ -173,6 +173,26 @@ fn huge_usage_requires_a_contract_or_is_a_named_unknown(
 }
 
 #[rstest]
+fn plans_of_unknown_size_are_the_reason_for_a_contract(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "neon=free");
+    for command in [
+        "limits set --service VERCEL_POSTGRES --metric CONNECTIONS --plan free --at-limit REJECT 100",
+        "collect set --service VERCEL_POSTGRES --metric CONNECTIONS 120",
+    ] {
+        case.run(&command.split(' ').collect::<Vec<_>>());
+    }
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "contract");
+    let page = page(&case, it);
+    let reason = "because the included amounts of the plans launch, scale are unknown";
+    assert!(page.contains(reason), "{page}");
+}
+
+#[rstest]
 fn page_of_a_resource_has_its_own_usage_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
     for (resource, size) in [("a", 243.0), ("b", 20.0)] {
