@@ -2,10 +2,10 @@
 
 use rust_decimal::Decimal;
 
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::plans::AtLimit;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::plans::{AtLimit, default_kind};
 use crate::domain::recommendation::candidates::Against;
-use crate::domain::recommendation::facts::{Choice, Compared, Facts};
+use crate::domain::recommendation::facts::{Choice, Compared, Facts, Kind};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
@@ -70,6 +70,8 @@ fn forecast(facts: &Facts) -> String {
     } else if outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
         let horizon = outlook.horizon.short();
         format!("The limit is not expected to be reached within {horizon}")
+    } else if default_kind(facts.metric).0 == MetricKind::Rate {
+        "A rate has no forecast".to_owned()
     } else {
         "A single measurement has no forecast".to_owned()
     };
@@ -98,7 +100,10 @@ fn action(facts: &Facts) -> String {
                 Some(less) if !less.is_zero() => format!(" by {}", facts.reduction.short()),
                 _ => String::new(),
             };
-            format!("Recommended: stay on the plan {plan} and use less{less}")
+            match facts.kind {
+                Kind::Budget => format!("Recommended: use less{less}"),
+                _ => format!("Recommended: stay on the plan {plan} and use less{less}"),
+            }
         }
         Choice::Contract => {
             let reason = match plans_of_unknown_size(facts).as_slice() {
