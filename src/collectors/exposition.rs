@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use chrono::{DateTime, Utc};
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exposition {
     /// In the order of the lines.
@@ -23,6 +25,8 @@ pub struct Sample {
     pub labels: BTreeMap<String, String>,
     /// May be NaN or infinite.
     pub value: f64,
+    /// The time of the value, where the exporter states one.
+    pub at: Option<DateTime<Utc>>,
 }
 
 impl Sample {
@@ -41,12 +45,17 @@ impl Exposition {
     /// Reads a page. An invalid line is recorded and skipped.
     pub fn parse(text: &str) -> Exposition {
         let mut page = Exposition::default();
+        // Only OpenMetrics has an end; its timestamps are seconds, the others milliseconds.
+        let units_a_second = match text.trim_end().ends_with("# EOF") {
+            true => 1.0,
+            false => 1e3,
+        };
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if let Some(comment) = line.strip_prefix('#') {
                 page.types.extend(type_of(comment));
             } else if !line.is_empty() {
-                match sample(line) {
+                match sample(line, units_a_second) {
                     Some(sample) => page.samples.push(sample),
                     None if page.invalid_lines.len() < MAX_INVALID_LINES => {
                         page.invalid_lines.push(index + 1)
@@ -92,15 +101,19 @@ fn type_of(comment: &str) -> Option<(String, String)> {
     Some((name, kind.split_whitespace().next()?.to_owned()))
 }
 
-/// Reads `name{label="value"} 1.5 1700000000`; a timestamp or exemplar behind the value is ignored.
-fn sample(line: &str) -> Option<Sample> {
+/// Reads `name{label="value"} 1.5 1700000000`; an exemplar behind the value is ignored.
+fn sample(line: &str, units_a_second: f64) -> Option<Sample> {
     let (name, labels, rest) = selector(line)?;
-    let value = rest.split_whitespace().next()?;
+    let mut words = rest.split_whitespace();
+    let value = words.next()?;
+    let stamp = words.next().and_then(|stamp| stamp.parse::<f64>().ok());
+    let millis = stamp.map(|stamp| stamp * 1e3 / units_a_second);
     Some(Sample {
         name,
         labels,
         // As in Prometheus, `inf`, `infinity` and `nan` in any case are numbers.
         value: value.parse().ok()?,
+        at: millis.and_then(|millis| DateTime::from_timestamp_millis(millis as i64)),
     })
 }
 
@@ -222,6 +235,15 @@ mod tests {
         assert_eq!(parsed(text), expected);
         assert!(Exposition::parse(text).is_counter("a_total"));
         assert_eq!(Exposition::parse(text).invalid_lines, [0; 0]);
+    }
+
+    #[test]
+    fn timestamps_are_milliseconds_or_the_seconds_of_openmetrics() {
+        let at = |text: &str| Exposition::parse(text).samples[0].at;
+        let expected = DateTime::from_timestamp_millis(1_700_000_000_500);
+        assert_eq!(at("a 1 1700000000500"), expected);
+        assert_eq!(at("a 1 1700000000.5 # {id=\"7\"} 1\n# EOF\n"), expected);
+        assert_eq!((at("a 1"), at("a 1 # {id=\"7\"} 1")), (None, None));
     }
 
     #[test]

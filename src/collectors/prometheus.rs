@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
@@ -95,6 +95,9 @@ pub fn rules_from_toml(text: &str) -> Result<Vec<MapRule>, String> {
     file.map(|file| file.map)
         .map_err(|error| error.message().to_owned())
 }
+
+/// The age of a sample that is no longer current. Some exporters of cloud metrics are ten minutes behind.
+const STALE: TimeDelta = TimeDelta::minutes(15);
 
 /// The largest exporters' pages have some megabytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -194,6 +197,13 @@ impl MapRule {
                 return Err(CollectorError::new(message, hint));
             }
         };
+        let oldest = series.iter().filter_map(|sample| sample.at).min();
+        if let Some(at) = oldest.filter(|at| context.now - *at > STALE) {
+            let (at, most) = (format::time(at), format::duration(STALE));
+            let warning = format!("`{text}` has a sample of {at}, older than {most}: left out");
+            collected.warnings.push(warning);
+            return Ok(());
+        }
         let value = value * self.scale;
         if !value.is_finite() {
             let warning = format!("`{text}` currently has the value {value}");

@@ -1,7 +1,8 @@
 //! `collect doctor`: checks every configured source.
 
-use super::run::{collect, outcome, report};
+use super::run::{collect, outcome, print_warnings, report};
 use super::targets::TargetArgs;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::point::Saved;
 use crate::output::collect::DoctorReport;
@@ -19,9 +20,11 @@ pub struct DoctorArgs {
 
 pub fn run(context: &mut Context, args: DoctorArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
+    warn_of_unknown(context, &mut db, &args.targets.usage_api)?;
     let (finished, not_configured) = collect(context, &mut db, &args.targets)?;
     let mut collectors = Vec::new();
     for finished in &finished {
+        print_warnings(context, finished);
         collectors.push(report(context, finished, Saved::default()));
     }
     context.answer(&DoctorReport {

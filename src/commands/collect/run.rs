@@ -52,7 +52,8 @@ use crate::store::plans::{catalogues, selections};
 /// with the meter as its resource.
 ///
 /// Several targets of a kind are listed in a file (--config), each with a resource. Keys are read from the environment
-/// only. Collecting again at the same time writes nothing. In cron, with URLs and keys in the environment:
+/// only. Collecting again at the same time writes nothing. With --quiet, warnings are printed only if the exit code is not
+/// 0. In cron, with URLs and keys in the environment:
 /// `*/15 * * * * usagectl -q collect run --only postgres,redis`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -102,6 +103,12 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
     for NotConfigured { collector, next } in not_configured {
         context.detail(format_args!("{collector} is not configured: {next}"));
     }
+    let outcome = outcome(&finished);
+    // A warning is repeated by every run, and cron sends mail about any output.
+    let warns = !context.is_quiet() || outcome.exit != Exit::Done;
+    if warns {
+        warn_of_unknown(context, &mut db, &args.targets.usage_api)?;
+    }
     let mut answer = CollectReport {
         dry_run: args.dry_run,
         ..CollectReport::default()
@@ -112,6 +119,9 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
         } else {
             save(&mut db, finished, context)?
         };
+        if warns {
+            print_warnings(context, finished);
+        }
         answer.collectors.push(report(context, finished, saved));
         if let Err(error) = &finished.outcome
             && context.is_quiet()
@@ -123,16 +133,15 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
         import::refresh(context, &mut db)?;
     }
     context.answer_unless_quiet(&answer)?;
-    Ok(outcome(&finished))
+    Ok(outcome)
 }
 
 /// Queries all targets. This database is read here, since a connection serves one thread.
 pub(super) fn collect(
-    context: &mut Context,
+    context: &Context,
     db: &mut Db,
     args: &TargetArgs,
 ) -> Result<(Vec<Finished>, Vec<NotConfigured>)> {
-    warn_of_unknown(context, db, &args.usage_api)?;
     let configured = args.targets()?;
     let since = args.since.map(|day| day.and_time(NaiveTime::MIN).and_utc());
     if since.is_some_and(|since| since > context.now) {
@@ -211,7 +220,14 @@ fn result(finished: &Finished) -> RunResult {
     }
 }
 
-/// Prints the notes and warnings of a collector, and returns its part of the answer.
+pub(super) fn print_warnings(context: &mut Context, finished: &Finished) {
+    for warning in finished.outcome.iter().flat_map(|it| &it.warnings) {
+        let target = &finished.target;
+        context.warn(format_args!("{target}: {}", printable(warning)));
+    }
+}
+
+/// Prints the notes of a collector, and returns its part of the answer.
 pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -> CollectorReport {
     let target = &finished.target;
     let mut report = CollectorReport {
@@ -233,9 +249,6 @@ pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -
         Ok(collected) => {
             for note in &collected.notes {
                 context.detail(format_args!("{target}: {note}"));
-            }
-            for warning in &collected.warnings {
-                context.warn(format_args!("{target}: {}", printable(warning)));
             }
             if collected.points.is_empty() {
                 let mut reasons = collected.notes.iter().chain(&collected.warnings);

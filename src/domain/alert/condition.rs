@@ -34,6 +34,11 @@ pub enum Level {
     Clear,
     /// An open episode goes on; none begins.
     Keep,
+    /// The state is unknown: an open episode is notified of it once, and goes on.
+    Unknown {
+        /// Whether an episode begins where none is open.
+        begins: bool,
+    },
     At {
         /// From 1; a higher number is worse.
         level: u32,
@@ -92,6 +97,12 @@ pub fn notices(
         for condition in conditions {
             let alert = &condition.alert;
             let open = open(&alert.alert_id);
+            let is_silenced = || {
+                let mut silences = silences.iter();
+                silences.any(|it| it.is_active(now) && it.matches_alert(alert))
+            };
+            let wants = |severity| receiver.min_severity.is_none_or(|least| severity >= least);
+            let was_unknown = open.is_some_and(|it| it.content.kind == NoticeKind::Unknown);
             match (condition.level, open) {
                 (Level::Clear, Some(last)) => {
                     let text = format!("{} {}", alert.api_name, condition.text);
@@ -112,17 +123,24 @@ pub fn notices(
                     let is_new = last.is_none() || notified != kept;
                     // A notice of a fall states the present; one of a rise in one respect keeps the other.
                     let steps = if has_fallen { steps } else { kept };
-                    let is_silenced = || {
-                        let mut silences = silences.iter();
-                        silences.any(|it| it.is_active(now) && it.matches_alert(alert))
-                    };
-                    let is_wanted = receiver.min_severity.is_none_or(|least| severity >= least);
-                    if is_new && is_wanted && !is_silenced() {
-                        let content = (level, severity, steps);
+                    if (is_new || was_unknown) && wants(severity) && !is_silenced() {
+                        let content = (NoticeKind::Firing, level, severity, steps);
                         new.push(firing(condition, content, receiver, last, now));
                     }
                 }
-                (Level::Clear, None) | (Level::Keep, _) => {}
+                (Level::Unknown { .. }, Some(last)) if !was_unknown && !is_silenced() => {
+                    let told = &last.content;
+                    let steps = told.steps.unwrap_or_default();
+                    let content = (NoticeKind::Unknown, told.level, told.severity, steps);
+                    new.push(firing(condition, content, receiver, Some(last), now));
+                }
+                (Level::Unknown { begins: true }, None)
+                    if wants(Severity::Warning) && !is_silenced() =>
+                {
+                    let content = (NoticeKind::Unknown, 1, Severity::Warning, [0, 0]);
+                    new.push(firing(condition, content, receiver, None, now));
+                }
+                (Level::Clear, None) | (Level::Keep | Level::Unknown { .. }, _) => {}
             }
         }
         let mut unlisted: Vec<&Notice> = sent.clone();
@@ -141,7 +159,7 @@ pub fn notices(
 
 fn firing(
     condition: &Condition,
-    (level, severity, steps): (u32, Severity, [u32; 2]),
+    (kind, level, severity, steps): (NoticeKind, u32, Severity, [u32; 2]),
     receiver: &Receiver,
     last: Option<&Notice>,
     now: DateTime<Utc>,
@@ -154,8 +172,8 @@ fn firing(
     let number = last.map_or(1, |last| last.number.saturating_add(1));
     let content = Content {
         schema: CONTENT_SCHEMA,
-        key: key(&episode, &receiver.channel, NoticeKind::Firing, number, now),
-        kind: NoticeKind::Firing,
+        key: key(&episode, &receiver.channel, kind, number, now),
+        kind,
         episode,
         alert: alert.clone(),
         severity,
@@ -169,7 +187,10 @@ fn firing(
         ended_at: None,
         created_at: now,
         note: None,
-        summary: format!("{severity}: {} {}", alert.api_name, condition.text),
+        summary: match kind {
+            NoticeKind::Unknown => format!("{kind}: {} {}", alert.api_name, condition.text),
+            _ => format!("{severity}: {} {}", alert.api_name, condition.text),
+        },
     };
     Notice::new(content, number, &receiver.channel)
 }
@@ -324,6 +345,22 @@ mod tests {
         };
         let numbers: Vec<_> = (1..=levels.len()).map(|it| number(&levels[..it])).collect();
         assert_eq!(numbers, [1, 1, 2, 2, 3, 3, 4, 4, 5, 6]);
+    }
+
+    #[test]
+    fn unknown_state_is_notified_once_and_so_is_the_next_known_one() {
+        const OLD: Level = Level::Unknown { begins: true };
+        const EXPIRED: Level = Level::Unknown { begins: false };
+        let levels = [EXPIRED, WARNING, OLD, OLD, EXPIRED, WARNING, WARNING];
+        let expected = [
+            "FIRING ops WARNING 1",
+            "UNKNOWN ops WARNING 2",
+            "FIRING ops WARNING 3",
+        ];
+        assert_eq!(sent(&levels.map(Some), &[], false), expected);
+        let levels = [OLD, OLD, Level::Clear].map(Some);
+        let expected = ["UNKNOWN ops WARNING 1", "RESOLVED ops WARNING 1"];
+        assert_eq!(sent(&levels, &[], false), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use super::cost::{Allowance, Cases, Meter, Tariff, quantile};
 use super::facts::Choice;
+use crate::domain::plans::AtLimit;
 
 /// Why a plan is not recommended.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum Against {
     Exceeded(f64),
     #[error("price not published")]
     PriceUnknown,
+    /// Usage beyond its limit has no known price.
+    #[error("cost beyond the limit unknown")]
+    BeyondUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
     #[error("not measured: {}", join(.0))]
     Unmeasured(Vec<Meter>),
@@ -29,6 +33,16 @@ pub enum Against {
     /// Another choice costs the same, and has a lower limit.
     #[error("costs the same")]
     CostsTheSame,
+}
+
+impl Against {
+    /// What is unknown of the cost of a plan.
+    pub fn of_unknown_cost(tariff: &Tariff) -> Against {
+        match tariff.fixed {
+            None => Against::PriceUnknown,
+            Some(_) => Against::BeyondUnknown,
+        }
+    }
 }
 
 fn join(meters: &[Meter]) -> String {
@@ -93,10 +107,16 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that holds no more of the metric is never recommended at any price. One with an unmeasured price is
+    /// A plan that holds no more of the metric is never recommended at any price. Usage that is billed at an unknown price
+    /// holds the included amount only. One with an unmeasured price is
     /// only recommended if no other is large enough.
     pub fn larger(&self) -> Selection<'a> {
-        let size = self.size(self.current);
+        let now = self.current.allowances.get(&self.meter);
+        let unpriced = now.filter(|it| it.at_limit == AtLimit::Bill && it.overage.is_none());
+        let size = match unpriced.and_then(|it| it.included) {
+            Some(included) => Size::Amount(included),
+            None => self.size(self.current),
+        };
         let mut candidates = self.candidates(|tariff| match (self.size(tariff), size) {
             (Size::Unknown, _) => Some(Against::SizeUnknown),
             (Size::Unlimited, _) | (Size::Amount(_), Size::Unknown) => None,
@@ -167,7 +187,7 @@ impl<'a> Search<'a> {
                 if chance_exceeded > self.tolerance {
                     return Some(Against::Exceeded(chance_exceeded));
                 }
-                expected.is_none().then_some(Against::PriceUnknown)
+                expected.is_none().then(|| Against::of_unknown_cost(tariff))
             });
             Candidate {
                 tariff,
@@ -336,11 +356,33 @@ mod tests {
     }
 
     #[test]
+    fn overage_of_unknown_price_holds_the_included_amount() {
+        let mut plans = tariffs("upstash");
+        let allowance = plans[0].allowances.get_mut(&STORAGE).unwrap();
+        allowance.at_limit = AtLimit::Bill;
+        let uses = [(STORAGE, 300), (COMMANDS, 11_000_000), (KV_TRANSFER, 1)];
+        let cases = cases(&uses);
+        let search = Search {
+            may_stay: true,
+            ..search(&plans, "free", STORAGE, &cases)
+        };
+        let found = search.larger();
+        assert_eq!(found.choice, change("fixed-1gb"));
+        let against = |plan: &str| {
+            let mut all = found.candidates.iter();
+            let found = all.find(|it| it.tariff.plan == plan).unwrap();
+            found.against.clone()
+        };
+        assert_eq!(against("fixed-250mb"), Some(Against::Smaller));
+        assert_eq!(against("fixed-5gb"), Some(Against::CostsMore));
+    }
+
+    #[test]
     fn unknown_consequence_is_never_stay_and_pay() {
         let mut plans = tariffs("upstash");
         plans.truncate(1);
         let allowance = plans[0].allowances.get_mut(&STORAGE).unwrap();
-        allowance.at_limit = crate::domain::plans::AtLimit::Unknown;
+        allowance.at_limit = AtLimit::Unknown;
         for (used, expected) in [(300, Choice::Contract), (250, Choice::UseLess)] {
             let found = larger(&plans, "free", STORAGE, &[(STORAGE, used)]);
             assert_eq!(found.0, expected, "{used}");

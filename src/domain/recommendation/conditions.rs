@@ -1,25 +1,29 @@
 //! What channels are notified of: limits that are near or reached, and open recommendations.
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::cost::decimal;
 use super::figure::{Unit, with_unit};
+use super::reconcile::{TOO_OLD, has_expired_by_age};
 use super::risk::{Decision, Risk};
 use super::{Recommendation, is_open};
 use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
+use crate::domain::capacity::state::{LimitState, UnknownReason};
 use crate::domain::format::{counted, number, percent};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
 use crate::domain::recommendation::prose::summary::effect;
 
 /// The condition of a limit; none for a pace, which is that of another limit.
-pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
+pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
     let limit = capacity.limit.as_ref()?;
     if capacity.measure == Measure::Pace {
         return None;
     }
-    let (level, threshold) = level(capacity, limit);
+    let (level, threshold) = level(capacity, limit, now);
     let series = &capacity.series;
     let (service, metric, resource) = (series.service, series.metric, &series.resource);
     let id = format!("limit/{service}/{metric}/{resource}");
@@ -42,10 +46,18 @@ pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
 /// The level of a limit, and the highest threshold in percent that it has reached, or else that of its forecast: 1 likely
 /// to be reached, 2 warning, 3 critical or likely within days, 4 reached. Its steps are the threshold (1 warning, 2
 /// critical, 3 limit) and the forecast (1 likely, 2 likely within days): each is news of its own.
-fn level(capacity: &Capacity, limit: &LimitInForce) -> (Level, Option<f64>) {
+fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Level, Option<f64>) {
     /// Points that usage is below a threshold when it has clearly fallen.
     const MARGIN: f64 = 5.0;
     const URGENT: u32 = 3;
+    /// At the start of a billing period, vendors report it a few days late.
+    const LATE: TimeDelta = TimeDelta::days(3);
+    if capacity.state == LimitState::Stale {
+        let is_late = capacity.measured_at.is_some_and(|at| now - at > LATE);
+        let is_old = is_late || matches!(capacity.reason, Some(UnknownReason::Old(_)));
+        let unknown = Level::Unknown { begins: true };
+        return (if is_old { unknown } else { Level::Keep }, None);
+    }
     if !capacity.is_assessable() {
         return (Level::Keep, None);
     }
@@ -99,6 +111,9 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
     let [used, value] = [capacity.usage.unwrap_or(f64::NAN), limit.value].map(amount);
     let share = capacity.usage.map(|usage| usage / limit.value * 100.0);
     let percent = percent(share.unwrap_or(f64::NAN));
+    if let (LimitState::Stale, Some(reason)) = (capacity.state, &capacity.reason) {
+        return format!("({}) was at {used} of {value}; {reason}", limit.plan);
+    }
     let mut text = format!("({}) is at {used} of {value}, {percent}", limit.plan);
     if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
         && let [early, Some(days), late] = crossing.days
@@ -133,6 +148,7 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
             }
         }
         status if is_open(status) => Level::Keep,
+        _ if has_expired_by_age(it) => Level::Unknown { begins: false },
         _ => Level::Clear,
     };
     let subject = format!("{} {}", it.service, it.current_plan);
@@ -141,6 +157,7 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
         resource => format!("{subject} {resource}"),
     };
     let text = match is_open(it.status) {
+        false if has_expired_by_age(it) => format!("has a recommendation that expired: {TOO_OLD}"),
         true => format!(
             "has a recommendation of priority {}: {}; usagectl recommend show {}",
             it.priority, it.recommended_plan, it.id

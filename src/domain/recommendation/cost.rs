@@ -218,11 +218,16 @@ impl Tariff {
         })
     }
 
-    /// The total of each path over the first `periods` periods; none beyond the cases.
+    /// The total of each path over the first `periods` periods; none beyond the cases, and none where usage reaches a
+    /// limit of unknown consequence in more of them than the interval of a cost leaves out.
     fn totals(&self, cases: &Cases, periods: usize, prices: Prices) -> Option<Vec<Decimal>> {
+        let cases = cases.get(..periods)?;
         let paths = cases.first()?.len();
+        if self.is_beyond_unknown(cases) {
+            return None;
+        }
         let mut totals = vec![Decimal::ZERO; paths];
-        for cases in cases.get(..periods)? {
+        for cases in cases {
             for (total, case) in totals.iter_mut().zip(cases) {
                 *total = total.checked_add(self.bill(case, prices)?.total())?;
             }
@@ -246,6 +251,9 @@ impl Tariff {
 
     /// The bill of the first period whose total is the cost: the median one, or a low one where that is a lower bound.
     pub fn shown_bill(&self, cases: &Cases) -> Option<Bill> {
+        if self.is_beyond_unknown(cases.get(..1)?) {
+            return None;
+        }
         let (percent, prices) = match self.unmeasured(cases).is_empty() {
             true => (50, Prices::Middle),
             false => (LOW, Prices::Low),
@@ -260,10 +268,21 @@ impl Tariff {
 
     /// The share of the paths, from 0 to 1, on which a meter stops at its limit in any of the periods.
     pub fn chance_exceeded(&self, cases: &Cases) -> f64 {
+        self.share_at_limit(cases, |_| true)
+    }
+
+    fn is_beyond_unknown(&self, cases: &Cases) -> bool {
+        const LEFT_OUT: f64 = LOW as f64 / 100.0;
+        self.share_at_limit(cases, |it| it.at_limit == AtLimit::Unknown) > LEFT_OUT
+    }
+
+    /// The share of the paths on which one of these meters stops at its limit in any of the periods.
+    fn share_at_limit(&self, cases: &Cases, counts: impl Fn(&Allowance) -> bool) -> f64 {
         let paths = cases.first().map_or(0, Vec::len);
         let stops = |case: &Case| {
             case.iter().any(|(meter, used)| {
-                let line = self.allowances.get(meter).and_then(Allowance::stops_at);
+                let allowance = self.allowances.get(meter).filter(|it| counts(it));
+                let line = allowance.and_then(Allowance::stops_at);
                 // Exactly at the limit is at the limit.
                 line.is_some_and(|line| *used >= line && *used > Decimal::ZERO)
             })
@@ -471,6 +490,24 @@ mod tests {
 
         free.fixed = None;
         assert_eq!(free.cost(&[vec![Case::new()]], 1).to_string(), "unknown");
+    }
+
+    #[test]
+    fn cost_at_a_limit_of_unknown_consequence_is_unknown() {
+        let mut free = tariff("0", "0", &[(STORAGE, billed("256", "1", "1", "1"))]);
+        free.allowances.get_mut(&STORAGE).unwrap().at_limit = AtLimit::Unknown;
+        let fixed = tariff("20", "0", &[]);
+        for (exceeded, known) in [(0, true), (2, true), (3, false), (20, false)] {
+            let used = |index| if index < exceeded { "300" } else { "200" };
+            let cases = [(0..20).map(|it| case(&[(STORAGE, used(it))])).collect()];
+            let found = [
+                free.cost(&cases, 1).value.is_some(),
+                free.expected(&cases).is_some(),
+                free.shown_bill(&cases).is_some(),
+                extra(&fixed, &free, &cases, 1).value.is_some(),
+            ];
+            assert_eq!(found, [known; 4], "{exceeded}");
+        }
     }
 
     #[test]

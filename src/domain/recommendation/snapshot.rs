@@ -99,7 +99,8 @@ impl Snapshot {
 
     /// The conditions of all limits, and of the recommendations of this program.
     pub fn conditions(&self, recommendations: &[Recommendation]) -> Vec<Condition> {
-        let limits = self.capacities.iter().filter_map(of_limit);
+        let limits = self.capacities.iter();
+        let limits = limits.filter_map(|it| of_limit(it, self.now));
         let recommendations = recommendations.iter().filter_map(of_recommendation);
         limits.chain(recommendations).collect()
     }

@@ -6,7 +6,7 @@ use super::cases::included;
 use super::outlook::percent;
 use super::{Assessor, provenance};
 use crate::domain::capacity::Capacity;
-use crate::domain::plans::AtLimit;
+use crate::domain::plans::{AtLimit, Origin};
 use crate::domain::recommendation::candidates::{Against, Candidate, Selection};
 use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
 use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
@@ -28,6 +28,10 @@ impl Assessor<'_> {
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
+            _ if self.is_dearer(selection) => Some(Against::CostsMore.to_string()),
+            AtLimit::Bill if self.current.expected(self.cases()).is_none() => {
+                Some(Against::of_unknown_cost(&self.current).to_string())
+            }
             AtLimit::Bill => against(&Choice::Stay, "costs more"),
             AtLimit::Unknown => Some("the consequence at its limit is unknown".to_owned()),
             _ => Some("stops at its limit".to_owned()),
@@ -55,6 +59,15 @@ impl Assessor<'_> {
         // The sort is stable: the others keep their order.
         all.sort_by_key(|one| !is_selected(&one.choice));
         all
+    }
+
+    /// Whether the plan in use costs more than the selected one.
+    fn is_dearer(&self, selection: &Selection<'_>) -> bool {
+        let mut candidates = selection.candidates.iter();
+        let selected = candidates.find(|it| it.choice() == selection.choice);
+        let costs = self.current.expected(self.cases());
+        let costs = costs.zip(selected.and_then(|it| it.expected));
+        costs.is_some_and(|(now, target)| now > target)
     }
 
     /// A choice with its tariff; a contract has none.
@@ -153,8 +166,14 @@ impl Assessor<'_> {
         fixed.into_iter().collect()
     }
 
-    /// By how much usage must fall to stay within the plan in use in 95 % of the cases.
+    /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in this period.
     pub(super) fn reduction(&self) -> Figure {
+        let forecast = self.capacity.known_forecast();
+        let total = forecast.and_then(|it| decimal(it.periods.first()?.total.p50));
+        if let (Origin::Budget, Some(total)) = (self.in_force.origin, total) {
+            let less = (total - self.limit).max(Decimal::ZERO);
+            return Figure::exact(less, self.unit);
+        }
         let meter = self.meter();
         let periods = self.cases().iter().filter_map(|cases| {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());

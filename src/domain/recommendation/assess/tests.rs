@@ -199,6 +199,11 @@ fn unknown_consequence_is_reported_and_not_paid() {
     assert_ne!(facts.target, Choice::Stay);
     let against = against(&facts, "stay and pay");
     assert_eq!(against, Some("the consequence at its limit is unknown"));
+    let mut compared = facts.compared.iter();
+    let stay = compared.find(|one| one.choice == Choice::Stay).unwrap();
+    let unknown = [&stay.cost, &facts.money.current, &facts.money.extra];
+    assert_eq!(unknown.map(|figure| figure.value), [None; 3]);
+    assert!(!summary(&facts).contains("more than now"));
     assert!(summary(&facts).contains("At the limit, the consequence is unknown."));
 }
 

@@ -2,9 +2,10 @@
 
 use rust_decimal::Decimal;
 
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::plans::AtLimit;
-use crate::domain::recommendation::facts::{Choice, Compared, Facts};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::plans::{AtLimit, default_kind};
+use crate::domain::recommendation::candidates::Against;
+use crate::domain::recommendation::facts::{Choice, Compared, Facts, Kind};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
@@ -69,6 +70,8 @@ fn forecast(facts: &Facts) -> String {
     } else if outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
         let horizon = outlook.horizon.short();
         format!("The limit is not expected to be reached within {horizon}")
+    } else if default_kind(facts.metric).0 == MetricKind::Rate {
+        "A rate has no forecast".to_owned()
     } else {
         "A single measurement has no forecast".to_owned()
     };
@@ -97,16 +100,39 @@ fn action(facts: &Facts) -> String {
                 Some(less) if !less.is_zero() => format!(" by {}", facts.reduction.short()),
                 _ => String::new(),
             };
-            format!("Recommended: stay on the plan {plan} and use less{less}")
+            match facts.kind {
+                Kind::Budget => format!("Recommended: use less{less}"),
+                _ => format!("Recommended: stay on the plan {plan} and use less{less}"),
+            }
         }
-        Choice::Contract => "Recommended: ask the provider for a contract, because no listed plan \
-             is large enough"
-            .to_owned(),
+        Choice::Contract => {
+            let reason = match plans_of_unknown_size(facts).as_slice() {
+                [] => "no listed plan is large enough".to_owned(),
+                [plan] => format!("the included amount of the plan {plan} is unknown"),
+                plans => {
+                    let plans = plans.join(", ");
+                    format!("the included amounts of the plans {plans} are unknown")
+                }
+            };
+            format!("Recommended: ask the provider for a contract, because {reason}")
+        }
     };
     match facts.compared.first().and_then(Compared::lacks) {
         None => text + ".",
         Some(lacks) => format!("{text}; {lacks}."),
     }
+}
+
+/// The plans that may be large enough, because how much they include is unknown.
+fn plans_of_unknown_size(facts: &Facts) -> Vec<&str> {
+    let unknown = Against::SizeUnknown.to_string();
+    let is_unknown = |one: &&Compared| one.against.as_ref() == Some(&unknown);
+    let compared = facts.compared.iter().filter(is_unknown);
+    let plans = compared.filter_map(|one| match &one.choice {
+        Choice::Change { plan } => Some(plan.as_str()),
+        _ => None,
+    });
+    plans.collect()
 }
 
 fn cost(figure: &Figure) -> String {

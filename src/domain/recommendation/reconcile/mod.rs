@@ -42,6 +42,9 @@ const RETURNS: TimeDelta = TimeDelta::days(30);
 /// Older measurements expire the recommendation that was made from them.
 const USABLE: TimeDelta = TimeDelta::days(14);
 
+/// Why such a recommendation expires.
+pub const TOO_OLD: &str = "the measurements are older than 14 days";
+
 /// A recommendation to be written, with its new history entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
@@ -374,13 +377,21 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     tracking.unseen_count = tracking.unseen_count.saturating_add(1);
     let since = *tracking.unseen_since.get_or_insert(now);
     let reason = if is_stale {
-        Some("the measurements are older than 14 days")
+        Some(TOO_OLD)
     } else if tracking.unseen_count >= UNSEEN_RUNS && now - since >= UNSEEN_TIME {
         Some("not reproduced for a week")
     } else {
         None
     };
     expired_or_waiting(before, after, reason, now)
+}
+
+/// Whether a recommendation expired because its measurements were too old: its limit may still be near.
+pub fn has_expired_by_age(it: &Recommendation) -> bool {
+    let tracking = it.tracking.as_ref();
+    let is_cleared = tracking.is_some_and(|own| own.cleared_count >= CLEARED_RUNS);
+    let closed = it.updated_at.zip(it.expires_at);
+    it.status == Status::Expired && !is_cleared && closed.is_some_and(|(at, last)| at > last)
 }
 
 /// Another plan is in use now. An approved answer is implemented by its own plan, and stays for a person otherwise.

@@ -293,3 +293,46 @@ fn negative_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     }
     assert_eq!(stored(&db), [""; 0]);
 }
+
+#[rstest]
+fn old_sample_is_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    // 2014, and ten minutes before the run.
+    let exporter = Exporter::new("old 3 1400000000000\nclients 7 1769860200000\n");
+    let rules = "--map=clients=VERCEL_KV/CONNECTIONS";
+    let run = db
+        .usagectl(["collect", "run", "--prometheus-url", &exporter.url(), rules])
+        .arg("--map=old=VERCEL_KV/STORAGE_MB")
+        .now("2026-01-31T12:00:00Z")
+        .run()
+        .success();
+    let warning = "has a sample of 2014-05-13T16:53:20Z, older than 15m: left out";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    assert_eq!(stored(&db), ["CONNECTIONS|7"]);
+}
+
+#[rstest]
+fn quiet_run_warns_only_about_a_failure(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("clients -5\nsize 7\n");
+    let quiet = |only: &str| {
+        db.usagectl(["collect", "run", "-q", "--only", only])
+            .args(["--prometheus-url", &exporter.url()])
+            .args(["--map=clients=VERCEL_KV/CONNECTIONS"])
+            .args(["--map=size=VERCEL_KV/STORAGE_MB"])
+            .args(["--redis-url", "redis://127.0.0.1:1"])
+            .run()
+    };
+    for _ in 0..2 {
+        let run = quiet("prometheus").success();
+        assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+    }
+    let failed = quiet("prometheus,redis");
+    assert_eq!(failed.code, 3, "{}", failed.snapshot());
+    for expected in [
+        "warning: prometheus: VERCEL_KV CONNECTIONS is negative: -5",
+        "error: redis: connecting: ",
+    ] {
+        assert!(failed.stderr.contains(expected), "{}", failed.stderr);
+    }
+}

@@ -184,6 +184,29 @@ fn limit_set_by_hand_keeps_its_consequence(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
+fn unknown_price_beyond_the_limit_leads_to_a_larger_plan(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "limits set --service VERCEL_KV --metric STORAGE_MB --at-limit BILL";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    assert_eq!(compared(it, "fixed-5gb")["against"], "costs more");
+    let mut all = facts(it)["compared"].as_array().unwrap().iter();
+    let stay = all.find(|one| one["choice"]["do"] == "stay").unwrap();
+    assert_eq!(
+        (&stay["cost"]["value"], &stay["against"]),
+        (&Value::Null, &"cost beyond the limit unknown".into())
+    );
+}
+
+#[rstest]
 fn unmeasured_meter_makes_no_saving(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=fixed-250mb");
     let storage = ("VERCEL_KV", "STORAGE_MB");

@@ -153,6 +153,40 @@ fn closed_recommendation_is_notified(#[values(Sqlite, Postgresql)] engine: Engin
 }
 
 #[rstest]
+fn old_measurements_are_notified_once_and_never_as_resolved(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    run(&db, 0, 250, &["-q"]).success();
+    let quiet = |day: &str| {
+        let run = db.usagectl(["recommend", "run", "-q"]);
+        run.now(&format!("{day}T12:00:00Z")).run().success().stdout
+    };
+    let unknown = quiet("2026-02-06");
+    let expected =
+        "UNKNOWN: VERCEL_KV STORAGE_MB (free) was at 250 MB of 256 MB; newest value is 6d old";
+    assert!(unknown.contains(expected), "{unknown}");
+    assert_eq!(quiet("2026-02-07"), "");
+    let expired = quiet("2026-02-15");
+    let expected = "UNKNOWN: VERCEL_KV free has a recommendation that expired: the measurements are older than 14 days";
+    assert!(expired.contains(expected), "{expired}");
+    assert!(!expired.contains("RESOLVED"), "{expired}");
+    assert_eq!(quiet("2026-02-16"), "");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";
+    let set = db.usagectl(set.split(' ')).now("2026-02-17T11:00:00Z");
+    set.run().success();
+    let known = quiet("2026-02-17");
+    for expected in [
+        "CRITICAL: VERCEL_KV STORAGE_MB (free) is at 250 MB of 256 MB",
+        "WARNING: VERCEL_KV free has a recommendation of priority HIGH",
+    ] {
+        assert!(known.contains(expected), "{known}");
+    }
+    assert_eq!(quiet("2026-02-17"), "");
+}
+
+#[rstest]
 fn undelivered_notice_is_sent_by_the_next_run(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = prepare(engine);
     let server = HttpServer::with([Reply::status(500), Reply::ok(""), Reply::ok("")]);

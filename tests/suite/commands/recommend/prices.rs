@@ -173,6 +173,59 @@ fn huge_usage_requires_a_contract_or_is_a_named_unknown(
 }
 
 #[rstest]
+fn plans_of_unknown_size_are_the_reason_for_a_contract(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "neon=free");
+    for command in [
+        "limits set --service VERCEL_POSTGRES --metric CONNECTIONS --plan free --at-limit REJECT 100",
+        "collect set --service VERCEL_POSTGRES --metric CONNECTIONS 120",
+    ] {
+        case.run(&command.split(' ').collect::<Vec<_>>());
+    }
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "contract");
+    let page = page(&case, it);
+    let reason = "because the included amounts of the plans launch, scale are unknown";
+    assert!(page.contains(reason), "{page}");
+}
+
+#[rstest]
+fn budget_is_met_by_the_forecast_of_its_period(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "limits set --service AI_OPENAI --metric COST_USD --budget 50";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    daily(&case, ("AI_OPENAI", "COST_USD"), "", 2.4);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let total = number(&facts(it)["outlook"]["period"]["total"]);
+    let less = number(&facts(it)["reduction"]);
+    assert!((total - 50.0 - less).abs() < 0.001, "{total} and {less}");
+    let page = page(&case, it);
+    assert!(page.contains("Recommended: use less by $"), "{page}");
+}
+
+#[rstest]
+fn rate_has_no_forecast_with_any_number_of_readings(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set =
+        "limits set --service VERCEL_KV --metric LATENCY_MS --plan free --at-limit THROTTLE 50";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let latency = ("VERCEL_KV", "LATENCY_MS");
+    case.import(&lines(latency, "2026-11-01T00:00:00Z", 6, &[], |_, _| {
+        Some(60.0)
+    }));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let page = page(&case, it);
+    assert!(page.contains("A rate has no forecast."), "{page}");
+}
+
+#[rstest]
 fn page_of_a_resource_has_its_own_usage_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
     for (resource, size) in [("a", 243.0), ("b", 20.0)] {
