@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use super::{MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
-use crate::domain::schema::adoption::{Evidence, Origin};
+use crate::domain::schema::adoption::{AdoptionVerdict, Evidence, Origin};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
@@ -123,6 +123,9 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let origin = adopt::origin(db, &survey, &objects)?;
     let last = args.to.as_ref().and(versions.last()).map(String::as_str);
     let evidence = adopt::gather(db, &survey, &objects, &prisma, last);
+    // A ledger that is complete is not what was lost.
+    let is_complete = |it: &Evidence| it.verdict == AdoptionVerdict::Recorded;
+    let origin = origin.filter(|_| !evidence.iter().all(is_complete));
     let is_adopted = |version: &str| {
         let mut adopted = evidence.iter().filter(|it| it.is_adopted());
         adopted.any(|it| it.version == version)
@@ -192,6 +195,7 @@ impl Findings {
     fn is_complete(&self) -> bool {
         let mut evidence = self.evidence.iter();
         evidence.all(|it| !it.is_adopted() && it.differences.is_empty() && it.restored.is_empty())
+            && self.orphaned_triggers.is_empty()
     }
 
     fn adopted(&self) -> usize {
@@ -213,15 +217,33 @@ impl Run<'_> {
         }
         let next = migrations::ADOPT.to_owned();
         interrupt::end_on_signals(self.context, url, self.db, next.into())?;
-        if !findings.orphaned_triggers.is_empty() {
+        let schema = migrations::application_schema(url);
+        let evidence = &findings.evidence;
+        let recreated = adopt::recreation(self.db, &findings.survey, evidence, schema, false)?;
+        if !findings.orphaned_triggers.is_empty() || !recreated.is_empty() {
             let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
             let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
             args.locks.retry(self.context).transaction(self.db, |db| {
                 fault::point("trigger");
-                Ok(db.batch_execute(&drops)?)
+                if !tables.is_empty() {
+                    db.batch_execute(&drops)?;
+                }
+                for statement in &recreated {
+                    fault::point("table");
+                    db.batch_execute(statement)?;
+                }
+                Ok(())
             })?;
-            let message = format_args!("dropped the triggers that made writes to {tables} fail");
-            self.context.info(message);
+            if !tables.is_empty() {
+                let message =
+                    format_args!("dropped the triggers that made writes to {tables} fail");
+                self.context.info(message);
+            }
+            for what in findings.evidence.iter().flat_map(|it| &it.restored) {
+                if what.starts_with("table ") {
+                    self.context.info(format_args!("created the {what} again"));
+                }
+            }
         }
         let user = current_user();
         let log = LogContext::new(url, &user, self.context.now, &findings.prisma);
@@ -245,9 +267,11 @@ fn script(
     let (survey, pending) = (&findings.survey, &findings.pending);
     let entry = LogContext::of_script(url, &findings.prisma);
     let schema = entry.application_schema;
+    let evidence = &findings.evidence;
     let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
+    setup.extend(adopt::recreation(db, survey, evidence, schema, true)?);
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
-    setup.push(adopt::script(db, &findings.evidence, entry));
+    setup.push(adopt::script(db, evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);
     let sql = migrations::script(db, survey, pending, up, entry, timeout, &setup)?;
     Ok(sql)

@@ -48,9 +48,10 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
 /// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
-/// --yes), records the migrations whose objects exist, and applies the others. The application's tables are not
-/// changed, except that triggers are added. If only some objects of a migration exist, nothing is changed (exit
-/// code 5), and the SQL that creates the others is printed.
+/// --yes), records the migrations whose objects exist, and applies the others. Tables of usagectl that were deleted,
+/// as by `prisma db push`, are created again. The application's tables are not changed, except that triggers are
+/// added. If only some objects of a migration exist, nothing is changed (exit code 5), and the SQL that creates the
+/// others is printed.
 ///
 /// If Prisma's ledger _prisma_migrations exists, applied and adopted migrations are recorded there too, so that
 /// `prisma migrate deploy` finds no pending migration.
@@ -388,6 +389,11 @@ fn plan(
             true => Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused),
             false => plan_error(PlanError::AlreadyExists(conflicts)),
         });
+    }
+    if let lost @ [_, ..] = adoption::lost(db, survey, &found).as_slice() {
+        let lost = lost.join(", ");
+        let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
+        return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
     let versions = migration::plan_up(
         &survey.statuses,

@@ -56,7 +56,8 @@ pub struct Evidence {
     /// How many of them exist with the same definition.
     pub found: usize,
     pub differences: Vec<Difference>,
-    /// Its triggers and functions that are missing or different, and will be created again.
+    /// Its triggers and functions that are missing or different, and our own tables that are missing; they will be
+    /// created again.
     pub restored: Vec<String>,
     /// Whether it is in our ledger.
     pub in_ledger: bool,
@@ -90,6 +91,9 @@ impl Evidence {
 
 /// The evidence for each migration, in the order given, which is that of their versions.
 ///
+/// Our own tables are no evidence where others of a recorded or partly existing migration are missing: adoption creates
+/// them again.
+///
 /// `last` is the version of the last migration that will be applied; all if none.
 pub fn evidence(
     candidates: Vec<Candidate>,
@@ -110,9 +114,14 @@ pub fn evidence(
         };
         let required: Vec<&SchemaObject> =
             candidate.effect.added.iter().filter(is_required).collect();
-        let (restorable, required): (Vec<_>, Vec<_>) = required
-            .into_iter()
-            .partition(|object| is_restorable(object));
+        let own_tables = candidate.effect.tables();
+        let mut own_tables = own_tables.filter(|table| table.starts_with(OWN_PREFIX));
+        let has_own = candidate.is_recorded || own_tables.any(|it| has_table(found, it));
+        let (restorable, required): (Vec<_>, Vec<_>) = required.into_iter().partition(|object| {
+            is_restorable(object) || has_own && is_of_lost_table(object, found)
+        });
+        let is_lost = |it: &&&SchemaObject| !is_restorable(it);
+        let lost = restorable.iter().filter(is_lost).count();
         let compare = |objects: &[&SchemaObject]| {
             let expected = objects.iter().map(|it| (it.what.clone(), it.how.clone()));
             expected.collect::<SchemaObjects>().differences(found)
@@ -148,7 +157,13 @@ pub fn evidence(
         }
         let restored = match verdict {
             AdoptionVerdict::Pending => Vec::new(),
-            _ => compare(&restorable).into_iter().map(|it| it.what).collect(),
+            _ => {
+                let restored = compare(&restorable).into_iter().map(|it| it.what);
+                // A lost table brings its columns and indexes.
+                restored
+                    .filter(|it| table_of(it).is_none_or(|_| it.starts_with("trigger ")))
+                    .collect()
+            }
         };
         // Objects of several lines, such as a missing table with its columns, count as one difference.
         let missing = required.iter().filter(|it| !compare(&[**it]).is_empty());
@@ -156,7 +171,7 @@ pub fn evidence(
             version: candidate.version,
             name: candidate.name,
             verdict,
-            expected: required.len(),
+            expected: required.len() + lost,
             found: required.len() - missing.count(),
             differences: match verdict {
                 AdoptionVerdict::Partial => differences,
@@ -174,6 +189,29 @@ pub fn evidence(
 
 fn is_restorable(object: &SchemaObject) -> bool {
     matches!(object.parts().0, "trigger" | "function")
+}
+
+/// The names of our own tables begin with it.
+const OWN_PREFIX: &str = "usagectl_";
+
+fn has_table(found: &SchemaObjects, table: &str) -> bool {
+    found.get(&format!("table {table}")).is_some()
+}
+
+/// Whether it is one of our own tables that is missing, or belongs to one.
+fn is_of_lost_table(object: &SchemaObject, found: &SchemaObjects) -> bool {
+    let table = object.what.strip_prefix("table ");
+    let table = table.or_else(|| table_of(&object.what));
+    table.is_some_and(|it| it.starts_with(OWN_PREFIX) && !has_table(found, it))
+}
+
+/// The missing tables of ours among the differences.
+pub fn lost_tables(differences: &[Difference]) -> impl Iterator<Item = &Difference> {
+    let lost = differences.iter().filter(|it| it.found.is_none());
+    lost.filter(|it| {
+        let table = it.what.strip_prefix("table ");
+        table.is_some_and(|it| it.starts_with(OWN_PREFIX))
+    })
 }
 
 /// Who created the tables.
@@ -398,17 +436,20 @@ pub fn closing_sql(
         let statements = statements.into_iter();
         groups[group].extend(statements.map(|it| it.unwrap_or_else(no_statement)));
     }
-    // A missing table brings its primary key; its other indexes are statements of their own.
-    for (what, _) in expected
+    // A missing table brings its primary key and first columns; its other columns and indexes are statements of their
+    // own.
+    for (what, how) in expected
         .objects()
         .filter(|(what, _)| of_missing_table(what))
     {
-        let group = match what.split_once(' ') {
-            Some(("unique", _)) if !has_constraint(what, scripts) => 3,
-            Some(("index", _)) => 4,
-            _ => continue,
-        };
-        groups[group].extend(index(what, None, &mut taken, dialect));
+        match what.split_once(' ') {
+            Some(("unique", _)) if !has_constraint(what, scripts) => {
+                groups[3].extend(index(what, None, &mut taken, dialect));
+            }
+            Some(("index", _)) => groups[4].extend(index(what, None, &mut taken, dialect)),
+            Some(("column", name)) => groups[2].extend(later_column(name, how, scripts, dialect)),
+            _ => {}
+        }
     }
     let replaced = tables.iter();
     let replaced: Vec<String> = replaced
@@ -446,7 +487,7 @@ fn created_in(scripts: &[&str], beginning: &str) -> Option<String> {
         let mut lines = script.lines().skip_while(|line| {
             let line = line.replace('"', "").replace(" usagectl.", " ");
             let rest = line.strip_prefix(beginning);
-            !rest.is_some_and(|rest| rest.starts_with([' ', '(']))
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '(']))
         });
         let mut statement = lines.next()?.to_owned();
         while !statement.trim_end().ends_with(';') {
@@ -454,6 +495,27 @@ fn created_in(scripts: &[&str], beginning: &str) -> Option<String> {
             statement.push_str(lines.next()?);
         }
         Some(statement)
+    })
+}
+
+/// The statement that adds the column to its table; nothing if the statement that creates the table has it.
+fn later_column(name: &str, how: &str, scripts: &[&str], dialect: Dialect) -> Option<String> {
+    let (table, bare) = name.split_once('.')?;
+    let created = created_in(scripts, &format!("CREATE TABLE {table}"))?;
+    let mut lines = created.lines().map(|line| line.replace('"', ""));
+    if lines.any(|line| line.split_whitespace().next() == Some(bare)) {
+        return None;
+    }
+    // With its check, where a script has the statement.
+    let is_its = |sql: &String| {
+        let added = sql.matches("ADD COLUMN ").count();
+        added == 1 && sql.contains(&format!("ADD COLUMN {}", quoted(bare)))
+    };
+    let altered = |script: &&str| created_in(&[*script], &format!("ALTER TABLE {table}"));
+    let added = scripts.iter().filter_map(altered).find(is_its);
+    added.or_else(|| {
+        let mut derived = column(name, how, None, dialect, None, false).into_iter();
+        derived.next().flatten()
     })
 }
 
@@ -736,6 +798,36 @@ mod tests {
     }
 
     #[test]
+    fn lost_table_of_ours_is_created_again() {
+        const MORE: &str = "+ table usagectl_days\n+ column usagectl_days.at: text\n";
+        let candidates = |recorded: &[&str], logged: &[&str]| {
+            let mut all = candidates(recorded, logged);
+            all[2].effect = Effect::parse(&format!("{OWN}{MORE}"));
+            all
+        };
+        let lines = |recorded: &[&str], lost: &[&str]| {
+            let found = database(&[CREATE, ENHANCE, OWN, MORE], lost);
+            let found = evidence(candidates(recorded, recorded), &found, None);
+            let restored = found[2].restored.join(", ");
+            let (verdict, found, expected) = (found[2].verdict, found[2].found, found[2].expected);
+            format!("{verdict} {found}/{expected} {restored}")
+        };
+        let all = ["1", "2", "3", "4"];
+        let days = ["table usagectl_days", "column usagectl_days.at"];
+        let both = [
+            "table usagectl_days",
+            "column usagectl_days.at",
+            "table usagectl_marks",
+        ];
+        assert_eq!(lines(&all, &[]), "recorded 3/3 ");
+        assert_eq!(lines(&all, &days), "recorded 1/3 table usagectl_days");
+        assert_eq!(lines(&[], &days), "adopt 1/3 table usagectl_days");
+        let restored = "recorded 0/3 table usagectl_days, table usagectl_marks";
+        assert_eq!(lines(&all, &both), restored);
+        assert_eq!(lines(&[], &both), "pending 0/3 ");
+    }
+
+    #[test]
     fn lost_records_are_adopted_and_complete_ones_are_not_judged() {
         let found = database(&[CREATE, ENHANCE, OWN], &["column usage.cost"]);
         let verdicts = |recorded: &[&str], logged: &[&str]| -> Vec<String> {
@@ -791,6 +883,26 @@ mod tests {
             closing(&found, &["usage_at_idx"], Dialect::Sqlite)[2],
             index
         );
+    }
+
+    #[test]
+    fn missing_table_has_the_columns_of_later_migrations() {
+        let expected = database(&[CREATE, ENHANCE], &[]);
+        let found = database(&[CREATE, ENHANCE], &["table usage"]);
+        let scripts = [
+            "CREATE TABLE \"usage\" (\n    \"id\" TEXT NOT NULL PRIMARY KEY,\n    \"at\" TEXT\n);\n",
+            "ALTER TABLE \"usage\"\n    ADD COLUMN \"cost\" REAL CHECK (\"cost\" > 0);\n",
+        ];
+        let differences = expected.differences(&found);
+        let existing = Existing::default();
+        let sql = |scripts: &[&str]| {
+            closing_sql(&differences, &expected, scripts, &existing, Dialect::Sqlite)
+        };
+        assert_eq!(sql(&scripts)[1], scripts[1].trim_end());
+        let derived = "ALTER TABLE \"usage\" ADD COLUMN \"cost\" double precision;";
+        assert_eq!(sql(&scripts[..1])[1], derived);
+        let index = "CREATE INDEX \"usage_at_idx\" ON \"usage\" (\"at\" DESC);";
+        assert_eq!(sql(&scripts)[2..], [index]);
     }
 
     #[test]

@@ -7,13 +7,14 @@ use diesel::{QueryResult, sql_query};
 
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
+use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
-    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, is_partitioned, tables,
-    with_versions,
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dialect,
+    expected, is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
-    Candidate, Dialect, Evidence, Existing, Origin, closing_sql, evidence, undecided,
+    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, undecided,
 };
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObjects};
@@ -21,6 +22,7 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
@@ -155,26 +157,17 @@ pub fn script_of(
     expected: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
-    let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
-    let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
-    let (dialect, mut sql) = match db {
+    let mut sql = match db {
         Db::Pg(_) => {
             let schema = quote_identifier(application_schema);
             let path = format!("SET search_path TO {schema}, {OWN_SCHEMA};");
             // A default of the current time is stored in UTC.
             let zone = "SET TIME ZONE 'UTC';".to_owned();
-            (Dialect::Postgres, vec![path, zone])
+            vec![path, zone]
         }
-        Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
+        Db::Sqlite(_) => Vec::new(),
     };
-    let existing = existing(db, differences)?;
-    sql.extend(closing_sql(
-        differences,
-        expected,
-        &scripts,
-        &existing,
-        dialect,
-    ));
+    sql.extend(closing_statements(db, differences, expected)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
             *statement = statement.replace(CONCURRENTLY, " ");
@@ -185,6 +178,68 @@ pub fn script_of(
         }
     }
     Ok(sql)
+}
+
+fn closing_statements(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<String>> {
+    let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
+    let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
+    let existing = existing(db, differences)?;
+    let dialect = dialect(db);
+    Ok(closing_sql(
+        differences,
+        expected,
+        &scripts,
+        &existing,
+        dialect,
+    ))
+}
+
+/// The statements that create again the tables of ours that `evidence` lists as lost, for one transaction. Triggers
+/// wrote to them: each set is created again but for its last trigger, so that the repair of triggers, which follows,
+/// marks all existing rows; a script has that too.
+pub fn recreation(
+    db: &mut Db,
+    survey: &Survey,
+    evidence: &[Evidence],
+    application_schema: &str,
+    is_script: bool,
+) -> QueryResult<Vec<String>> {
+    let restored: Vec<&String> = evidence.iter().flat_map(|it| &it.restored).collect();
+    let expected = expected(db, &survey.statuses);
+    let mut lost = expected.differences(&schema_objects::read(db)?);
+    lost.retain(|it| it.what.starts_with("table ") && restored.contains(&&it.what));
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statements = closing_statements(db, &lost, &expected)?;
+    let mut sql: Vec<String> = statements
+        .iter()
+        .map(|it| it.replace(CONCURRENTLY, " ") + "\n")
+        .collect();
+    if matches!(db, Db::Pg(_)) {
+        sql.insert(0, search_path(application_schema) + ";\n");
+    }
+    for set in TriggerSet::ALL {
+        if set.is_in_place(db)? {
+            let [most, last] = set.repair(db);
+            sql.push(most);
+            sql.extend(is_script.then_some(last));
+        }
+    }
+    Ok(sql)
+}
+
+/// The tables of ours that recorded migrations created and that are missing.
+pub fn lost(db: &Db, survey: &Survey, found: &SchemaObjects) -> Vec<String> {
+    let differences = expected(db, &survey.statuses).differences(found);
+    lost_tables(&differences)
+        .filter_map(|it| it.what.strip_prefix("table "))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn existing(db: &mut Db, differences: &[Difference]) -> QueryResult<Existing> {

@@ -809,6 +809,95 @@ fn lost_ledger_or_log_is_repaired(#[values(Sqlite, Postgresql)] engine: Engine) 
     }
 }
 
+/// As `prisma db push` deletes those that are missing in its list of tables to keep.
+#[rstest]
+fn lost_tables_of_ours_are_created_again(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(false, true)] by_script: bool,
+) {
+    let insert = |db: &TestDatabase, id: &str| {
+        let values = format!("('{id}', 'tmdb', '2026-01-31T10:00:00.000+00:00')");
+        let sql = format!("INSERT INTO api_usage (id, api_name, timestamp) VALUES {values}");
+        db.open().batch_execute(&sql)
+    };
+    let lists = [
+        "usagectl_dirty_hours",
+        "usagectl_rollups",
+        "usagectl_settings usagectl_notices",
+        "usagectl_migration_log usagectl_odd_timestamps",
+        "all but the ledger",
+    ];
+    for list in lists {
+        let db = TestDatabase::migrated(engine);
+        add_calls(&db);
+        db.usagectl(["aggregate"]).run().success();
+        let before = schema_objects::read(&mut db.open()).unwrap();
+        let all = whole_catalogue(&db).len();
+        let tables = before
+            .objects()
+            .filter_map(|(what, _)| what.strip_prefix("table "));
+        let is_lost = |it: &&str| match list {
+            "all but the ledger" => it.starts_with("usagectl_"),
+            list => list.split(' ').any(|name| name == *it),
+        };
+        let mut lost: Vec<&str> = tables.filter(is_lost).collect();
+        if list.contains("usagectl_migration_log") {
+            lost.push("usagectl_migration_log");
+        }
+        for table in &lost {
+            db.execute(&format!("DROP TABLE {}", own(engine, table)));
+        }
+        let breaks_inserts = insert(&db, "c").is_err();
+        let status = db.usagectl(["status"]).run();
+        assert_eq!(status.code, 4, "{list}: {}", status.snapshot());
+        let next = "next: usagectl migrate --adopt\n";
+        assert!(
+            status.stderr.ends_with(next),
+            "{list}: {}",
+            status.snapshot()
+        );
+        let is_broken = status
+            .stdout
+            .contains("broken: every write to api_usage fails");
+        assert_eq!(
+            is_broken,
+            breaks_inserts && engine == Sqlite,
+            "{list}: {}",
+            status.snapshot()
+        );
+        let migrate = db.usagectl(["migrate"]).run();
+        assert_eq!(migrate.code, 5, "{list}: {}", migrate.snapshot());
+        assert!(
+            migrate.stderr.ends_with(next),
+            "{list}: {}",
+            migrate.snapshot()
+        );
+        if by_script {
+            let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().success();
+            db.run_script(&sql.stdout);
+        } else {
+            let run = adopt(&db).success();
+            for table in lost.iter().filter(|it| !it.ends_with("_log")) {
+                let line = format!("created the table {table} again\n");
+                assert!(run.stderr.contains(&line), "{list}: {}", run.snapshot());
+            }
+        }
+        insert(&db, "d").unwrap();
+        assert_eq!(
+            schema_objects::read(&mut db.open()).unwrap(),
+            before,
+            "{list}"
+        );
+        assert_eq!(whole_catalogue(&db).len(), all, "{list}");
+        db.usagectl(["status", "--verify"]).run().success();
+        assert_works(&db);
+        let rows = db.rows("SELECT count(*) FROM api_usage");
+        let counted =
+            "SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'";
+        assert_eq!(db.rows(counted), rows, "{list}");
+    }
+}
+
 #[rstest]
 fn printed_script_adopts_as_the_command_does(#[values(Sqlite, Postgresql)] engine: Engine) {
     for stage in [1, 3] {
