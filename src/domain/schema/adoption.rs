@@ -103,6 +103,8 @@ pub fn evidence(
     // From the last to the first, because a later migration removes objects of an earlier one.
     let mut removed_by_applied: BTreeSet<String> = BTreeSet::new();
     let mut removed_by_pending: BTreeSet<String> = BTreeSet::new();
+    // Tables that existing migrations add columns or indexes to.
+    let mut used_tables: BTreeSet<String> = BTreeSet::new();
     let mut result: Vec<Evidence> = Vec::with_capacity(candidates.len());
     for candidate in candidates.into_iter().rev() {
         let is_required = |object: &&SchemaObject| {
@@ -146,9 +148,17 @@ pub fn evidence(
                 false => AdoptionVerdict::Pending,
             },
             _ if differences.is_empty() => AdoptionVerdict::Adopt,
+            // A later migration exists: applying this one would create its table as it was before.
+            (false, _) if candidate.effect.tables().any(|it| used_tables.contains(it)) => {
+                AdoptionVerdict::Partial
+            }
             (false, _) if !is_present => AdoptionVerdict::Pending,
             _ => AdoptionVerdict::Partial,
         };
+        if verdict != AdoptionVerdict::Pending {
+            let tables = required.iter().filter_map(|it| table_of(&it.what));
+            used_tables.extend(tables.map(str::to_owned));
+        }
         let removed = candidate.effect.removed.iter().map(|it| it.what.clone());
         match verdict {
             AdoptionVerdict::Pending if last.is_some_and(|last| candidate.version > last) => {}
@@ -284,6 +294,8 @@ pub struct Existing {
     pub undecided: BTreeMap<String, i64>,
     /// On SQLite, the tables of different columns.
     pub tables: BTreeMap<String, TableText>,
+    /// Views with the names of missing tables.
+    pub views: BTreeSet<String>,
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
@@ -395,6 +407,12 @@ pub fn closing_sql(
         let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
         let expected = expected.as_deref().unwrap_or_default();
         let (group, statements) = match kind {
+            "table" if existing.views.contains(name) => {
+                let comment = format!(
+                    "-- to be decided: {name} is a view; rename or drop it, then print this SQL again"
+                );
+                (1, vec![Some(comment)])
+            }
             "table" => {
                 let statement = created_in(scripts, &format!("CREATE TABLE {name}"));
                 (1, vec![statement])
@@ -441,6 +459,7 @@ pub fn closing_sql(
     for (what, how) in expected
         .objects()
         .filter(|(what, _)| of_missing_table(what))
+        .filter(|(what, _)| !table_of(what).is_some_and(|it| existing.views.contains(it)))
     {
         match what.split_once(' ') {
             Some(("unique", _)) if !has_constraint(what, scripts) => {
@@ -787,6 +806,21 @@ mod tests {
     fn index_alone_is_no_evidence() {
         let found = database(&[CREATE, "+ index usage (at desc)\n"], &[]);
         assert_eq!(verdicts(&found)[1], "pending 1/5");
+    }
+
+    #[test]
+    fn missing_table_with_later_columns_makes_its_migration_partial() {
+        let of_usage = [
+            "table usage",
+            "column usage.id",
+            "column usage.at",
+            "column usage.cost",
+        ];
+        let found = database(&[CREATE, ENHANCE], &of_usage);
+        assert_eq!(verdicts(&found)[..2], ["partial 1/4", "partial 4/5"]);
+        // Nothing of it exists.
+        let found = database(&["+ table other\n"], &[]);
+        assert_eq!(verdicts(&found)[0], "pending 0/4");
     }
 
     #[test]

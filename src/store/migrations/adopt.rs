@@ -247,7 +247,21 @@ fn existing(db: &mut Db, differences: &[Difference]) -> QueryResult<Existing> {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
         ..Existing::default()
     };
-    for difference in differences {
+    let missing = differences.iter().filter(|it| it.found.is_none());
+    let missing = missing.filter_map(|it| it.what.strip_prefix("table "));
+    let missing: BTreeSet<&str> = missing.collect();
+    let views = match db {
+        Db::Pg(_) => {
+            "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('v', 'm', 'f')"
+        }
+        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'view'",
+    };
+    let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
+    let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
+    existing.views = views.collect();
+    let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
+    for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences) {
             let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;
             if count > 0 {
