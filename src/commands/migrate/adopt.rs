@@ -104,6 +104,10 @@ pub(super) fn run(
     answer.adopted = adopted;
     let is_shown = result.is_ok() || !applied.migrations.is_empty();
     answer.applied = (adopted && is_shown).then_some(&applied);
+    // Another run adopted it; what is left is as without --adopt.
+    if matches!(result, Ok(false)) {
+        return Ok(None);
+    }
     if adopted || is_document {
         context.answer(&answer)?;
     }
@@ -204,13 +208,24 @@ impl Findings {
 }
 
 impl Run<'_> {
-    /// Records and applies, if the evidence is still as shown.
-    fn adopt(&mut self, shown: &Findings, adopted: &mut bool, applied: &mut Applied) -> Result<()> {
+    /// Records and applies, if the evidence is still as shown or another run has recorded it. False if nothing is left to
+    /// adopt.
+    fn adopt(
+        &mut self,
+        shown: &Findings,
+        adopted: &mut bool,
+        applied: &mut Applied,
+    ) -> Result<bool> {
         let Run { url, args, .. } = *self;
         let wait = args.locks.lock_wait;
         let _lock = self.context.lock(self.db, url, RunKind::Migrate, wait)?;
         let findings = find(self.db, url, args)?;
-        if findings.evidence != shown.evidence {
+        if findings.evidence != shown.evidence && findings.is_complete() {
+            return Ok(false);
+        }
+        let is_recorded = |it: &Evidence| it.verdict == AdoptionVerdict::Recorded;
+        let mut evidence = findings.evidence.iter();
+        if !evidence.all(|it| is_recorded(it) || shown.evidence.contains(it)) {
             let message =
                 "the database changed after the evidence was printed; nothing was changed";
             return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
@@ -254,7 +269,8 @@ impl Run<'_> {
         *adopted = true;
         // Restores missing triggers too.
         let survey = migrations::survey(self.db)?;
-        self.apply(&survey, findings.pending, &findings.prisma, applied)
+        self.apply(&survey, findings.pending, &findings.prisma, applied)?;
+        Ok(true)
     }
 }
 

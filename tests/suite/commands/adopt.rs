@@ -955,6 +955,22 @@ fn printed_script_adopts_as_the_command_does(#[values(Sqlite, Postgresql)] engin
     }
 }
 
+#[rstest]
+fn concurrent_adoptions_succeed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(1, 3)] stage: usize,
+) {
+    let db = deployed(engine, stage);
+    add_calls(&db);
+    let start = |_| db.usagectl(["migrate", "--adopt", "--yes"]).spawn();
+    let runs: Vec<_> = (0..4).map(start).collect();
+    let runs: Vec<_> = runs.into_iter().map(|it| it.wait().success()).collect();
+    let adopted = runs.iter().filter(|it| it.stdout.contains("\nadopted "));
+    assert_eq!(adopted.count(), 1);
+    assert_eq!(ledger(&db), all_versions());
+    assert_works(&db);
+}
+
 #[test]
 fn running_prisma_migrate_is_waited_for() {
     let db = deployed(Postgresql, 2);
