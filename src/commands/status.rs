@@ -117,7 +117,13 @@ fn open_and_report(
 ) -> Result<StatusReport> {
     let now = context.now;
     let mut db = context.open_unchecked(url, Access::Read)?;
-    db.read_tx(|db| report(db, url, args, now))
+    let report = db.read_tx(|db| report(db, url, args, now))?;
+    if args.verify {
+        let prisma = args.prisma.read(&mut db, false)?;
+        let applied = report.migrations.iter().filter(|it| it.is_applied());
+        PrismaArgs::warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+    }
+    Ok(report)
 }
 
 fn report(

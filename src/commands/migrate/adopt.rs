@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error};
+use super::{
+    MigrateArgs, PrismaArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error,
+};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{AdoptionVerdict, Evidence, Origin};
@@ -51,6 +53,9 @@ pub(super) fn run(
     if findings.is_complete() {
         return Ok(None);
     }
+    let recorded = findings.evidence.iter();
+    let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
+    PrismaArgs::warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
     let schema = migrations::application_schema(url);
     let is_partial = findings
         .evidence

@@ -189,8 +189,12 @@ fn evidence_is_shown_before_the_adoption(#[values(Sqlite, Postgresql)] engine: E
     20260123210146  enhance_api_monitoring            50   50  20260123210146 applied       adopt
     created by prisma migrate (2 applied, last 20260123210146_enhance_api_monitoring)
     ");
-    let pending = "20260124093000 not recorded  pending";
-    assert!(lines[3].ends_with(pending), "{}", lines[3]);
+    // Prisma's folder was not found.
+    assert!(
+        lines[3].contains("  -  ") && lines[3].ends_with("  pending"),
+        "{}",
+        lines[3]
+    );
     let json = db
         .usagectl(["migrate", "--adopt", "--dry-run", "--format", "json"])
         .run();
@@ -267,19 +271,15 @@ fn rolled_back_migration_of_prisma_is_applied(#[values(Sqlite, Postgresql)] engi
     let rows = prisma_rows(&db);
     let again = format!("{}|finished|kept|1|NULL", PRISMA_MIGRATIONS[1]);
     assert!(rows.contains(&again), "{rows:?}");
-    // Without the folder its name is unknown.
-    assert!(
-        rows.contains(
-            &"20260124093000_add_infrastructure_monitoring|finished|kept|1|NULL".to_owned()
-        ),
-        "{rows:?}"
-    );
+    // Without the folder the name of the next one is unknown.
+    assert_eq!(rows.len(), 3, "{rows:?}");
     assert_works(&db);
 }
 
 #[rstest]
 fn ledger_with_integer_dates_keeps_them(#[values(1, 2)] stage: usize) {
     let db = deployed(Sqlite, stage);
+    copy_prisma_folder(&db);
     db.execute(
         "UPDATE _prisma_migrations SET started_at = 1769763600000, finished_at = 1769763600000",
     );
@@ -974,6 +974,7 @@ fn concurrent_adoptions_succeed(
 #[test]
 fn running_prisma_migrate_is_waited_for() {
     let db = deployed(Postgresql, 2);
+    copy_prisma_folder(&db);
     let mut prisma = db.open();
     prisma
         .batch_execute("SELECT pg_advisory_lock(72707369)")
@@ -1106,6 +1107,91 @@ fn missing_prisma_folder_is_named(#[values(Sqlite, Postgresql)] engine: Engine) 
     ])
     .run()
     .success();
+}
+
+/// Runs the SQL that `status --verify` prints for the defects of migrations, and returns the problems.
+fn repair_prisma_ledger(db: &TestDatabase) -> Vec<String> {
+    let run = db
+        .usagectl(["status", "--verify", "--format", "json"])
+        .run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let defects = report["defects"].as_array().unwrap().iter();
+    let problems = defects.map(|defect| {
+        db.execute(defect["fix"].as_str().unwrap());
+        defect["problem"].as_str().unwrap().to_owned()
+    });
+    let problems = problems.collect();
+    db.usagectl(["status", "--verify"]).run().success();
+    problems
+}
+
+#[rstest]
+fn unknown_names_of_prisma_are_not_recorded(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 1);
+    add_calls(&db);
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().success();
+    assert!(
+        !sql.stdout
+            .contains("20260124093000_add_infrastructure_monitoring'"),
+        "{}",
+        sql.stdout
+    );
+    let run = adopt(&db).success();
+    let warning = "warning: Prisma's migrations folder was not found (prisma/migrations in ";
+    for run in [&run, &db.usagectl(["status", "--verify"]).run().success()] {
+        assert!(run.stderr.contains(warning), "{}", run.snapshot());
+        assert!(
+            run.stderr.contains("add --prisma-migrations DIR"),
+            "{}",
+            run.snapshot()
+        );
+    }
+    assert_eq!(
+        prisma_rows(&db),
+        ["20260101000000_init|finished|kept|1|NULL"]
+    );
+    // The folder is found later.
+    copy_prisma_folder(&db);
+    let problem = "is applied, but not recorded in Prisma's ledger";
+    assert_eq!(repair_prisma_ledger(&db), [problem; 2]);
+    let recorded = "SELECT migration_name, checksum FROM _prisma_migrations ORDER BY 1";
+    let expected =
+        PRISMA_MIGRATIONS.map(|name| format!("{name}|{}", prisma_checksum(engine, name)));
+    assert_eq!(db.rows(recorded), expected);
+
+    db.execute(
+        "UPDATE _prisma_migrations SET checksum = 'other' WHERE migration_name LIKE '%infra%';
+         INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at)
+         SELECT 'stray', 'ours', finished_at, '20260124093000_add_infrastructure_monitoring', started_at
+         FROM _prisma_migrations WHERE migration_name LIKE '%infra%'",
+    );
+    let [edited, stray] = repair_prisma_ledger(&db).try_into().unwrap();
+    assert!(
+        edited.starts_with("has another checksum in Prisma's ledger"),
+        "{edited}"
+    );
+    assert!(stray.contains("which has no folder"), "{stray}");
+    assert_eq!(db.rows(recorded), expected);
+}
+
+#[rstest]
+fn prismas_folder_is_found_by_its_configuration(
+    #[values("package.json", "prisma.config.ts")] file: &str,
+) {
+    let db = deployed(Sqlite, 1);
+    copy_prisma_folder(&db);
+    let work = db.sandbox().work();
+    fs::rename(work.join("prisma"), work.join("db")).unwrap();
+    let text = match file {
+        "package.json" => r#"{"prisma": {"schema": "db/schema.prisma"}}"#,
+        _ => "export default defineConfig({ migrations: { path: \"db/migrations\" } })",
+    };
+    fs::write(work.join(file), text).unwrap();
+    fs::write(work.join("db/schema.prisma"), "").unwrap();
+    let run = adopt(&db).success();
+    assert!(!run.stderr.contains("warning"), "{}", run.snapshot());
+    assert_eq!(prisma_rows(&db).len(), 3);
 }
 
 /// The printed SQL makes the two ledgers agree.
