@@ -106,6 +106,10 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
+    if args.prisma_history {
+        let versions = migrations.iter().map(|it| it.version);
+        PrismaArgs::warn_of_unknown(context, &prisma, versions)?;
+    }
     for name in prisma.left_applied(&migrations) {
         context.warn(left_applied(name, args.prisma_history));
     }

@@ -12,6 +12,7 @@ use crate::commands::migrate::PrismaArgs;
 use crate::context::Context;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
+use crate::domain::schema::adoption::lost_tables;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
@@ -116,7 +117,13 @@ fn open_and_report(
 ) -> Result<StatusReport> {
     let now = context.now;
     let mut db = context.open_unchecked(url, Access::Read)?;
-    db.read_tx(|db| report(db, url, args, now))
+    let report = db.read_tx(|db| report(db, url, args, now))?;
+    if args.verify {
+        let prisma = args.prisma.read(&mut db, false)?;
+        let applied = report.migrations.iter().filter(|it| it.is_applied());
+        PrismaArgs::warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+    }
+    Ok(report)
 }
 
 fn report(
@@ -158,11 +165,13 @@ fn report(
         false => adopt::script_of(db, &closed, &expected, migrations::application_schema(url))?,
     };
     // Tables that differ cannot be read.
+    let has_own_tables = lost_tables(&drift).next().is_none();
     let has_capacity = drift.is_empty()
         && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
-    let has_rollups = has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");
-    let has_alerts =
-        has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
+    let has_rollups = has_own_tables
+        && has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");
+    let has_alerts = has_own_tables
+        && has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
     let has_usage = has_rollups && has_tables("api_usage");
     let extras = expected.extras(&found);
     // PostgreSQL's own types hold only their values.
@@ -275,7 +284,7 @@ fn next_step(report: &StatusReport) -> String {
         return partial.command().to_owned();
     }
     let unlogged = find(MigrationState::Unlogged);
-    if report.origin.is_some() || unlogged.is_some() || report.has_lost_bookkeeping() {
+    if report.origin.is_some() || unlogged.is_some() || report.has_lost_tables() {
         return migrations::ADOPT.to_owned();
     }
     if !report.conflicts.is_empty() {

@@ -385,6 +385,10 @@ pub struct RestoredTable {
     pub kept: u64,
     /// Deleted since the rollback.
     pub missing: u64,
+    /// Rows with a value that the table cannot hold.
+    pub refused: u64,
+    /// The first of them.
+    pub problems: Vec<String>,
 }
 
 /// An index or trigger of the user.
@@ -399,7 +403,13 @@ pub struct RestoredObject {
 impl Restored {
     /// Whether the database has everything that was exported, but what was deleted since.
     pub fn is_complete(&self) -> bool {
-        self.tables.iter().all(|table| table.kept == 0) && self.has_all_objects()
+        let mut tables = self.tables.iter();
+        let is_complete = tables.all(|table| table.kept == 0);
+        is_complete && !self.has_refused_rows() && self.has_all_objects()
+    }
+
+    pub fn has_refused_rows(&self) -> bool {
+        self.tables.iter().any(|table| table.refused > 0)
     }
 
     pub fn has_all_objects(&self) -> bool {
@@ -409,11 +419,11 @@ impl Restored {
 
 impl RestoredTable {
     fn has_rows(&self) -> bool {
-        self.written + self.unchanged + self.kept + self.missing > 0
+        self.written + self.unchanged + self.kept + self.missing + self.refused > 0
     }
 }
 
-fn restored_columns<'a>() -> [Column<'a, &'a RestoredTable>; 6] {
+fn restored_columns<'a>() -> [Column<'a, &'a RestoredTable>; 7] {
     type Col<'a> = Column<'a, &'a RestoredTable>;
     [
         Col::left("MIGRATION", "migration", |row| Cell::text(&row.migration)),
@@ -422,6 +432,7 @@ fn restored_columns<'a>() -> [Column<'a, &'a RestoredTable>; 6] {
         Col::right("UNCHANGED", "unchanged", |row| Cell::count(row.unchanged)),
         Col::right("KEPT", "kept", |row| Cell::count(row.kept)),
         Col::right("MISSING", "missing", |row| Cell::count(row.missing)),
+        Col::right("REFUSED", "refused", |row| Cell::count(row.refused)),
     ]
 }
 
@@ -435,6 +446,16 @@ impl Answer for Restored {
         let with_rows: Vec<&RestoredTable> = with_rows.collect();
         if !with_rows.is_empty() {
             text.push_str(&table(&restored_columns(), &with_rows, width));
+        }
+        for table in &self.tables {
+            for problem in &table.problems {
+                text.push_str(&format!("cannot restore {}\n", printable(problem)));
+            }
+            let others = table.refused.saturating_sub(table.problems.len() as u64);
+            if others > 0 {
+                let others = counted_as(others, "other row", "other rows");
+                text.push_str(&format!("cannot restore {others} of {}\n", table.table));
+            }
         }
         for object in &self.objects {
             let name = &object.object;

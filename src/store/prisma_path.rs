@@ -108,6 +108,27 @@ fn schema_in_package(text: &str) -> Option<String> {
     Some(package.get("prisma")?.get("schema")?.as_str()?.to_owned())
 }
 
+/// Where Prisma's migrations may be in the project `base`: the folder that prisma.config.ts names, `prisma/migrations`,
+/// and beside the schema.
+pub(super) fn migrations_directories(base: &Path) -> Vec<PathBuf> {
+    let configured = fs::read_to_string(base.join("prisma.config.ts")).ok();
+    let configured = configured.and_then(|text| migrations_in_config(&text));
+    let configured = configured.map(|path| join(base, Path::new(&path)));
+    let beside_schema = schema_directory(base).join("migrations");
+    let usual = [base.join("prisma/migrations"), beside_schema];
+    configured.into_iter().chain(usual).collect()
+}
+
+/// `migrations: { path: "..." }` of a prisma.config.ts.
+fn migrations_in_config(text: &str) -> Option<String> {
+    let (_, block) = text.split_once("migrations:")?;
+    let (block, _) = block.split_once('}')?;
+    let (_, value) = block.split_once("path:")?;
+    let value = value.trim_start();
+    let quote = value.chars().next().filter(|it| "\"'`".contains(*it))?;
+    Some(value.split(quote).nth(1)?.to_owned())
+}
+
 /// Whether the `datasource` of a schema has a `url`.
 fn has_url(schema: &str) -> bool {
     datasource(schema).any(|line| line.split(['=', ' ', '\t']).next() == Some("url"))
@@ -142,6 +163,18 @@ mod tests {
         for line in ["", "// url = env(\"X\")", "directUrl = env(\"X\")"] {
             assert!(!has_url(&with(line)), "{line}");
         }
+    }
+
+    #[test]
+    fn configured_migrations_are_read() {
+        let config = "export default defineConfig({\n  schema: 'db/schema.prisma',\n  \
+                      migrations: {\n    path: 'db/migrations',\n  },\n})";
+        let found = migrations_in_config(config);
+        assert_eq!(found.as_deref(), Some("db/migrations"));
+        assert_eq!(
+            migrations_in_config("migrations: { seed: 'x' }, path: 'y'"),
+            None
+        );
     }
 
     #[test]

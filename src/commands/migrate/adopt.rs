@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal};
 
 use super::{
-    MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
-    warn_of_owner,
+    MigrateArgs, PrismaArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error,
+    warn_of_owned, warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
-use crate::domain::schema::adoption::{Evidence, Origin};
+use crate::domain::schema::adoption::{AdoptionVerdict, Evidence, Origin};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
@@ -57,6 +57,9 @@ pub(super) fn run(
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
     }
+    let recorded = findings.evidence.iter();
+    let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
+    PrismaArgs::warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
     let schema = migrations::application_schema(url);
     let is_partial = findings
         .evidence
@@ -110,6 +113,10 @@ pub(super) fn run(
     answer.adopted = adopted;
     let is_shown = result.is_ok() || !applied.migrations.is_empty();
     answer.applied = (adopted && is_shown).then_some(&applied);
+    // Another run adopted it; what is left is as without --adopt.
+    if matches!(result, Ok(false)) {
+        return Ok(None);
+    }
     if adopted || is_document {
         context.answer(&answer)?;
     }
@@ -130,6 +137,9 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let origin = adopt::origin(db, &survey, &objects)?;
     let last = args.to.as_ref().and(versions.last()).map(String::as_str);
     let evidence = adopt::gather(db, &survey, &objects, &prisma, last);
+    // A ledger that is complete is not what was lost.
+    let is_complete = |it: &Evidence| it.verdict == AdoptionVerdict::Recorded;
+    let origin = origin.filter(|_| !evidence.iter().all(is_complete));
     let is_adopted = |version: &str| {
         let mut adopted = evidence.iter().filter(|it| it.is_adopted());
         adopted.any(|it| it.version == version)
@@ -199,6 +209,7 @@ impl Findings {
     fn is_complete(&self) -> bool {
         let mut evidence = self.evidence.iter();
         evidence.all(|it| !it.is_adopted() && it.differences.is_empty() && it.restored.is_empty())
+            && self.orphaned_triggers.is_empty()
     }
 
     fn adopted(&self) -> usize {
@@ -207,28 +218,57 @@ impl Findings {
 }
 
 impl Run<'_> {
-    /// Records and applies, if the evidence is still as shown.
-    fn adopt(&mut self, shown: &Findings, adopted: &mut bool, applied: &mut Applied) -> Result<()> {
+    /// Records and applies, if the evidence is still as shown or another run has recorded it. False if nothing is left to
+    /// adopt.
+    fn adopt(
+        &mut self,
+        shown: &Findings,
+        adopted: &mut bool,
+        applied: &mut Applied,
+    ) -> Result<bool> {
         let Run { url, args, .. } = *self;
         let wait = args.locks.lock_wait;
         let _lock = self.context.lock(self.db, url, RunKind::Migrate, wait)?;
         let findings = find(self.db, url, args)?;
-        if findings.evidence != shown.evidence {
+        if findings.evidence != shown.evidence && findings.is_complete() {
+            return Ok(false);
+        }
+        let is_recorded = |it: &Evidence| it.verdict == AdoptionVerdict::Recorded;
+        let mut evidence = findings.evidence.iter();
+        if !evidence.all(|it| is_recorded(it) || shown.evidence.contains(it)) {
             let message =
                 "the database changed after the evidence was printed; nothing was changed";
             return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
         }
         let next = migrations::ADOPT.to_owned();
         interrupt::end_on_signals(self.context, url, self.db, next.into())?;
-        if !findings.orphaned_triggers.is_empty() {
+        let schema = migrations::application_schema(url);
+        let evidence = &findings.evidence;
+        let recreated = adopt::recreation(self.db, &findings.survey, evidence, schema, false)?;
+        if !findings.orphaned_triggers.is_empty() || !recreated.is_empty() {
             let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
             let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
             args.locks.retry(self.context).transaction(self.db, |db| {
                 fault::point("trigger");
-                Ok(db.batch_execute(&drops)?)
+                if !tables.is_empty() {
+                    db.batch_execute(&drops)?;
+                }
+                for statement in &recreated {
+                    fault::point("table");
+                    db.batch_execute(statement)?;
+                }
+                Ok(())
             })?;
-            let message = format_args!("dropped the triggers that made writes to {tables} fail");
-            self.context.info(message);
+            if !tables.is_empty() {
+                let message =
+                    format_args!("dropped the triggers that made writes to {tables} fail");
+                self.context.info(message);
+            }
+            for what in findings.evidence.iter().flat_map(|it| &it.restored) {
+                if what.starts_with("table ") {
+                    self.context.info(format_args!("created the {what} again"));
+                }
+            }
         }
         let user = current_user();
         let log = LogContext::new(url, &user, self.context.now, &findings.prisma);
@@ -239,7 +279,8 @@ impl Run<'_> {
         *adopted = true;
         // Restores missing triggers too.
         let survey = migrations::survey(self.db)?;
-        self.apply(&survey, findings.pending, &findings.prisma, applied)
+        self.apply(&survey, findings.pending, &findings.prisma, applied)?;
+        Ok(true)
     }
 }
 
@@ -252,9 +293,11 @@ fn script(
     let (survey, pending) = (&findings.survey, &findings.pending);
     let entry = LogContext::of_script(url, &findings.prisma);
     let schema = entry.application_schema;
+    let evidence = &findings.evidence;
     let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
+    setup.extend(adopt::recreation(db, survey, evidence, schema, true)?);
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
-    setup.push(adopt::script(db, &findings.evidence, entry));
+    setup.push(adopt::script(db, evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);
     let sql = migrations::script(db, survey, pending, up, entry, timeout, &setup)?;
     Ok(sql)

@@ -48,9 +48,10 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
 /// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
-/// --yes), records the migrations whose objects exist, and applies the others. The application's tables are not
-/// changed, except that triggers are added. If only some objects of a migration exist, nothing is changed (exit
-/// code 5), and the SQL that creates the others is printed.
+/// --yes), records the migrations whose objects exist, and applies the others. Tables of usagectl that were deleted,
+/// as by `prisma db push`, are created again. The application's tables are not changed, except that triggers are
+/// added. If only some objects of a migration exist, nothing is changed (exit code 5), and the SQL that creates the
+/// others is printed.
 ///
 /// If Prisma's ledger _prisma_migrations exists, applied and adopted migrations are recorded there too, so that
 /// `prisma migrate deploy` finds no pending migration.
@@ -109,6 +110,9 @@ impl MigrateArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct PrismaArgs {
     /// Prisma's migrations folder [default: prisma/migrations here or in a directory above]
+    ///
+    /// Also found where prisma.config.ts names it, or beside the schema that package.json names. Without it, migrations
+    /// that Prisma has not recorded are not recorded in its ledger.
     #[arg(long, value_name = "DIR")]
     prisma_migrations: Option<PathBuf>,
 }
@@ -125,6 +129,29 @@ impl PrismaArgs {
         };
         let folders = directory.map(|it| prisma::read_folders(&it)).transpose()?;
         Ok(PrismaSync::read(db, folders.as_deref(), writes_history)?)
+    }
+
+    /// Warns of those of `migrations` that are not recorded in Prisma's ledger because its folder was not found.
+    pub(super) fn warn_of_unknown<'a>(
+        context: &mut Context,
+        prisma: &PrismaSync,
+        migrations: impl IntoIterator<Item = &'a str>,
+    ) -> Result<()> {
+        let versions: Vec<&str> = migrations.into_iter().collect();
+        let unknown = prisma.unknown().iter();
+        let unknown = unknown.filter(|it| versions.contains(&it.version));
+        let unknown: Vec<String> = unknown.map(|it| it.to_string()).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let (names, here) = (unknown.join(", "), env::current_dir()?);
+        let here = here.display();
+        context.warn(format_args!(
+            "Prisma's migrations folder was not found (prisma/migrations in {here} or above it), so Prisma's names of \
+             {names} are unknown and not in its ledger: add --prisma-migrations DIR, or later run usagectl status \
+             --verify --prisma-migrations DIR, which prints the SQL that records them"
+        ));
+        Ok(())
     }
 }
 
@@ -313,6 +340,8 @@ impl Run<'_> {
         let survey = migrations::survey(self.db)?;
         let plan = plan(self.db, &survey, self.url, self.args)?;
         let prisma = self.args.prisma.read(self.db, false)?;
+        let versions = plan.iter().map(|it| it.version);
+        PrismaArgs::warn_of_unknown(self.context, &prisma, versions)?;
         let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
         if let Some(folder) = &self.args.restore {
             let folder = folder.display().to_string();
@@ -429,6 +458,11 @@ fn plan(
             false => plan_error(PlanError::AlreadyExists(conflicts)),
         });
     }
+    if let lost @ [_, ..] = adoption::lost(db, survey, &found).as_slice() {
+        let lost = lost.join(", ");
+        let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
+        return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
+    }
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),
@@ -453,6 +487,7 @@ fn preview(
     warn_of_owner(context, &mut db, &plan)?;
     if args.sql {
         let prisma = args.prisma.read(&mut db, false)?;
+        PrismaArgs::warn_of_unknown(context, &prisma, plan.iter().map(|it| it.version))?;
         let entry = LogContext::of_script(url, &prisma);
         let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
         let timeout = args.locks.lock_timeout;

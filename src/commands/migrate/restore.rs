@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{Applied, MigrateArgs, Run};
 use crate::context::{Context, current_user};
-use crate::domain::schema::manifest::{Manifest, MigrationExport};
-use crate::error::{Error, Exit, Outcome, Result};
+use crate::domain::schema::dependents::DependentKind;
+use crate::domain::schema::manifest::{Manifest, MigrationExport, UserObject};
+use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
-use crate::store::db::Access;
+use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::archive::ArchiveError;
 use crate::store::migrations::prisma::PrismaSync;
@@ -48,6 +49,23 @@ pub(super) fn run(
         tables: Vec::new(),
         objects: Vec::new(),
     };
+    let create = |db: &mut Db, object: &UserObject| {
+        let created = migrations::restore_object(db, object);
+        RestoredObject {
+            object: format!("{} {}", object.kind, object.name),
+            created: created.as_ref().is_ok_and(|created| *created),
+            error: created.err().map(|error| error.to_string()),
+        }
+    };
+    // Rows have the values of an enum; the other objects are created after the rows.
+    let objects = exports.iter().flat_map(|(_, export)| &export.objects);
+    let (values, objects): (Vec<_>, Vec<_>) =
+        objects.partition(|object| object.kind == DependentKind::EnumValue);
+    // SQLite has no enums; a row that its columns refuse is named.
+    if matches!(db, Db::Pg(_)) {
+        let created = values.into_iter().map(|object| create(&mut db, object));
+        restored.objects.extend(created);
+    }
     let mut retry = args.locks.retry(context);
     let found = schema_objects::read(&mut db)?;
     for (migration, export) in &exports {
@@ -60,6 +78,8 @@ pub(super) fn run(
                 unchanged: rows.unchanged,
                 kept: rows.kept,
                 missing: rows.missing,
+                refused: rows.refused,
+                problems: rows.problems,
             });
         }
         retry.transaction(&mut db, |db| {
@@ -68,22 +88,22 @@ pub(super) fn run(
     }
     // CREATE INDEX CONCURRENTLY waits for the snapshots of other transactions, that of the lock included.
     drop(lock);
-    for object in exports.iter().flat_map(|(_, export)| &export.objects) {
-        let created = migrations::restore_object(&mut db, object);
-        restored.objects.push(RestoredObject {
-            object: format!("{} {}", object.kind, object.name),
-            created: created.as_ref().is_ok_and(|created| *created),
-            error: created.err().map(|error| error.to_string()),
-        });
-    }
+    let created = objects.into_iter().map(|object| create(&mut db, object));
+    restored.objects.extend(created);
     let complete = restored.is_complete();
     context.answer(&restored)?;
     if complete {
         return Ok(Outcome::DONE);
     }
-    let next = match restored.has_all_objects() {
-        true => "compare the kept rows with the files of the export",
-        false => "create the objects named above by hand; manifest.json has their SQL",
+    let next = if restored.has_refused_rows() {
+        let folder = shell_word(&restored.folder);
+        format!(
+            "change the columns named above so that they can hold the values, then: usagectl migrate --restore {folder}"
+        )
+    } else if restored.has_all_objects() {
+        "compare the kept rows with the files of the export".to_owned()
+    } else {
+        "create the objects named above by hand; manifest.json has their SQL".to_owned()
     };
     Ok(Outcome::with_next(Exit::Incomplete, next))
 }

@@ -56,7 +56,8 @@ pub struct Evidence {
     /// How many of them exist with the same definition.
     pub found: usize,
     pub differences: Vec<Difference>,
-    /// Its triggers and functions that are missing or different, and will be created again.
+    /// Its triggers and functions that are missing or different, and our own tables that are missing; they will be
+    /// created again.
     pub restored: Vec<String>,
     /// Whether it is in our ledger.
     pub in_ledger: bool,
@@ -90,6 +91,9 @@ impl Evidence {
 
 /// The evidence for each migration, in the order given, which is that of their versions.
 ///
+/// Our own tables are no evidence where others of a recorded or partly existing migration are missing: adoption creates
+/// them again.
+///
 /// `last` is the version of the last migration that will be applied; all if none.
 pub fn evidence(
     candidates: Vec<Candidate>,
@@ -99,6 +103,8 @@ pub fn evidence(
     // From the last to the first, because a later migration removes objects of an earlier one.
     let mut removed_by_applied: BTreeSet<String> = BTreeSet::new();
     let mut removed_by_pending: BTreeSet<String> = BTreeSet::new();
+    // Tables that existing migrations add columns or indexes to.
+    let mut used_tables: BTreeSet<String> = BTreeSet::new();
     let mut result: Vec<Evidence> = Vec::with_capacity(candidates.len());
     for candidate in candidates.into_iter().rev() {
         let is_required = |object: &&SchemaObject| {
@@ -110,9 +116,14 @@ pub fn evidence(
         };
         let required: Vec<&SchemaObject> =
             candidate.effect.added.iter().filter(is_required).collect();
-        let (restorable, required): (Vec<_>, Vec<_>) = required
-            .into_iter()
-            .partition(|object| is_restorable(object));
+        let own_tables = candidate.effect.tables();
+        let mut own_tables = own_tables.filter(|table| table.starts_with(OWN_PREFIX));
+        let has_own = candidate.is_recorded || own_tables.any(|it| has_table(found, it));
+        let (restorable, required): (Vec<_>, Vec<_>) = required.into_iter().partition(|object| {
+            is_restorable(object) || has_own && is_of_lost_table(object, found)
+        });
+        let is_lost = |it: &&&SchemaObject| !is_restorable(it);
+        let lost = restorable.iter().filter(is_lost).count();
         let compare = |objects: &[&SchemaObject]| {
             let expected = objects.iter().map(|it| (it.what.clone(), it.how.clone()));
             expected.collect::<SchemaObjects>().differences(found)
@@ -137,9 +148,17 @@ pub fn evidence(
                 false => AdoptionVerdict::Pending,
             },
             _ if differences.is_empty() => AdoptionVerdict::Adopt,
+            // A later migration exists: applying this one would create its table as it was before.
+            (false, _) if candidate.effect.tables().any(|it| used_tables.contains(it)) => {
+                AdoptionVerdict::Partial
+            }
             (false, _) if !is_present => AdoptionVerdict::Pending,
             _ => AdoptionVerdict::Partial,
         };
+        if verdict != AdoptionVerdict::Pending {
+            let tables = required.iter().filter_map(|it| table_of(&it.what));
+            used_tables.extend(tables.map(str::to_owned));
+        }
         let removed = candidate.effect.removed.iter().map(|it| it.what.clone());
         match verdict {
             AdoptionVerdict::Pending if last.is_some_and(|last| candidate.version > last) => {}
@@ -148,7 +167,13 @@ pub fn evidence(
         }
         let restored = match verdict {
             AdoptionVerdict::Pending => Vec::new(),
-            _ => compare(&restorable).into_iter().map(|it| it.what).collect(),
+            _ => {
+                let restored = compare(&restorable).into_iter().map(|it| it.what);
+                // A lost table brings its columns and indexes.
+                restored
+                    .filter(|it| table_of(it).is_none_or(|_| it.starts_with("trigger ")))
+                    .collect()
+            }
         };
         // Objects of several lines, such as a missing table with its columns, count as one difference.
         let missing = required.iter().filter(|it| !compare(&[**it]).is_empty());
@@ -156,7 +181,7 @@ pub fn evidence(
             version: candidate.version,
             name: candidate.name,
             verdict,
-            expected: required.len(),
+            expected: required.len() + lost,
             found: required.len() - missing.count(),
             differences: match verdict {
                 AdoptionVerdict::Partial => differences,
@@ -174,6 +199,29 @@ pub fn evidence(
 
 fn is_restorable(object: &SchemaObject) -> bool {
     matches!(object.parts().0, "trigger" | "function")
+}
+
+/// The names of our own tables begin with it.
+const OWN_PREFIX: &str = "usagectl_";
+
+fn has_table(found: &SchemaObjects, table: &str) -> bool {
+    found.get(&format!("table {table}")).is_some()
+}
+
+/// Whether it is one of our own tables that is missing, or belongs to one.
+fn is_of_lost_table(object: &SchemaObject, found: &SchemaObjects) -> bool {
+    let table = object.what.strip_prefix("table ");
+    let table = table.or_else(|| table_of(&object.what));
+    table.is_some_and(|it| it.starts_with(OWN_PREFIX) && !has_table(found, it))
+}
+
+/// The missing tables of ours among the differences.
+pub fn lost_tables(differences: &[Difference]) -> impl Iterator<Item = &Difference> {
+    let lost = differences.iter().filter(|it| it.found.is_none());
+    lost.filter(|it| {
+        let table = it.what.strip_prefix("table ");
+        table.is_some_and(|it| it.starts_with(OWN_PREFIX))
+    })
 }
 
 /// Who created the tables.
@@ -253,6 +301,8 @@ pub struct Existing {
     pub dependents: BTreeMap<String, Vec<String>>,
     /// On SQLite, the tables of different columns.
     pub tables: BTreeMap<String, TableText>,
+    /// Views with the names of missing tables.
+    pub views: BTreeSet<String>,
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
@@ -398,6 +448,12 @@ pub fn closing_sql(
         let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
         let expected = expected.as_deref().unwrap_or_default();
         let (group, statements) = match kind {
+            "table" if existing.views.contains(name) => {
+                let comment = format!(
+                    "-- to be decided: {name} is a view; rename or drop it, then print this SQL again"
+                );
+                (1, vec![Some(comment)])
+            }
             "table" => {
                 let statement = created_in(scripts, &format!("CREATE TABLE {name}"));
                 (1, vec![statement])
@@ -457,14 +513,20 @@ pub fn closing_sql(
         let statements = statements.into_iter();
         groups[group].extend(statements.map(|it| it.unwrap_or_else(no_statement)));
     }
-    // A missing table brings its primary key; its other indexes are statements of their own.
-    for (what, _) in expected
+    // A missing table brings its primary key and first columns; its other columns and indexes are statements of their
+    // own.
+    for (what, how) in expected
         .objects()
         .filter(|(what, _)| of_missing_table(what))
+        .filter(|(what, _)| !table_of(what).is_some_and(|it| existing.views.contains(it)))
     {
         let group = match what.split_once(' ') {
             Some(("unique", _)) if !has_constraint(what, scripts) => 3,
             Some(("index", _)) => 4,
+            Some(("column", name)) => {
+                groups[2].extend(later_column(name, how, scripts, dialect));
+                continue;
+            }
             _ => continue,
         };
         groups[group].extend(index(what, &mut taken, dialect));
@@ -536,7 +598,7 @@ fn created_in(scripts: &[&str], beginning: &str) -> Option<String> {
         let mut lines = script.lines().skip_while(|line| {
             let line = line.replace('"', "").replace(" usagectl.", " ");
             let rest = line.strip_prefix(beginning);
-            !rest.is_some_and(|rest| rest.starts_with([' ', '(']))
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '(']))
         });
         let mut statement = lines.next()?.to_owned();
         while !statement.trim_end().ends_with(';') {
@@ -544,6 +606,27 @@ fn created_in(scripts: &[&str], beginning: &str) -> Option<String> {
             statement.push_str(lines.next()?);
         }
         Some(statement)
+    })
+}
+
+/// The statement that adds the column to its table; nothing if the statement that creates the table has it.
+fn later_column(name: &str, how: &str, scripts: &[&str], dialect: Dialect) -> Option<String> {
+    let (table, bare) = name.split_once('.')?;
+    let created = created_in(scripts, &format!("CREATE TABLE {table}"))?;
+    let mut lines = created.lines().map(|line| line.replace('"', ""));
+    if lines.any(|line| line.split_whitespace().next() == Some(bare)) {
+        return None;
+    }
+    // With its check, where a script has the statement.
+    let is_its = |sql: &String| {
+        let added = sql.matches("ADD COLUMN ").count();
+        added == 1 && sql.contains(&format!("ADD COLUMN {}", quoted(bare)))
+    };
+    let altered = |script: &&str| created_in(&[*script], &format!("ALTER TABLE {table}"));
+    let added = scripts.iter().filter_map(altered).find(is_its);
+    added.or_else(|| {
+        let mut derived = column(name, how, None, dialect, None, false).into_iter();
+        derived.next().flatten()
     })
 }
 
@@ -828,11 +911,56 @@ mod tests {
     }
 
     #[test]
+    fn missing_table_with_later_columns_makes_its_migration_partial() {
+        let of_usage = [
+            "table usage",
+            "column usage.id",
+            "column usage.at",
+            "column usage.cost",
+        ];
+        let found = database(&[CREATE, ENHANCE], &of_usage);
+        assert_eq!(verdicts(&found)[..2], ["partial 1/4", "partial 4/5"]);
+        // Nothing of it exists.
+        let found = database(&["+ table other\n"], &[]);
+        assert_eq!(verdicts(&found)[0], "pending 0/4");
+    }
+
+    #[test]
     fn missing_trigger_is_created_again() {
         let found = database(&[CREATE, ENHANCE, OWN], &["trigger usage.mark"]);
         let evidence = evidence(candidates(&[], &[]), &found, None);
         assert_eq!(evidence[2].verdict, AdoptionVerdict::Adopt);
         assert_eq!(evidence[2].restored, ["trigger usage.mark"]);
+    }
+
+    #[test]
+    fn lost_table_of_ours_is_created_again() {
+        const MORE: &str = "+ table usagectl_days\n+ column usagectl_days.at: text\n";
+        let candidates = |recorded: &[&str], logged: &[&str]| {
+            let mut all = candidates(recorded, logged);
+            all[2].effect = Effect::parse(&format!("{OWN}{MORE}"));
+            all
+        };
+        let lines = |recorded: &[&str], lost: &[&str]| {
+            let found = database(&[CREATE, ENHANCE, OWN, MORE], lost);
+            let found = evidence(candidates(recorded, recorded), &found, None);
+            let restored = found[2].restored.join(", ");
+            let (verdict, found, expected) = (found[2].verdict, found[2].found, found[2].expected);
+            format!("{verdict} {found}/{expected} {restored}")
+        };
+        let all = ["1", "2", "3", "4"];
+        let days = ["table usagectl_days", "column usagectl_days.at"];
+        let both = [
+            "table usagectl_days",
+            "column usagectl_days.at",
+            "table usagectl_marks",
+        ];
+        assert_eq!(lines(&all, &[]), "recorded 3/3 ");
+        assert_eq!(lines(&all, &days), "recorded 1/3 table usagectl_days");
+        assert_eq!(lines(&[], &days), "adopt 1/3 table usagectl_days");
+        let restored = "recorded 0/3 table usagectl_days, table usagectl_marks";
+        assert_eq!(lines(&all, &both), restored);
+        assert_eq!(lines(&[], &both), "pending 0/3 ");
     }
 
     #[test]
@@ -891,6 +1019,26 @@ mod tests {
             closing(&found, &["usage_at_idx"], Dialect::Sqlite)[2],
             index
         );
+    }
+
+    #[test]
+    fn missing_table_has_the_columns_of_later_migrations() {
+        let expected = database(&[CREATE, ENHANCE], &[]);
+        let found = database(&[CREATE, ENHANCE], &["table usage"]);
+        let scripts = [
+            "CREATE TABLE \"usage\" (\n    \"id\" TEXT NOT NULL PRIMARY KEY,\n    \"at\" TEXT\n);\n",
+            "ALTER TABLE \"usage\"\n    ADD COLUMN \"cost\" REAL CHECK (\"cost\" > 0);\n",
+        ];
+        let differences = expected.differences(&found);
+        let existing = Existing::default();
+        let sql = |scripts: &[&str]| {
+            closing_sql(&differences, &expected, scripts, &existing, Dialect::Sqlite)
+        };
+        assert_eq!(sql(&scripts)[1], scripts[1].trim_end());
+        let derived = "ALTER TABLE \"usage\" ADD COLUMN \"cost\" double precision;";
+        assert_eq!(sql(&scripts[..1])[1], derived);
+        let index = "CREATE INDEX \"usage_at_idx\" ON \"usage\" (\"at\" DESC);";
+        assert_eq!(sql(&scripts)[2..], [index]);
     }
 
     #[test]

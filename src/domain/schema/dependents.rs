@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+use super::meaning::missing_values;
+use super::objects::quoted;
 use super::script::{Token, tokens_of};
 use crate::domain::named::named;
 
@@ -23,6 +25,8 @@ named! {
         /// Rights of a role on a table or column.
         Grant = "grant",
         Statistics = "statistics",
+        /// A value of an enum that the application added.
+        EnumValue = "enum value",
         Function = "function",
         Table = "table",
         Other = "object",
@@ -62,6 +66,36 @@ impl Dependent {
         let (_, name) = self.depends_on.split_once(' ').unwrap_or_default();
         name.split_once('.').map_or(name, |(table, _)| table)
     }
+}
+
+/// The values that the application added to a dropped enum, with the statements that add them again in their order.
+/// `expected` and `found` are its values.
+pub fn added_enum_values(name: &str, expected: &str, found: &str) -> Vec<Dependent> {
+    let added = missing_values(found, expected);
+    let all: Vec<&str> = found.split(", ").collect();
+    let first_known = all.iter().find(|it| !added.contains(it));
+    let literal = |value: &str| format!("'{}'", value.replace('\'', "''"));
+    let dependent = |(index, value): (usize, &&str)| {
+        let before = all[..index].iter().any(|it| !added.contains(it));
+        let place = match (before, first_known) {
+            (true, _) => format!("AFTER {}", literal(all[index - 1])),
+            (false, Some(known)) => format!("BEFORE {}", literal(known)),
+            (false, None) => return None,
+        };
+        let (quoted, value_literal) = (quoted(name), literal(value));
+        Some(Dependent {
+            kind: DependentKind::EnumValue,
+            name: format!("{name}.{value}"),
+            depends_on: format!("enum {name}"),
+            blocks: false,
+            sql: Some(format!(
+                "ALTER TYPE {quoted} ADD VALUE IF NOT EXISTS {value_literal} {place}"
+            )),
+        })
+    };
+    let values = all.iter().enumerate();
+    let values = values.filter(|(_, value)| added.contains(value));
+    values.filter_map(dependent).collect()
 }
 
 /// The objects that a step drops.
@@ -216,6 +250,27 @@ mod tests {
         assert_eq!(identifiers(sql), expected);
         assert_eq!(identifiers("'open"), [""; 0]);
         assert_eq!(identifiers("\"open"), ["open"]);
+    }
+
+    #[test]
+    fn added_enum_values_return_to_their_places() {
+        let found = added_enum_values("Color", "RED, BLUE", "ASH, RED, BLUE, SKY, IT'S");
+        let lines = found.iter().map(|it| {
+            let sql = it.sql.as_deref().unwrap_or_default();
+            format!(
+                "{}: {}",
+                it.object(),
+                sql.split("EXISTS ").last().unwrap_or_default()
+            )
+        });
+        let lines: Vec<String> = lines.collect();
+        let expected = [
+            "enum value Color.ASH: 'ASH' BEFORE 'RED'",
+            "enum value Color.SKY: 'SKY' AFTER 'BLUE'",
+            "enum value Color.IT'S: 'IT''S' AFTER 'SKY'",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(added_enum_values("Color", "RED, BLUE", "BLUE, RED"), []);
     }
 
     /// Rows of the catalogue: kind, name, table and SQL.

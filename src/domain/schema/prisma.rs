@@ -37,6 +37,12 @@ pub struct PrismaMigration {
     /// Of its `migration.sql`.
     #[serde(skip)]
     pub checksum: String,
+    /// Whether its `migration.sql` was changed after it was applied, or the row has a checksum of another file.
+    #[serde(skip)]
+    pub is_edited: bool,
+    /// Whether the ledger also has a row of our name for it, which is in no folder.
+    #[serde(skip)]
+    pub has_stray_row: bool,
 }
 
 impl PrismaMigration {
@@ -63,6 +69,8 @@ pub struct PrismaFolder {
     pub name: String,
     /// The SHA-256 of the bytes of its `migration.sql`.
     pub checksum: String,
+    /// Those with the line ends of either system, which Prisma accepts too.
+    pub other_checksums: Vec<String>,
     /// The tables that it creates.
     pub tables: Vec<String>,
 }
@@ -76,6 +84,25 @@ pub struct OwnMigration<'a> {
     pub checksum: &'a str,
     /// The tables that it creates.
     pub tables: Vec<&'a str>,
+}
+
+impl OwnMigration<'_> {
+    fn folder_name(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+}
+
+impl PrismaFolder {
+    /// Whether an applied row has the checksum of another text.
+    fn is_edited(&self, rows: &[PrismaRow]) -> bool {
+        let mut rows = rows.iter();
+        rows.any(|row| {
+            let is_applied = row.is_finished && !row.is_rolled_back;
+            let is_same =
+                self.checksum == row.checksum || self.other_checksums.contains(&row.checksum);
+            row.name == self.name && is_applied && !is_same
+        })
+    }
 }
 
 /// The state of the migration `name`.
@@ -108,12 +135,12 @@ pub fn names_in_state(rows: &[PrismaRow], wanted: PrismaState) -> Vec<String> {
 /// that creates our tables, else ours itself, which Prisma does not have.
 ///
 /// `rows` are in the order in which they were started; `folders` is nothing if `prisma/migrations` was not
-/// found.
+/// found. Then a migration without a row is unknown: Prisma may have it under any name.
 pub fn matching(
     own: &[OwnMigration<'_>],
     rows: &[PrismaRow],
     folders: Option<&[PrismaFolder]>,
-) -> Vec<PrismaMigration> {
+) -> Vec<Option<PrismaMigration>> {
     let all_tables: Vec<&str> = own
         .iter()
         .flat_map(|it| it.tables.iter().copied())
@@ -140,16 +167,21 @@ pub fn matching(
             // Without its folder the application's first migration, of any name, counts as the one that created
             // the first table.
             (first, String::new(), false)
+        } else if folders.is_some() {
+            (own.folder_name(), own.checksum.to_owned(), true)
         } else {
-            let name = format!("{}_{}", own.version, own.name);
-            (name, own.checksum.to_owned(), true)
+            return None;
         };
-        PrismaMigration {
+        let own_name = own.folder_name();
+        let is_stray = |row: &PrismaRow| row.name == own_name && row.name != name;
+        Some(PrismaMigration {
             state: state(rows, &name),
-            name,
             is_ours,
+            is_edited: folder.is_some_and(|folder| folder.is_edited(rows)),
+            has_stray_row: !known.iter().any(|it| it.name == own_name) && rows.iter().any(is_stray),
             checksum,
-        }
+            name,
+        })
     });
     found.collect()
 }
@@ -198,6 +230,7 @@ mod tests {
         PrismaFolder {
             name: name.to_owned(),
             checksum: format!("checksum of {name}"),
+            other_checksums: vec![format!("other checksum of {name}")],
             tables: tables.iter().map(|it| (*it).to_owned()).collect(),
         }
     }
@@ -218,7 +251,10 @@ mod tests {
         let found = matching(&own(), rows, folders);
         found
             .iter()
-            .map(|it| format!("{it} {}", it.is_ours))
+            .map(|it| match it {
+                Some(it) => format!("{it} {}", it.is_ours),
+                None => "unknown".to_owned(),
+            })
             .collect()
     }
 
@@ -262,19 +298,45 @@ mod tests {
             "4_enhance not recorded true"
         );
         let found = matching(&own(), &[], Some(&folders));
-        assert_eq!(found[1].checksum, "checksum of 4_enhance");
+        let checksum = found[1].as_ref().map(|it| it.checksum.as_str());
+        assert_eq!(checksum, Some("checksum of 4_enhance"));
+    }
+
+    #[test]
+    fn row_of_another_text_and_row_without_a_folder_are_found() {
+        let folders = [
+            folder("0_init", &["usage"]),
+            folder("4_enhance", &["alerts"]),
+        ];
+        let found = |checksum: &str| {
+            let mut rows = [row("4_enhance", true, false), row("2_enhance", true, false)];
+            rows[0].checksum = checksum.to_owned();
+            let found = matching(&own(), &rows, Some(&folders));
+            let found = found[1].clone().unwrap();
+            (found.name, found.is_edited, found.has_stray_row)
+        };
+        let expected = |is_edited| ("4_enhance".to_owned(), is_edited, true);
+        assert_eq!(found("checksum of 4_enhance"), expected(false));
+        assert_eq!(found("other checksum of 4_enhance"), expected(false));
+        assert_eq!(found("ours"), expected(true));
     }
 
     #[test]
     fn migration_unknown_to_prisma_has_our_name() {
         let expected = ["1_create not recorded true", "2_enhance not recorded true"];
-        assert_eq!(matched(&[], None), expected);
+        assert_eq!(matched(&[], Some(&[])), expected);
+        // The folder was not found.
+        assert_eq!(matched(&[], None), ["unknown"; 2]);
         let other = [folder("0_users", &["User"])];
         assert_eq!(
             matched(&[row("0_users", true, false)], Some(&other)),
             expected
         );
-        assert_eq!(matching(&own(), &[], None)[0].checksum, "ours");
+        let found = matching(&own(), &[], Some(&other));
+        assert_eq!(
+            found[0].as_ref().map(|it| it.checksum.as_str()),
+            Some("ours")
+        );
     }
 
     #[test]

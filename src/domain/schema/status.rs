@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::adoption::Origin;
+use super::adoption::{Origin, lost_tables};
 use super::migration::{MigrationState, MigrationStatus, is_newer};
 use super::objects::Difference;
 use super::orphaned_triggers::OrphanedTrigger;
@@ -138,11 +138,10 @@ impl StatusReport {
         }
     }
 
-    /// Whether the ledger or the log is missing.
-    pub fn has_lost_bookkeeping(&self) -> bool {
-        ["usagectl_migration_log", "__diesel_schema_migrations"]
-            .iter()
-            .any(|table| self.drift.iter().any(|it| it.is_of(table)))
+    /// Whether the ledger or another table of ours is missing.
+    pub fn has_lost_tables(&self) -> bool {
+        let is_ledger = |it: &Difference| it.is_of("__diesel_schema_migrations");
+        self.drift.iter().any(is_ledger) || lost_tables(&self.drift).next().is_some()
     }
 
     /// The number of migrations in one of these states.

@@ -97,6 +97,84 @@ pub fn to_postgres(kind: Kind, value: &Value) -> Result<Option<String>, InvalidV
     })
 }
 
+/// A value of a column of type `from` for one of type `to`: a list of PostgreSQL becomes a JSON document, and the
+/// reverse, as some applications declare one where others declare the other.
+pub fn between_types(from: &str, to: &str, value: Value) -> Value {
+    let Value::String(text) = &value else {
+        return value;
+    };
+    let converted = match (from.strip_suffix("[]"), to.strip_suffix("[]")) {
+        (Some(element), None) => list_to_json(Kind::of(element), text).map(|it| it.to_string()),
+        (None, Some(_)) => match serde_json::from_str(text) {
+            Ok(list @ Value::Array(_)) => Some(list_of_json(&list)),
+            _ => None,
+        },
+        _ => None,
+    };
+    converted.map_or(value, Value::String)
+}
+
+/// `{a,"b c",NULL}` as JSON. Nothing if it is not a list.
+fn list_to_json(element: Kind, text: &str) -> Option<Value> {
+    // Bounds other than from 1: `[0:1]={a,b}`.
+    let start = text.find('{')?;
+    let mut lists: Vec<Vec<Value>> = Vec::new();
+    let mut characters = text[start..].chars().peekable();
+    while let Some(first) = characters.next() {
+        match first {
+            '{' => lists.push(Vec::new()),
+            '}' => {
+                let list = Value::Array(lists.pop()?);
+                match lists.last_mut() {
+                    Some(outer) => outer.push(list),
+                    None => return characters.next().is_none().then_some(list),
+                }
+            }
+            ',' => {}
+            _ => {
+                let is_quoted = first == '"';
+                let mut word = String::new();
+                let mut next = if is_quoted {
+                    characters.next()
+                } else {
+                    Some(first)
+                };
+                while let Some(character) = next {
+                    match character {
+                        '"' if is_quoted => break,
+                        '\\' => word.extend(characters.next()),
+                        other => word.push(other),
+                    }
+                    next = match is_quoted {
+                        true => characters.next(),
+                        false => characters.next_if(|it| !",}".contains(*it)),
+                    };
+                }
+                let is_null = !is_quoted && word.eq_ignore_ascii_case("null");
+                let value = (!is_null).then_some(word.as_str());
+                lists.last_mut()?.push(from_postgres(element, value));
+            }
+        }
+    }
+    None
+}
+
+/// A JSON list as PostgreSQL writes one.
+fn list_of_json(value: &Value) -> String {
+    match value {
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().map(list_of_json).collect();
+            format!("{{{}}}", values.join(","))
+        }
+        Value::Null => "NULL".to_owned(),
+        Value::String(text) => {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("\"{text}\"")
+        }
+        other => list_of_json(&Value::String(other.to_string())),
+    }
+}
+
 /// The JSON of a value that SQLite stores.
 pub fn from_sqlite(kind: Kind, value: Stored) -> Value {
     match value {
@@ -261,6 +339,38 @@ mod tests {
             let written = to_postgres(Kind::of(declared), &value);
             assert_eq!(written.unwrap().unwrap(), text, "{json}");
         }
+    }
+
+    #[test]
+    fn list_becomes_json_and_back() {
+        let between = |from, to, text: &str| {
+            let value = between_types(from, to, Value::String(text.to_owned()));
+            value.as_str().unwrap_or_default().to_owned()
+        };
+        for (declared, list, json) in [
+            ("text[]", "{}", "[]"),
+            (
+                "text[]",
+                "{a,NULL,\"null\",\"\"}",
+                r#"["a",null,"null",""]"#,
+            ),
+            (
+                "text[]",
+                r#"{"a, {\"b\"}","c\\d"}"#,
+                r#"["a, {\"b\"}","c\\d"]"#,
+            ),
+            ("text[]", "{{a,b},{c,d}}", r#"[["a","b"],["c","d"]]"#),
+            ("integer[]", "[0:1]={1,2}", "[1,2]"),
+        ] {
+            assert_eq!(between(declared, "jsonb", list), json);
+            let back = between("jsonb", declared, json);
+            assert_eq!(between(declared, "jsonb", &back), json, "{back}");
+        }
+        // A value of the same type, or one that is not a list, stays.
+        assert_eq!(between("text[]", "text[]", "{a}"), "{a}");
+        assert_eq!(between("jsonb", "text[]", r#"{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(between("text", "jsonb", "{a}"), "{a}");
+        assert_eq!(between("text[]", "jsonb", "{a"), "{a");
     }
 
     #[test]

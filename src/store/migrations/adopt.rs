@@ -7,13 +7,14 @@ use diesel::{QueryResult, sql_query};
 
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
+use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
-    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, conflicts, dependents, dialect,
-    is_partitioned, tables, with_versions,
+    ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
+    dialect, expected, is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
-    Candidate, Dialect, Evidence, Existing, Origin, closing_sql, evidence, undecided,
+    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, undecided,
 };
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::migration::MigrationState;
@@ -22,6 +23,7 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
@@ -156,26 +158,17 @@ pub fn script_of(
     expected: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
-    let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
-    let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
-    let (dialect, mut sql) = match db {
+    let mut sql = match db {
         Db::Pg(_) => {
             let schema = quote_identifier(application_schema);
             let path = format!("SET search_path TO {schema}, {OWN_SCHEMA};");
             // A default of the current time is stored in UTC.
             let zone = "SET TIME ZONE 'UTC';".to_owned();
-            (Dialect::Postgres, vec![path, zone])
+            vec![path, zone]
         }
-        Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
+        Db::Sqlite(_) => Vec::new(),
     };
-    let existing = existing(db, differences, expected)?;
-    sql.extend(closing_sql(
-        differences,
-        expected,
-        &scripts,
-        &existing,
-        dialect,
-    ));
+    sql.extend(closing_statements(db, differences, expected)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
             *statement = statement.replace(CONCURRENTLY, " ");
@@ -186,6 +179,68 @@ pub fn script_of(
         }
     }
     Ok(sql)
+}
+
+fn closing_statements(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<String>> {
+    let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
+    let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
+    let existing = existing(db, differences, expected)?;
+    let dialect = dialect(db);
+    Ok(closing_sql(
+        differences,
+        expected,
+        &scripts,
+        &existing,
+        dialect,
+    ))
+}
+
+/// The statements that create again the tables of ours that `evidence` lists as lost, for one transaction. Triggers
+/// wrote to them: each set is created again but for its last trigger, so that the repair of triggers, which follows,
+/// marks all existing rows; a script has that too.
+pub fn recreation(
+    db: &mut Db,
+    survey: &Survey,
+    evidence: &[Evidence],
+    application_schema: &str,
+    is_script: bool,
+) -> QueryResult<Vec<String>> {
+    let restored: Vec<&String> = evidence.iter().flat_map(|it| &it.restored).collect();
+    let expected = expected(db, &survey.statuses);
+    let mut lost = expected.differences(&schema_objects::read(db)?);
+    lost.retain(|it| it.what.starts_with("table ") && restored.contains(&&it.what));
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statements = closing_statements(db, &lost, &expected)?;
+    let mut sql: Vec<String> = statements
+        .iter()
+        .map(|it| it.replace(CONCURRENTLY, " ") + "\n")
+        .collect();
+    if matches!(db, Db::Pg(_)) {
+        sql.insert(0, search_path(application_schema) + ";\n");
+    }
+    for set in TriggerSet::ALL {
+        if set.is_in_place(db)? {
+            let [most, last] = set.repair(db);
+            sql.push(most);
+            sql.extend(is_script.then_some(last));
+        }
+    }
+    Ok(sql)
+}
+
+/// The tables of ours that recorded migrations created and that are missing.
+pub fn lost(db: &Db, survey: &Survey, found: &SchemaObjects) -> Vec<String> {
+    let differences = expected(db, &survey.statuses).differences(found);
+    lost_tables(&differences)
+        .filter_map(|it| it.what.strip_prefix("table "))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn existing(
@@ -215,7 +270,21 @@ fn existing(
             column.or_default().push(object);
         }
     }
-    for difference in differences {
+    let missing = differences.iter().filter(|it| it.found.is_none());
+    let missing = missing.filter_map(|it| it.what.strip_prefix("table "));
+    let missing: BTreeSet<&str> = missing.collect();
+    let views = match db {
+        Db::Pg(_) => {
+            "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('v', 'm', 'f')"
+        }
+        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'view'",
+    };
+    let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
+    let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
+    existing.views = views.collect();
+    let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
+    for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {
             let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;
             if count > 0 {

@@ -14,6 +14,11 @@ const POSTGRES: &str = include_str!("dependents_postgres.sql");
 /// Granted rights, each with its statement.
 pub(super) const GRANTS: &str = include_str!("grants_postgres.sql");
 
+/// The values of each of some enums, as [`SchemaObjects`] has them.
+const ENUMS: &str = "SELECT t.typname::text, string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder)
+     FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
+     WHERE t.typname = ANY ($1) AND pg_type_is_visible(t.oid) GROUP BY 1";
+
 /// The rows of `sqlite_master`; an index that a constraint implies has no SQL and goes with its table.
 const SQLITE: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master
      WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
@@ -74,6 +79,14 @@ fn in_postgres(
     };
     let mut found: Vec<Dependent> = rows.into_iter().filter_map(dependent).collect();
     found.extend(grants(conn, dropped)?);
+    let enums: Vec<(String, String)> = sql_query(ENUMS)
+        .bind::<Array<Text>, _>(&dropped.types)
+        .rows(conn)?;
+    for (name, values) in &enums {
+        if let Some(expected) = expected.get(&format!("enum {name}")) {
+            found.extend(dependents::added_enum_values(name, expected, values));
+        }
+    }
     Ok(found)
 }
 

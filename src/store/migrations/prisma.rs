@@ -28,6 +28,7 @@ use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on};
+use crate::store::prisma_path::migrations_directories;
 use crate::store::time::UtcTimestamp;
 use crate::store::tuples::LoadTuples;
 
@@ -89,20 +90,26 @@ pub fn read_folders(directory: &Path) -> Result<Vec<PrismaFolder>> {
             continue;
         }
         let sql = fs::read(&path).map_err(|error| failed(&path, error))?;
+        let text = String::from_utf8_lossy(&sql);
+        let unix = text.replace("\r\n", "\n");
+        let windows = unix.replace('\n', "\r\n");
         folders.push(PrismaFolder {
             name: entry.file_name().to_string_lossy().into_owned(),
             checksum: hex(&Sha256::digest(&sql)),
-            tables: created_tables(&String::from_utf8_lossy(&sql)),
+            other_checksums: [unix, windows]
+                .map(|text| hex(&Sha256::digest(text)))
+                .to_vec(),
+            tables: created_tables(&text),
         });
     }
     folders.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(folders)
 }
 
-/// Finds `prisma/migrations` in `from` or a directory above it.
+/// Finds `prisma/migrations`, or the folder that Prisma's configuration names, in `from` or a directory above it.
 pub fn find_directory(from: &Path) -> Option<PathBuf> {
-    let directories = from.ancestors().map(|it| it.join("prisma/migrations"));
-    directories.into_iter().find(|it| it.is_dir())
+    let mut directories = from.ancestors().flat_map(migrations_directories);
+    directories.find(|it| it.is_dir())
 }
 
 /// How Prisma's ledger is kept true during a run.
@@ -110,6 +117,8 @@ pub fn find_directory(from: &Path) -> Option<PathBuf> {
 pub struct PrismaSync {
     /// Prisma's migration for each of ours, by our version.
     migrations: BTreeMap<&'static str, PrismaMigration>,
+    /// Ours that Prisma's folder, which was not found, may have under any name. They are not recorded.
+    unknown: Vec<&'static Migration>,
     /// Whether a reverted migration is marked as rolled back.
     writes_history: bool,
 }
@@ -123,14 +132,28 @@ impl PrismaSync {
         folders: Option<&[PrismaFolder]>,
         writes_history: bool,
     ) -> QueryResult<PrismaSync> {
-        let migrations = match read(db)? {
+        let matched = match read(db)? {
             Some(rows) => match_all(db, &rows, folders),
-            None => BTreeMap::new(),
+            None => Vec::new(),
         };
-        Ok(PrismaSync {
-            migrations,
+        let mut sync = PrismaSync {
             writes_history,
-        })
+            ..PrismaSync::default()
+        };
+        for (migration, found) in matched {
+            match found {
+                Some(found) => {
+                    sync.migrations.insert(migration.version, found);
+                }
+                None => sync.unknown.push(migration),
+            }
+        }
+        Ok(sync)
+    }
+
+    /// Our migrations that are not recorded because Prisma's folder was not found.
+    pub fn unknown(&self) -> &[&'static Migration] {
+        &self.unknown
     }
 
     /// Prisma's migration for one of ours.
@@ -193,7 +216,44 @@ impl PrismaSync {
                 fix: (!fix.is_empty()).then(|| format!("{begin}{fix}COMMIT;")),
             })
         };
-        statuses.iter().filter_map(defect).collect()
+        let mut defects: Vec<Defect> = statuses.iter().filter_map(defect).collect();
+        let known = statuses.iter().filter_map(|status| {
+            let migration = Migration::find(&status.version)?;
+            Some((migration, self.find(migration.version)?))
+        });
+        for (migration, prisma) in known {
+            let name = literal(&prisma.name);
+            let mut add = |problem: String, sql: String| {
+                defects.push(Defect {
+                    object: format!("migration {migration}"),
+                    problem,
+                    fix: Some(sql),
+                });
+            };
+            if prisma.is_edited {
+                let problem = format!(
+                    "has another checksum in Prisma's ledger than {}",
+                    prisma.name
+                );
+                let checksum = literal(&prisma.checksum);
+                let sql = format!(
+                    "UPDATE _prisma_migrations SET checksum = {checksum} \
+                     WHERE migration_name = {name} AND rolled_back_at IS NULL;"
+                );
+                add(problem, sql);
+            }
+            if prisma.has_stray_row {
+                let stray = migration.to_string();
+                let problem = format!(
+                    "is in Prisma's ledger as {stray}, which has no folder: Prisma calls it {}",
+                    prisma.name
+                );
+                let stray = literal(&stray);
+                let sql = format!("DELETE FROM _prisma_migrations WHERE migration_name = {stray};");
+                add(problem, sql);
+            }
+        }
+        defects
     }
 
     /// Records that `migration` was applied or reverted, inside the transaction of our own ledger row.
@@ -292,7 +352,7 @@ fn match_all(
     db: &Db,
     rows: &[PrismaRow],
     folders: Option<&[PrismaFolder]>,
-) -> BTreeMap<&'static str, PrismaMigration> {
+) -> Vec<(&'static Migration, Option<PrismaMigration>)> {
     let application = || ALL.iter().filter(|it| it.is_application());
     let effects: Vec<_> = application().map(|it| it.effect(db)).collect();
     let up = |it: &Migration| it.sql(db, Direction::Up).into_owned();
@@ -308,8 +368,7 @@ fn match_all(
             tables: effect.tables().collect(),
         })
         .collect();
-    let versions = application().map(|it| it.version);
-    versions.zip(matching(&own, rows, folders)).collect()
+    application().zip(matching(&own, rows, folders)).collect()
 }
 
 /// Tries Prisma's lock until the end of the transaction. On SQLite our write transaction excludes Prisma's.

@@ -4,13 +4,14 @@
 //! A row or value that was written since the rollback is kept: a row is inserted if no row has its keys, a value
 //! is written where its column has the default.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
@@ -32,7 +33,7 @@ use crate::store::db::{Db, on, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
 /// What became of the rows of a table's export.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoredRows {
     /// Rows inserted, or with a value written.
     pub written: u64,
@@ -42,7 +43,26 @@ pub struct RestoredRows {
     pub kept: u64,
     /// Rows whose values cannot be written, because they were deleted since.
     pub missing: u64,
+    /// Rows with a value that the table cannot hold.
+    pub refused: u64,
+    /// The column, key and reason of the first of them.
+    pub problems: Vec<String>,
 }
+
+impl RestoredRows {
+    fn add(&mut self, other: RestoredRows) {
+        self.written += other.written;
+        self.unchanged += other.unchanged;
+        self.kept += other.kept;
+        self.missing += other.missing;
+        self.refused += other.refused;
+        self.problems.extend(other.problems);
+        self.problems.truncate(MAX_PROBLEMS);
+    }
+}
+
+/// Refused rows that are named.
+const MAX_PROBLEMS: usize = 20;
 
 /// Rows of one statement: a few milliseconds of locks.
 const BATCH_ROWS: usize = 500;
@@ -67,11 +87,7 @@ pub fn restore_table(
     let limit = BATCH_ROWS.min(BATCH_PARAMETERS / table.columns.len().max(1));
     let mut flush = |db: &mut Db, batch: &mut Batch| -> Result<()> {
         fault::point("batch");
-        let done = retry.transaction(db, |db| target.write(db, &batch.rows))?;
-        sum.written += done.written;
-        sum.unchanged += done.unchanged;
-        sum.kept += done.kept;
-        sum.missing += done.missing;
+        sum.add(target.write_possible(db, &batch.rows, retry)?);
         *batch = Batch::default();
         Ok(())
     };
@@ -144,8 +160,13 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
              UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
                  FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-             UNION ALL SELECT sql FROM grants)
-             SELECT count(*) FROM definitions WHERE sql = $1"
+             UNION ALL SELECT sql FROM grants),
+             -- Without its place among the others.
+             enum_values (sql) AS (SELECT 'ALTER TYPE \"' || t.typname || '\" ADD VALUE IF NOT EXISTS '
+                 || quote_literal(e.enumlabel) || ' ' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
+                 WHERE pg_type_is_visible(t.oid))
+             SELECT (SELECT count(*) FROM definitions WHERE sql = $1)
+                 + (SELECT count(*) FROM enum_values WHERE starts_with($1, sql))"
         }
         Db::Sqlite(_) => "SELECT count(*) FROM sqlite_master WHERE sql = ?",
     };
@@ -211,8 +232,14 @@ impl Batch {
 
 /// The table to write to, and its statements.
 pub struct Target {
+    table: String,
     dropped: bool,
-    /// The columns' kinds here.
+    key_count: usize,
+    /// The columns here.
+    columns: Vec<ColumnExport>,
+    /// Their types in the export.
+    exported_types: Vec<String>,
+    /// Their kinds here.
     kinds: Vec<Kind>,
     statements: Statements,
 }
@@ -249,16 +276,112 @@ impl Target {
             })
         });
         let columns: Vec<ColumnExport> = columns.collect::<Result<_>>()?;
+        let exported = table.columns.iter();
         Ok(Target {
+            table: name.clone(),
             dropped: table.dropped,
+            key_count: table.key.len(),
+            exported_types: exported.map(|it| it.declared.clone()).collect(),
             kinds: columns.iter().map(|it| Kind::of(&it.declared)).collect(),
             statements: Statements::new(db, table, &columns, found),
+            columns,
         })
+    }
+
+    /// Writes the rows that the table can hold, each part in a transaction of its own.
+    fn write_possible(
+        &self,
+        db: &mut Db,
+        rows: &[Vec<Value>],
+        retry: &mut Retry<'_>,
+    ) -> Result<RestoredRows> {
+        let error = match retry.transaction(db, |db| self.write(db, rows)) {
+            Err(error) if error.is_of_database() => error,
+            done => return done,
+        };
+        if let [row] = rows {
+            return match self.problem(db, row, &error)? {
+                None => Err(error.context(format!("cannot restore table {}", self.table))),
+                Some(problem) => Ok(RestoredRows {
+                    refused: 1,
+                    problems: vec![problem],
+                    ..RestoredRows::default()
+                }),
+            };
+        }
+        let (first, second) = rows.split_at(rows.len() / 2);
+        let mut sum = self.write_possible(db, first, retry)?;
+        sum.add(self.write_possible(db, second, retry)?);
+        Ok(sum)
+    }
+
+    /// The column whose value prevents that `row` is written, the row's key, and the reason. Nothing if the error is
+    /// not about the row.
+    fn problem(&self, db: &mut Db, row: &[Value], error: &Error) -> Result<Option<String>> {
+        let Some(DieselError::DatabaseError(kind, information)) = error.find() else {
+            return Ok(None);
+        };
+        let is_postgres = matches!(db, Db::Pg(_));
+        let mut reason = information.message().to_owned();
+        let is_named = |it: &&ColumnExport| match information.column_name() {
+            Some(name) => name == it.name,
+            // SQLite has it in the message only, as its name or in the condition of the check.
+            None => !is_postgres && reason.split([' ', '.', '"']).any(|word| word == it.name),
+        };
+        let mut column = self.columns.iter().find(is_named);
+        let is_constraint = matches!(
+            kind,
+            DatabaseErrorKind::NotNullViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+        );
+        if !is_constraint && let Db::Pg(postgres) = db {
+            let row = [row.to_vec()];
+            let values = postgres_values(&self.converted(&row), &self.kinds).map_err(invalid)?;
+            for (it, value) in self.columns.iter().zip(&values) {
+                let cast = format!("SELECT CAST($1 AS {}) IS NULL", it.declared);
+                let cast = sql_query(cast).bind::<Nullable<Text>, _>(value.as_deref());
+                let done: QueryResult<bool> = postgres.run(|conn| cast.row(conn));
+                if let Err(DieselError::DatabaseError(_, information)) = done {
+                    reason = information.message().to_owned();
+                    column = Some(it);
+                    break;
+                }
+            }
+        }
+        if !is_constraint && (column.is_none() || !is_postgres) {
+            return Ok(None);
+        }
+        let key = self.columns.iter().zip(row).take(self.key_count);
+        let key: Vec<String> = key
+            .map(|(column, value)| format!("{} {value}", column.name))
+            .collect();
+        let place = column.map_or_else(String::new, |it| format!(".{}", it.name));
+        let (table, key) = (&self.table, key.join(", "));
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok(Some(format!("{table}{place}, row {key}: {reason}")))
+    }
+
+    /// The rows with the values that the columns here hold.
+    fn converted<'a>(&self, rows: &'a [Vec<Value>]) -> Cow<'a, [Vec<Value>]> {
+        let types = || self.exported_types.iter().zip(&self.columns);
+        let is_list = |declared: &str| declared.ends_with("[]");
+        if types().all(|(from, to)| is_list(from) == is_list(&to.declared)) {
+            return rows.into();
+        }
+        let row = |row: &Vec<Value>| {
+            let values = row.iter().cloned().zip(types());
+            let values =
+                values.map(|(it, (from, to))| value::between_types(from, &to.declared, it));
+            values.collect()
+        };
+        rows.iter().map(row).collect()
     }
 
     /// Writes some rows; in a transaction.
     pub fn write(&self, db: &mut Db, rows: &[Vec<Value>]) -> Result<RestoredRows> {
         fix_text_forms(db)?;
+        let rows = &self.converted(rows);
         let Statements {
             write,
             compare,
@@ -303,6 +426,7 @@ impl Target {
             unchanged: (all - missing - kept).saturating_sub(written),
             kept,
             missing,
+            ..RestoredRows::default()
         })
     }
 }

@@ -48,8 +48,9 @@ pub fn script(
         ),
         Db::Sqlite(_) => "BEGIN IMMEDIATE;\n".to_owned(),
     };
-    if !setup.is_empty() && !plan.is_empty() {
-        let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
+    let setup = setup.concat();
+    if !setup.is_empty() {
+        let _ = write!(out, "\n{begin}{setup}COMMIT;\n");
     }
     let path = match db {
         Db::Pg(_) => search_path(entry.application_schema) + ";\n",

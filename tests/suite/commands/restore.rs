@@ -17,6 +17,7 @@ use rstest::rstest;
 use usagectl::store::schema_objects;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::deployed;
 use crate::support::calls::{self, Call};
 use crate::support::{
     Engine, OtherRole, TestDatabase, assert_snapshot, wait_for_lock, wait_for_rows, whole_catalogue,
@@ -493,9 +494,9 @@ fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engi
     db.execute("UPDATE api_usage SET response_time = 77 WHERE id = 'old1'; DELETE FROM api_usage WHERE id = 'old2'");
     let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
     assert_snapshot!(run.snapshot(), @"
-        MIGRATION               TABLE                WRITTEN  UNCHANGED  KEPT  MISSING
-        enhance_api_monitoring  api_usage                  2          0     1        1
-        add_alerting            usagectl_api_limits        0          0     1        0
+        MIGRATION               TABLE                WRITTEN  UNCHANGED  KEPT  MISSING  REFUSED
+        enhance_api_monitoring  api_usage                  2          0     1        1        0
+        add_alerting            usagectl_api_limits        0          0     1        0        0
         restored 2 rows from [dir]/export
         ------- stderr -------
         next: compare the kept rows with the files of the export
@@ -591,6 +592,105 @@ fn export_is_restored_into_the_other_engine(#[values(Sqlite, Postgresql)] engine
     );
     other.usagectl(["aggregate"]).run().success();
     other.usagectl(["aggregate", "--verify"]).run().success();
+}
+
+/// The application's own types: lists in place of JSON, and more values of an enum.
+#[rstest]
+fn values_of_the_applications_own_types_are_restored(#[values(Sqlite, Postgresql)] target: Engine) {
+    let db = deployed(Postgresql, 3);
+    db.execute("ALTER TABLE \"UpgradeRecommendation\" ALTER benefits TYPE text[] USING NULL");
+    db.execute("ALTER TYPE \"InfrastructureService\" ADD VALUE 'VERCEL_CRON' AFTER 'VERCEL_KV'");
+    db.execute(
+        "INSERT INTO \"UpgradeRecommendation\"
+             (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason, benefits, \"updatedAt\")
+         VALUES ('a', 'VERCEL_KV', 'free', 'pro', 'LOW', 'x', ARRAY['one', 'two \"2\"', NULL], '2026-01-31'),
+             ('b', 'VERCEL_KV', 'free', 'pro', 'LOW', 'x', '{}', '2026-01-31');
+         INSERT INTO \"InfrastructureMetric\" (id, service, metric, value)
+         VALUES ('a', 'VERCEL_KV', 'STORAGE_MB', 1), ('c', 'VERCEL_CRON', 'STORAGE_MB', 1)",
+    );
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    let folder = export_folder(&db);
+    let back = ["rollback", "--to=enhance_api_monitoring", "--yes"];
+    let run = db.usagectl(back).arg("--export").arg(&folder).run();
+    let value = "enum value InfrastructureService.VERCEL_CRON";
+    assert!(run.stdout.contains(value), "{}", run.snapshot());
+    run.success();
+    let benefits = "SELECT id || ' ' || benefits FROM \"UpgradeRecommendation\" ORDER BY id";
+    let metrics = "SELECT id || ' ' || service FROM \"InfrastructureMetric\" ORDER BY id";
+    if target == Sqlite {
+        let other = TestDatabase::empty(Sqlite);
+        let run = other.usagectl(["migrate", "--restore"]).arg(&folder).run();
+        assert_eq!(run.code, 3, "{}", run.snapshot());
+        // Its columns have a check; the other rows are restored.
+        let problem =
+            "cannot restore InfrastructureMetric.service, row id \"c\": CHECK constraint failed";
+        assert!(run.stdout.contains(problem), "{}", run.snapshot());
+        assert_eq!(other.rows(metrics), ["a VERCEL_KV"]);
+        let lists = ["a [\"one\",\"two \\\"2\\\"\",null]", "b []"];
+        assert_eq!(other.rows(benefits), lists);
+        return;
+    }
+    let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    let run = restore().success();
+    let created = format!("\ncreated {value}\n");
+    assert!(run.stdout.contains(&created), "{}", run.snapshot());
+    assert_eq!(db.rows(metrics), ["a VERCEL_KV", "c VERCEL_CRON"]);
+    let lists = ["a [\"one\", \"two \\\"2\\\"\", null]", "b []"];
+    assert_eq!(db.rows(benefits), lists);
+    let order = "SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder) FROM pg_enum e
+                 JOIN pg_type t ON t.oid = e.enumtypid WHERE typname = 'InfrastructureService'";
+    assert!(db.rows(order)[0].starts_with("VERCEL_KV VERCEL_CRON "));
+    let again = restore().success();
+    assert!(again.stdout.contains(&format!("{value} exists")));
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
+#[rstest]
+fn value_that_the_table_cannot_hold_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 1_203);
+    db.execute("UPDATE api_usage SET method = 'x' WHERE id IN ('old7', 'old900')");
+    let folder = export_folder(&db);
+    let back = ["rollback", "--all", "--yes", "--export"];
+    db.usagectl(back).arg(&folder).run().success();
+    db.usagectl(["migrate"]).run().success();
+    // Meanwhile the application changed its table.
+    match engine {
+        Postgresql => db.execute(
+            "ALTER TABLE api_usage DROP CONSTRAINT IF EXISTS c, ADD CONSTRAINT c CHECK (method <> 'x')",
+        ),
+        Sqlite => db.execute(
+            "CREATE TRIGGER c BEFORE INSERT ON api_usage WHEN NEW.id IN ('old7', 'old900')
+             BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        ),
+    }
+    let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    let written =
+        || db.rows("SELECT count(*), count(CASE method WHEN 'x' THEN 1 END) FROM api_usage");
+    if engine == Sqlite {
+        // An error that no value explains stops the command.
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        assert!(
+            run.stderr
+                .contains("cannot restore table api_usage: refused"),
+            "{}",
+            run.stderr
+        );
+        return;
+    }
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    assert_eq!(written(), ["1203|0"]);
+    let problem =
+        "row id \"old900\": new row for relation \"api_usage\" violates check constraint \"c\"";
+    assert!(run.stdout.contains(problem), "{}", run.snapshot());
+    let next = "next: change the columns named above so that they can hold the values, then: usagectl migrate --restore";
+    assert!(run.stderr.contains(next), "{}", run.stderr);
+    db.execute("ALTER TABLE api_usage DROP CONSTRAINT c");
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert_eq!(written(), ["1203|2"]);
 }
 
 /// The last transaction is retried while another session reads the table, and rows are written meanwhile.
