@@ -115,7 +115,9 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let survey = migrations::survey(&mut db)?;
         let (down, entry) = (Direction::Down, LogContext::of_script(&url, &prisma));
         let timeout = args.locks.lock_timeout;
-        let sql = migrations::script(&mut db, &survey, &migrations, down, entry, timeout, &[])?;
+        let drops = steps.iter().map(|step| migrations::drop_indexes(&db, step));
+        let plan: Vec<_> = migrations.iter().copied().zip(drops).collect();
+        let sql = migrations::script(&mut db, &survey, &plan, down, entry, timeout, &[])?;
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
         return context.finish(&Script { sql });
     }
@@ -287,7 +289,10 @@ impl Observer for Reverting<'_> {
         if let (Some(export), Some(exporter)) = (&mut *self.export, &self.exporter) {
             export.finish(db, exporter)?;
         }
-        Ok(migrations::drop_indexes(db, self.step)?)
+        for sql in migrations::drop_indexes(db, self.step) {
+            db.batch_execute(&sql)?;
+        }
+        Ok(())
     }
 
     fn before_retry(&mut self, db: &mut Db) {

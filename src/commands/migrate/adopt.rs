@@ -249,6 +249,7 @@ fn script(
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
     setup.push(adopt::script(db, &findings.evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);
-    let sql = migrations::script(db, survey, pending, up, entry, timeout, &setup)?;
+    let plan: Vec<_> = pending.iter().map(|it| (*it, Vec::new())).collect();
+    let sql = migrations::script(db, survey, &plan, up, entry, timeout, &setup)?;
     Ok(sql)
 }

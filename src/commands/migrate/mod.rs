@@ -416,6 +416,7 @@ fn preview(
         let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
         let timeout = args.locks.lock_timeout;
         let direction = Direction::Up;
+        let plan: Vec<_> = plan.into_iter().map(|it| (it, Vec::new())).collect();
         let sql = migrations::script(&mut db, &survey, &plan, direction, entry, timeout, &setup)?;
         return context.finish(&Script { sql });
     }
