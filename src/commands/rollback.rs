@@ -101,7 +101,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let preview = args.dry_run || args.sql;
     let place = args.confirm.check(context, &url, preview)?;
     let access = if preview { Access::Read } else { Access::Write };
-    let mut db = context.open_unchecked(&url, access)?;
+    let mut db = context.open_to_migrate(&url, access)?;
     require_adopted(&mut db)?;
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;

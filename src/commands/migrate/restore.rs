@@ -30,7 +30,7 @@ pub(super) fn run(
     context.detail(format_args!("verifying {}", folder.display()));
     archive::verify(folder, &manifest)?;
 
-    let mut db = context.open_unchecked(url, Access::Create)?;
+    let mut db = context.open_to_migrate(url, Access::Create)?;
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     if let Some(newest) = manifest.newest_version() {

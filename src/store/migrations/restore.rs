@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
@@ -20,7 +21,7 @@ use super::archive;
 use super::dependents::GRANTS;
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry};
+use super::run::{LogContext, Retry, SESSION_LIMITS};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -162,7 +163,9 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     match db {
         Db::Pg(postgres) if object.kind == DependentKind::Index => {
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
+            let [before, after] = SESSION_LIMITS;
             postgres.outside_transaction(|conn| {
+                conn.batch_execute(before)?;
                 // Of a restore that was killed. If the server still builds it, this waits for its end.
                 let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
                 let leftover: Option<String> = leftover.row(conn).optional()?;
@@ -171,7 +174,9 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
                     sql_query(drop).execute(conn)?;
                 }
                 fault::point("object");
-                sql_query(sql).execute(conn)
+                let created = sql_query(sql).execute(conn);
+                conn.batch_execute(after)?;
+                created
             })?;
         }
         _ => {

@@ -634,6 +634,43 @@ fn rows_written_between_retries_are_exported_postgresql() {
     assert_eq!(db.rows(query), before);
 }
 
+/// Counting, exporting and restoring take longer than the settings of the database allow.
+#[test]
+fn time_limits_of_the_database_do_not_end_a_rollback_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    put_old_rows(&db, 3);
+    // Reading a row takes longer than the limit.
+    db.execute(
+        "CREATE FUNCTION public.slow() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true FROM pg_sleep(0.4)';
+         CREATE POLICY slow ON api_usage USING (public.slow());
+         ALTER TABLE api_usage FORCE ROW LEVEL SECURITY;
+         ALTER TABLE api_usage ENABLE ROW LEVEL SECURITY",
+    );
+    let before = db.rows("SELECT id, user_id FROM api_usage ORDER BY id");
+    for setting in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+        db.execute(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = 300', current_database()); END $$"
+        ));
+    }
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    db.usagectl(rollback).arg("--dry-run").run().success();
+    db.usagectl(rollback)
+        .args(["--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.execute("ALTER TABLE api_usage DISABLE ROW LEVEL SECURITY");
+    assert_eq!(
+        db.rows("SELECT id, user_id FROM api_usage ORDER BY id"),
+        before
+    );
+}
+
 /// An interrupted export whose migration was applied again has the only copy of the dropped rows.
 #[rstest]
 fn dropped_rows_are_not_replaced_by_a_later_export(#[values(Sqlite, Postgresql)] engine: Engine) {
