@@ -157,8 +157,10 @@ fn report(
         true => Vec::new(),
         false => adopt::script_of(db, &closed, &expected, migrations::application_schema(url))?,
     };
-    // Tables that differ cannot be read.
+    // Tables that differ cannot be read; a partial migration may have dropped the triggers.
+    let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
     let has_capacity = drift.is_empty()
+        && !is_partial
         && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
     let has_rollups = has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");
     let has_alerts =

@@ -755,6 +755,42 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
     verify().success();
 }
 
+/// Between the two steps the triggers are dropped, on which the utilization of limits depends.
+#[rstest]
+fn interrupted_rollback_is_named_by_every_command(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "init", "--plan", "vercel=pro"])
+        .run()
+        .success();
+    let killed = db
+        .usagectl(["rollback", "--steps", "2", "--yes", "--accept-data-loss"])
+        .env("USAGECTL_FAULT", "kill:committed:2")
+        .run();
+    assert_eq!(killed.code, 137, "{}", killed.snapshot());
+    let next = "next: usagectl rollback\n";
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    let state = "partial (down at step 2 of 2)";
+    assert!(status.stdout.contains(state), "{}", status.stdout);
+    assert!(status.stderr.ends_with(next), "{}", status.stderr);
+    for command in [
+        &["record", "--api", "tmdb"] as &[&str],
+        &["aggregate"],
+        &["stats"],
+        &["limits", "check"],
+        &["migrate"],
+    ] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let error = "error: 20260203000000_add_capacity is partly reverted\n";
+        assert_eq!(run.stderr, format!("{error}{next}"), "{command:?}");
+    }
+    db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+        .run()
+        .success();
+    db.usagectl(["migrate"]).run().success();
+}
+
 #[test]
 fn verify_finds_damaged_file_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
