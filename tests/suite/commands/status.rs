@@ -737,10 +737,10 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
              BEGIN INSERT INTO usagectl_export_1 VALUES (old.id); END"
         }
         Postgresql => {
-            "CREATE TABLE usagectl.usagectl_export_1 (key text);
+            "CREATE UNLOGGED TABLE usagectl.usagectl_export_1 (key text);
              CREATE FUNCTION usagectl.usagectl_export_1() RETURNS trigger LANGUAGE plpgsql AS
              'BEGIN INSERT INTO usagectl.usagectl_export_1 VALUES (old.id); RETURN NULL; END';
-             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON api_alerts
+             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON usagectl.usagectl_channels
              FOR EACH ROW EXECUTE FUNCTION usagectl.usagectl_export_1()"
         }
     });
@@ -751,7 +751,8 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
                   it was left by an interrupted one";
     assert_eq!(lines(&run, "defect"), [defect]);
     let fix = run.stdout.lines().find_map(|it| it.strip_prefix("  fix: "));
-    db.execute(fix.unwrap());
+    // In a session with any search path.
+    db.run_script(fix.unwrap());
     verify().success();
 }
 
