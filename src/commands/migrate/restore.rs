@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{Applied, MigrateArgs, Run};
 use crate::context::{Context, current_user};
+use crate::domain::format;
 use crate::domain::schema::manifest::{Manifest, MigrationExport};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
-use crate::store::db::Access;
+use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::archive::ArchiveError;
 use crate::store::migrations::prisma::PrismaSync;
@@ -34,6 +35,7 @@ pub(super) fn run(
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     if let Some(newest) = manifest.newest_version() {
+        require_columns(&mut db, url, &exports, newest)?;
         let args = &MigrateArgs {
             to: Some(newest.to_owned()),
             ..args.clone()
@@ -86,6 +88,29 @@ pub(super) fn run(
         false => "create the objects named above by hand; manifest.json has their SQL",
     };
     Ok(Outcome::with_next(Exit::Incomplete, next))
+}
+
+/// Refuses an export with columns that neither exist nor are created by the migrations up to `newest`.
+fn require_columns(
+    db: &mut Db,
+    url: &DatabaseUrl,
+    exports: &[(&'static Migration, &MigrationExport)],
+    newest: &str,
+) -> Result<()> {
+    let tables = exports.iter().flat_map(|(_, export)| &export.tables);
+    let created = migrations::created_up_to(db, newest);
+    let schema = migrations::application_schema(url);
+    let statements = migrations::missing_columns(db, tables, &created, schema)?;
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let count = format::counted(statements.len() as u64, "column");
+    let message = format!("the database lacks {count} of the export; nothing was changed");
+    let next = format!(
+        "usagectl migrate --to {newest}, then {} then run the same command again",
+        statements.join(" ")
+    );
+    Err(Error::message(Exit::Refused, message).with_next(next))
 }
 
 /// The exports in the order in which they are restored, with their migrations.

@@ -29,7 +29,7 @@ use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::value::{self, InvalidValue, Kind, Stored};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
-use crate::store::db::{Db, on, quote_identifier};
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
 /// What became of the rows of a table's export.
@@ -212,6 +212,41 @@ impl Batch {
         self.bytes += sizes.sum::<usize>();
         self.rows.push(row);
     }
+}
+
+/// The statements that add the columns of these tables that neither exist nor are created by `expected`, qualified.
+pub fn missing_columns<'a>(
+    db: &mut Db,
+    tables: impl Iterator<Item = &'a TableExport>,
+    expected: &SchemaObjects,
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
+    let mut statements = Vec::new();
+    for table in tables {
+        let name = &table.table;
+        let existing = TableColumns::read(db, name)?;
+        let schema = match (&*db, name.starts_with("usagectl_")) {
+            (Db::Sqlite(_), _) => String::new(),
+            (Db::Pg(_), true) => format!("{OWN_SCHEMA}."),
+            (Db::Pg(_), false) => quote_identifier(application_schema) + ".",
+        };
+        let has = |column: &&ColumnExport| {
+            let exists = existing
+                .as_ref()
+                .is_some_and(|it| it.get(&column.name).is_some());
+            let what = format!("column {name}.{}", column.name);
+            exists || expected.get(&what).is_some()
+        };
+        let missing = table.columns.iter().filter(|column| !has(column));
+        statements.extend(missing.map(|column| {
+            let (table, new) = (quote_identifier(name), quote_identifier(&column.name));
+            format!(
+                "ALTER TABLE {schema}{table} ADD COLUMN {new} {};",
+                column.declared
+            )
+        }));
+    }
+    Ok(statements)
 }
 
 /// The table to write to, and its statements.
