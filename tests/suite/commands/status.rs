@@ -756,6 +756,27 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
     verify().success();
 }
 
+#[test]
+fn infinite_timestamps_are_counted_as_unreadable_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '-infinity'),
+             ('2', 'tmdb', 'infinity'), ('3', 'tmdb', '4000-01-01 BC'), ('4', 'tmdb', '2026-01-31 11:00')",
+    );
+    let unreadable = || {
+        let run = db
+            .usagectl(["status", "--verify", "--format", "json"])
+            .run();
+        let status = json(&run.success());
+        let oldest = &status["rollups"]["oldest"];
+        (status["unreadable_timestamps"].clone(), oldest.clone())
+    };
+    assert_eq!(unreadable().0, 3);
+    db.usagectl(["alerts", "check"]).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(unreadable(), (3.into(), Value::Null));
+}
+
 /// Between the two steps the triggers are dropped, on which the utilization of limits depends.
 #[rstest]
 fn interrupted_rollback_is_named_by_every_command(#[values(Sqlite, Postgresql)] engine: Engine) {
