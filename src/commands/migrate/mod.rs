@@ -22,7 +22,7 @@ use crate::output::migrations::{
     Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
 };
 use crate::store::db;
-use crate::store::db::{Access, Db};
+use crate::store::db::{Access, Db, quote_identifier};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
@@ -395,7 +395,30 @@ fn plan(
         args.allow_out_of_order,
     )
     .map_err(plan_error)?;
-    Ok(migrations::with_versions(&versions))
+    let plan = migrations::with_versions(&versions);
+    match migrations::taken_name(db, survey, &plan)? {
+        Some(name) => Err(name_taken(db, url, &name)),
+        None => Ok(plan),
+    }
+}
+
+/// The error about an index that has the name of another one of a pending migration.
+fn name_taken(db: &Db, url: &DatabaseUrl, name: &str) -> Error {
+    let message = format!(
+        "the index {name} has other columns than the one that a pending migration creates under this name; \
+         nothing was changed"
+    );
+    let index = quote_identifier(name);
+    let rename = match db {
+        Db::Pg(_) => {
+            let schema = quote_identifier(migrations::application_schema(url));
+            let to = quote_identifier(&format!("own_{name}"));
+            format!("ALTER INDEX {schema}.{index} RENAME TO {to};")
+        }
+        Db::Sqlite(_) => format!("DROP INDEX {index}; and create it under another name,"),
+    };
+    let next = format!("{rename} then run the same command again");
+    Error::message(Exit::Refused, message).with_next(next)
 }
 
 fn preview(

@@ -1,9 +1,12 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
+use std::collections::BTreeSet;
+
 use diesel::{QueryResult, sql_query};
 
-use crate::domain::schema::index::FoundIndex;
-use crate::domain::schema::script::{IndexChange, IndexChangeKind};
+use super::{Direction, Migration, Survey};
+use crate::domain::schema::index::{self, FoundIndex, IndexAction};
+use crate::domain::schema::script::{self, IndexChange, IndexChangeKind};
 use crate::store::db::{Db, on, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
@@ -55,6 +58,53 @@ pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
         is_building,
     };
     Ok(rows.into_iter().map(index).collect())
+}
+
+/// The names of all indexes, whatever their kind.
+fn names(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT relname::text FROM pg_class
+             WHERE relkind IN ('i', 'I') AND relnamespace = to_regnamespace(quote_ident(current_schema()))"
+        }
+        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'index'",
+    };
+    let names: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+    Ok(names.into_iter().collect())
+}
+
+/// The first name under which `plan` would create an index and that another index has.
+pub fn taken_name(
+    db: &mut Db,
+    survey: &Survey,
+    plan: &[&Migration],
+) -> QueryResult<Option<String>> {
+    let (mut found, mut names) = (read(db)?, names(db)?);
+    for migration in plan {
+        let sql = migration.runnable_sql(db, Direction::Up)?;
+        let steps = script::parse(&sql);
+        let steps = steps.iter().skip(survey.steps_done(migration));
+        let statements = steps.flat_map(|step| &step.statements);
+        for change in statements.filter_map(|statement| statement.index.as_ref()) {
+            if let IndexAction::Run { name } = index::action(change, &found) {
+                match &change.kind {
+                    IndexChangeKind::Create { .. } if !names.insert(name.clone()) => {
+                        return Ok(Some(name));
+                    }
+                    IndexChangeKind::Create { .. } => {}
+                    IndexChangeKind::Drop { .. } => {
+                        names.remove(&name);
+                    }
+                    IndexChangeKind::Rename { to } => {
+                        names.remove(&name);
+                        names.insert(to.clone());
+                    }
+                }
+            }
+            index::apply(change, &mut found);
+        }
+    }
+    Ok(None)
 }
 
 /// The statement of a script, for the index of this name. On PostgreSQL names are qualified with

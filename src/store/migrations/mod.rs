@@ -63,6 +63,7 @@ pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
 };
+pub use indexes::taken_name;
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use restore::{Target, log_restore, missing_columns, restore_object, restore_table};

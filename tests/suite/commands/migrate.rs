@@ -607,3 +607,35 @@ fn role_without_create_schema_migrates_into_existing_schemas_postgresql() {
     role.usagectl(["migrate"]).run().success();
     role.usagectl(["status"]).run().success();
 }
+
+#[rstest]
+fn other_index_with_a_name_of_ours_is_refused_first(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute(
+        "CREATE INDEX api_usage_success_timestamp_idx ON api_usage (endpoint) WHERE endpoint <> ''",
+    );
+    let whole = whole_catalogue(&db);
+    for flags in [&[] as &[&str], &["--dry-run"], &["--sql"]] {
+        let run = db.usagectl(["migrate"]).args(flags).run();
+        assert_eq!(run.code, 5, "{}", run.snapshot());
+        let error = "error: the index api_usage_success_timestamp_idx has other columns";
+        assert!(run.stderr.starts_with(error), "{}", run.stderr);
+        if engine == Postgresql {
+            let next = "next: ALTER INDEX \"public\".\"api_usage_success_timestamp_idx\" RENAME TO \
+                        \"own_api_usage_success_timestamp_idx\"; then run the same command again\n";
+            assert!(run.stderr.ends_with(next), "{}", run.stderr);
+        }
+    }
+    assert_eq!(whole_catalogue(&db), whole);
+    db.execute(match engine {
+        Sqlite => "DROP INDEX api_usage_success_timestamp_idx",
+        Postgresql => {
+            "ALTER INDEX public.api_usage_success_timestamp_idx RENAME TO own_api_usage_success_timestamp_idx"
+        }
+    });
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
+}
