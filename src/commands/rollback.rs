@@ -100,6 +100,9 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let preview = args.dry_run || args.sql;
     let place = args.confirm.check(context, &url, preview)?;
+    if !preview {
+        interrupt::end_before_changes(context, args.without_consent(context))?;
+    }
     let access = if preview { Access::Read } else { Access::Write };
     let mut db = context.open_to_migrate(&url, access)?;
     require_adopted(&mut db)?;

@@ -216,6 +216,9 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let is_preview = args.dry_run || args.sql;
     let place = args.confirm.check(context, &url, is_preview)?;
+    if !is_preview {
+        interrupt::end_before_changes(context, args.next())?;
+    }
     if args.adopt
         && let Some(outcome) = adopt::run(context, &url, &args)?
     {
@@ -254,6 +257,20 @@ fn list_external_tables(context: &mut Context, db: &Db) -> Result<()> {
     Ok(())
 }
 
+impl MigrateArgs {
+    /// The command that continues an interrupted one.
+    fn next(&self) -> String {
+        match &self.restore {
+            Some(folder) => {
+                let folder = shell_word(&folder.display().to_string()).to_string();
+                format!("usagectl migrate --restore {folder}")
+            }
+            None if self.adopt => migrations::ADOPT.to_owned(),
+            None => "usagectl migrate".to_owned(),
+        }
+    }
+}
+
 /// A run that changes the database. The run lock must be held.
 struct Run<'a> {
     context: &'a mut Context,
@@ -284,12 +301,12 @@ impl Run<'_> {
         let survey = migrations::survey(self.db)?;
         let plan = plan(self.db, &survey, self.url, self.args)?;
         let prisma = self.args.prisma.read(self.db, false)?;
-        let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
-        if let Some(folder) = &self.args.restore {
-            let folder = folder.display().to_string();
-            next = format!("usagectl migrate --restore {}", shell_word(&folder)).into();
-            next.restored = Some(folder);
-        }
+        let mut next = interrupt::NextStep::from(self.args.next());
+        next.restored = self
+            .args
+            .restore
+            .as_ref()
+            .map(|it| it.display().to_string());
         interrupt::end_on_signals(self.context, self.url, self.db, next)?;
         migrations::remove_capture(self.db, &mut self.args.locks.retry(self.context))?;
         self.apply(&survey, plan, &prisma, applied)
