@@ -22,7 +22,8 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     if db::is_full(&error.to_string()) {
         return error.context(format!("{command} failed"));
     }
-    match missing(url, *access, command) {
+    let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
+    match missing(url, *access, command, restores) {
         Ok((role, statements)) if !statements.is_empty() => error
             .context(format!("the role `{role}` lacks rights"))
             .with_next(format!("as a superuser, {}", statements.join("; "))),
@@ -32,7 +33,12 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
 
 /// The role, and the statements that grant its missing rights. On a connection of its own, since the failed one may be
 /// in a failed transaction.
-fn missing(url: &DatabaseUrl, access: Access, command: &str) -> Result<(String, Vec<String>)> {
+fn missing(
+    url: &DatabaseUrl,
+    access: Access,
+    command: &str,
+    restores: bool,
+) -> Result<(String, Vec<String>)> {
     let mut db = db::open(url, Access::Read)?;
     if matches!(db, Db::Sqlite(_)) {
         return Ok(Default::default());
@@ -40,7 +46,12 @@ fn missing(url: &DatabaseUrl, access: Access, command: &str) -> Result<(String, 
     let held = crate::store::rights::held(&mut db, migrations::application_schema(url))?;
     let work = match (command, access) {
         ("migrate", _) => {
-            pending(&mut db).unwrap_or(Work::Read(rights::application_tables(command)))
+            match pending(&mut db).unwrap_or(Work::Read(rights::application_tables(command))) {
+                Work::Migrate(effects, _) if effects.is_empty() && restores => {
+                    Work::Write(rights::application_tables("migrate --restore"))
+                }
+                work => work,
+            }
         }
         ("rollback", Access::Create | Access::Write) => Work::Revert,
         (_, Access::Read) => Work::Read(rights::application_tables(command)),

@@ -100,8 +100,11 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let preview = args.dry_run || args.sql;
     let place = args.confirm.check(context, &url, preview)?;
+    if !preview {
+        interrupt::end_before_changes(context, args.without_consent(context))?;
+    }
     let access = if preview { Access::Read } else { Access::Write };
-    let mut db = context.open_unchecked(&url, access)?;
+    let mut db = context.open_to_migrate(&url, access)?;
     require_adopted(&mut db)?;
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
@@ -119,7 +122,9 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let survey = migrations::survey(&mut db)?;
         let (down, entry) = (Direction::Down, LogContext::of_script(&url, &prisma));
         let timeout = args.locks.lock_timeout;
-        let sql = migrations::script(&mut db, &survey, &migrations, down, entry, timeout, &[])?;
+        let drops = steps.iter().map(|step| migrations::drop_indexes(&db, step));
+        let plan: Vec<_> = migrations.iter().copied().zip(drops).collect();
+        let sql = migrations::script(&mut db, &survey, &plan, down, entry, timeout, &[])?;
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
         return context.finish(&Script { sql });
     }
@@ -291,7 +296,10 @@ impl Observer for Reverting<'_> {
         if let (Some(export), Some(exporter)) = (&mut *self.export, &self.exporter) {
             export.finish(db, exporter)?;
         }
-        Ok(migrations::drop_indexes(db, self.step)?)
+        for sql in migrations::drop_indexes(db, self.step) {
+            db.batch_execute(&sql)?;
+        }
+        Ok(())
     }
 
     fn before_retry(&mut self, db: &mut Db) {

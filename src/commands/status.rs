@@ -166,7 +166,10 @@ fn report(
     };
     // Tables that differ cannot be read.
     let has_own_tables = lost_tables(&drift).next().is_none();
+    // Tables that differ cannot be read; a partial migration may have dropped the triggers.
+    let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
     let has_capacity = drift.is_empty()
+        && !is_partial
         && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
     let has_rollups = has_own_tables
         && has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");

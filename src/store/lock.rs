@@ -161,7 +161,15 @@ impl RunLock {
 /// Opens the connection that holds the lock of `migrate`. Refuses a transaction pooler: statements of
 /// `migrate` run outside a transaction and depend on settings of the session.
 fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres> {
-    let Db::Pg(mut second) = db::open(url, Access::Write)? else {
+    let opened = db::open(url, Access::Write).map_err(|error| {
+        Error::from(error)
+            .context("migrate and rollback require a second session")
+            .with_next(
+                "set DIRECT_URL to the URL of the server itself, or run the same command again when the pool or the \
+                 server has two free sessions",
+            )
+    });
+    let Db::Pg(mut second) = opened? else {
         return Err(Error::message(Exit::Failed, "not a PostgreSQL database"));
     };
     if shares_sessions(first, &mut second)? {

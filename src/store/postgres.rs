@@ -101,6 +101,20 @@ impl Postgres {
         self.run(|conn| conn.batch_execute(sql))
     }
 
+    /// Lifts the time limits of the role and the database for every transaction from now on.
+    pub fn lift_time_limits(&mut self) -> QueryResult<()> {
+        // `transaction_timeout` is new in PostgreSQL 17.
+        let limits: String = self.run(|conn| {
+            sql_query(
+                "SELECT coalesce(string_agg(format('; SET LOCAL %s = 0', name), ''), '') FROM pg_settings WHERE name IN
+                 ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')",
+            )
+            .row(conn)
+        })?;
+        self.settings.push_str(&limits);
+        Ok(())
+    }
+
     /// The server's process of this session; behind a pooler, of this transaction.
     pub fn server_process(&mut self) -> QueryResult<i32> {
         self.run(|conn| sql_query("SELECT pg_backend_pid()").row(conn))

@@ -13,8 +13,9 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
 
-/// The dirty hours and those that a running `aggregate` has taken over.
-const FRESHNESS: &str = "SELECT count(*) AS hours, min(hour) AS oldest,
+/// The dirty hours and those that a running `aggregate` has taken over. `{}`: the condition of an hour that is a time;
+/// PostgreSQL also has infinity.
+const FRESHNESS: &str = "SELECT count(*) AS hours, min(CASE WHEN {} THEN hour END) AS oldest,
          (SELECT min(period_start) FROM usagectl_rollups
           WHERE aggregation_type = 'UNDECIDED' AND scope = 'API') AS undecided_from,
          (SELECT max(period_start) FROM usagectl_rollups
@@ -64,8 +65,12 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
         Option<UtcTimestamp>,
         Option<UtcTimestamp>,
     );
-    let (hours_waiting, oldest, from, last): Found =
-        on!(db, |conn| sql_query(FRESHNESS).row(conn))?;
+    let is_time = match db {
+        Db::Pg(_) => "isfinite(hour)",
+        Db::Sqlite(_) => "true",
+    };
+    let query = FRESHNESS.replace("{}", is_time);
+    let (hours_waiting, oldest, from, last): Found = on!(db, |conn| sql_query(query).row(conn))?;
     let undecided = |(from, last): (UtcTimestamp, UtcTimestamp)| {
         let after = last.utc() + TimeDelta::milliseconds(1);
         Window::new(from.utc(), after).widened(Granularity::Hourly)

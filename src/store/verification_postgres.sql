@@ -5,6 +5,8 @@ WITH tables AS (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('r', 'p')
       AND (n.nspname = 'usagectl' OR c.relname = ANY ($1))
+      -- The tables of an export, which `rollback` drops.
+      AND NOT (n.nspname = 'usagectl' AND c.relname LIKE 'usagectl\_export\_%')
 ),
 functions AS (
     SELECT p.oid, p.proowner, p.proname,

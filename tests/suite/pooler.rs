@@ -367,6 +367,18 @@ fn command_waits_for_a_session_of_the_pool_postgresql() {
     run.wait().success();
 }
 
+#[test]
+fn migrate_names_direct_url_where_the_pool_has_one_session_postgresql() {
+    let pooler = Server::pgbouncer_in_mode("session", 1, 2);
+    let pooled = Pooled::behind(pooler, 1);
+    let run = pooled.usagectl(&["migrate"], "").run();
+    assert_eq!(run.code, 7, "{}", run.snapshot());
+    let error = "error: migrate and rollback require a second session: cannot connect to ";
+    assert!(run.stderr.starts_with(error), "{}", run.stderr);
+    let next = "next: set DIRECT_URL to the URL of the server itself, or";
+    assert!(run.stderr.contains(next), "{}", run.stderr);
+}
+
 #[rstest]
 fn run_that_died_is_followed_at_once_postgresql() {
     let pooled = Pooled::new(5);

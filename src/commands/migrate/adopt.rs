@@ -48,7 +48,7 @@ pub(super) fn run(
     } else {
         Access::Write
     };
-    let mut db = context.open_unchecked(url, access)?;
+    let mut db = context.open_to_migrate(url, access)?;
     // Without a lock, so that a prompt does not block other runs.
     let findings = find(&mut db, url, args)?;
     if findings.is_complete() {
@@ -299,6 +299,7 @@ fn script(
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
     setup.push(adopt::script(db, evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);
-    let sql = migrations::script(db, survey, pending, up, entry, timeout, &setup)?;
+    let plan: Vec<_> = pending.iter().map(|it| (*it, Vec::new())).collect();
+    let sql = migrations::script(db, survey, &plan, up, entry, timeout, &setup)?;
     Ok(sql)
 }

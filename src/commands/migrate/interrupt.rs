@@ -3,7 +3,7 @@
 
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +42,26 @@ impl From<String> for NextStep {
     }
 }
 
+/// Whether [`end_on_signals`] has taken over from [`end_before_changes`].
+static MAY_HAVE_CHANGED: AtomicBool = AtomicBool::new(false);
+
+/// Ends the program when a signal arrives before [`end_on_signals`] is called. `next` is the same command.
+pub(in crate::commands) fn end_before_changes(context: &Context, next: String) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut context = context.for_thread();
+    thread::spawn(move || {
+        if signals.forever().next().is_none() || MAY_HAVE_CHANGED.load(Ordering::SeqCst) {
+            return;
+        }
+        // Of a signal between the two, so that this stays true.
+        let _stopped = migrations::stop();
+        let message = "interrupted; nothing was changed";
+        context.conclude(Exit::Failed, Some(message), &next);
+        process::exit(i32::from(Exit::Failed.code()));
+    });
+    Ok(())
+}
+
 /// Ends the program when a signal arrives. A second signal ends it at once.
 pub(in crate::commands) fn end_on_signals(
     context: &Context,
@@ -51,6 +71,7 @@ pub(in crate::commands) fn end_on_signals(
 ) -> Result<()> {
     let server_process = server_process(db)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    MAY_HAVE_CHANGED.store(true, Ordering::SeqCst);
     let mut context = context.for_thread();
     let url = url.clone();
     thread::spawn(move || {

@@ -22,7 +22,7 @@ use crate::output::migrations::{
     Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
 };
 use crate::store::db;
-use crate::store::db::{Access, Db};
+use crate::store::db::{Access, Db, quote_identifier};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
@@ -243,6 +243,9 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let is_preview = args.dry_run || args.sql;
     let place = args.confirm.check(context, &url, is_preview)?;
+    if !is_preview {
+        interrupt::end_before_changes(context, args.next())?;
+    }
     if args.adopt
         && let Some(outcome) = adopt::run(context, &url, &args)?
     {
@@ -254,7 +257,7 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     if let Some(folder) = &args.restore {
         return restore::run(context, &url, &args, folder);
     }
-    let mut db = context.open_unchecked(&url, Access::Create)?;
+    let mut db = context.open_to_migrate(&url, Access::Create)?;
     let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     let result = Run::new(context, &mut db, &url, &args).apply_pending(&mut applied);
@@ -310,6 +313,20 @@ fn list_external_tables(context: &mut Context, db: &Db) -> Result<()> {
     Ok(())
 }
 
+impl MigrateArgs {
+    /// The command that continues an interrupted one.
+    fn next(&self) -> String {
+        match &self.restore {
+            Some(folder) => {
+                let folder = shell_word(&folder.display().to_string()).to_string();
+                format!("usagectl migrate --restore {folder}")
+            }
+            None if self.adopt => migrations::ADOPT.to_owned(),
+            None => "usagectl migrate".to_owned(),
+        }
+    }
+}
+
 /// A run that changes the database. The run lock must be held.
 struct Run<'a> {
     context: &'a mut Context,
@@ -342,12 +359,12 @@ impl Run<'_> {
         let prisma = self.args.prisma.read(self.db, false)?;
         let versions = plan.iter().map(|it| it.version);
         PrismaArgs::warn_of_unknown(self.context, &prisma, versions)?;
-        let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
-        if let Some(folder) = &self.args.restore {
-            let folder = folder.display().to_string();
-            next = format!("usagectl migrate --restore {}", shell_word(&folder)).into();
-            next.restored = Some(folder);
-        }
+        let mut next = interrupt::NextStep::from(self.args.next());
+        next.restored = self
+            .args
+            .restore
+            .as_ref()
+            .map(|it| it.display().to_string());
         interrupt::end_on_signals(self.context, self.url, self.db, next)?;
         migrations::remove_capture(self.db, &mut self.args.locks.retry(self.context))?;
         self.apply(&survey, plan, &prisma, applied)
@@ -469,7 +486,30 @@ fn plan(
         args.allow_out_of_order,
     )
     .map_err(plan_error)?;
-    Ok(migrations::with_versions(&versions))
+    let plan = migrations::with_versions(&versions);
+    match migrations::taken_name(db, survey, &plan)? {
+        Some(name) => Err(name_taken(db, url, &name)),
+        None => Ok(plan),
+    }
+}
+
+/// The error about an index that has the name of another one of a pending migration.
+fn name_taken(db: &Db, url: &DatabaseUrl, name: &str) -> Error {
+    let message = format!(
+        "the index {name} has other columns than the one that a pending migration creates under this name; \
+         nothing was changed"
+    );
+    let index = quote_identifier(name);
+    let rename = match db {
+        Db::Pg(_) => {
+            let schema = quote_identifier(migrations::application_schema(url));
+            let to = quote_identifier(&format!("own_{name}"));
+            format!("ALTER INDEX {schema}.{index} RENAME TO {to};")
+        }
+        Db::Sqlite(_) => format!("DROP INDEX {index}; and create it under another name,"),
+    };
+    let next = format!("{rename} then run the same command again");
+    Error::message(Exit::Refused, message).with_next(next)
 }
 
 fn preview(
@@ -480,7 +520,7 @@ fn preview(
 ) -> Result<Outcome> {
     let mut db = match &url.target {
         DatabaseTarget::Sqlite(path) if !path.exists() => db::open_in_memory()?,
-        _ => context.open_unchecked(url, Access::Read)?,
+        _ => context.open_to_migrate(url, Access::Read)?,
     };
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;
@@ -492,6 +532,7 @@ fn preview(
         let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
         let timeout = args.locks.lock_timeout;
         let direction = Direction::Up;
+        let plan: Vec<_> = plan.into_iter().map(|it| (it, Vec::new())).collect();
         let sql = migrations::script(&mut db, &survey, &plan, direction, entry, timeout, &setup)?;
         return context.finish(&Script { sql });
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Applied, MigrateArgs, Run};
 use crate::context::{Context, current_user};
+use crate::domain::format;
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{Manifest, MigrationExport, UserObject};
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
@@ -31,10 +32,11 @@ pub(super) fn run(
     context.detail(format_args!("verifying {}", folder.display()));
     archive::verify(folder, &manifest)?;
 
-    let mut db = context.open_unchecked(url, Access::Create)?;
+    let mut db = context.open_to_migrate(url, Access::Create)?;
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     if let Some(newest) = manifest.newest_version() {
+        require_columns(&mut db, url, &exports, newest)?;
         let args = &MigrateArgs {
             to: Some(newest.to_owned()),
             ..args.clone()
@@ -106,6 +108,29 @@ pub(super) fn run(
         "create the objects named above by hand; manifest.json has their SQL".to_owned()
     };
     Ok(Outcome::with_next(Exit::Incomplete, next))
+}
+
+/// Refuses an export with columns that neither exist nor are created by the migrations up to `newest`.
+fn require_columns(
+    db: &mut Db,
+    url: &DatabaseUrl,
+    exports: &[(&'static Migration, &MigrationExport)],
+    newest: &str,
+) -> Result<()> {
+    let tables = exports.iter().flat_map(|(_, export)| &export.tables);
+    let created = migrations::created_up_to(db, newest);
+    let schema = migrations::application_schema(url);
+    let statements = migrations::missing_columns(db, tables, &created, schema)?;
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let count = format::counted(statements.len() as u64, "column");
+    let message = format!("the database lacks {count} of the export; nothing was changed");
+    let next = format!(
+        "usagectl migrate --to {newest}, then {} then run the same command again",
+        statements.join(" ")
+    );
+    Err(Error::message(Exit::Refused, message).with_next(next))
 }
 
 /// The exports in the order in which they are restored, with their migrations.

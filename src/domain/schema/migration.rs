@@ -26,7 +26,7 @@ named! {
 }
 
 impl Direction {
-    fn participle(self) -> &'static str {
+    pub fn participle(self) -> &'static str {
         match self {
             Direction::Up => "applied",
             Direction::Down => "reverted",

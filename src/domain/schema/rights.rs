@@ -78,6 +78,14 @@ pub enum Work {
 pub fn application_tables(command: &str) -> &'static [Rights] {
     let subject = command.split(' ').next().unwrap_or_default();
     match (subject, command) {
+        (_, "migrate --restore") => &[
+            ("api_usage", &[Select, Insert, Update]),
+            ("api_usage_aggregates", &[Select, Insert, Update]),
+            ("api_alerts", &[Select, Insert, Update]),
+            ("InfrastructureLimit", &[Select, Insert, Update]),
+            ("InfrastructureMetric", &[Select, Insert, Update]),
+            ("UpgradeRecommendation", &[Select, Insert, Update]),
+        ],
         ("migrate", _) => &[(PRISMA_LEDGER, &[Select])],
         ("record", _) => &[("api_usage", &[Select, Insert])],
         ("stats", _) => &[

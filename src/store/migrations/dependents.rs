@@ -4,6 +4,7 @@ use diesel::sql_types::{Array, Text};
 use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
 use super::export::CAPTURE;
+use super::rows::TableColumns;
 use crate::domain::schema::dependents::{self, CatalogueRow, Dependent, DependentKind, Dropped};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::store::db::Db;
@@ -45,10 +46,35 @@ pub fn read(
     if dropped.is_empty() {
         return Ok(Vec::new());
     }
-    match db {
-        Db::Pg(postgres) => postgres.run(|conn| in_postgres(conn, dropped, expected)),
-        Db::Sqlite(conn) => sqlite(conn, dropped, expected),
+    let mut found = match db {
+        Db::Pg(postgres) => postgres.run(|conn| in_postgres(conn, dropped, expected))?,
+        Db::Sqlite(conn) => sqlite(conn, dropped, expected)?,
+    };
+    for table in &dropped.tables {
+        found.extend(added_columns(db, table, expected)?);
     }
+    Ok(found)
+}
+
+/// The columns of a dropped table that no migration created.
+fn added_columns(
+    db: &mut Db,
+    table: &str,
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<Dependent>> {
+    let found = TableColumns::read(db, table)?;
+    let columns = found.into_iter().flat_map(|it| it.columns);
+    let names = columns.map(|column| format!("{table}.{}", column.name));
+    let added = names.filter(|name| expected.get(&format!("column {name}")).is_none());
+    Ok(added
+        .map(|name| Dependent {
+            kind: DependentKind::Column,
+            name,
+            depends_on: format!("table {table}"),
+            blocks: false,
+            sql: None,
+        })
+        .collect())
 }
 
 fn in_postgres(

@@ -522,8 +522,12 @@ fn exported_tables(
 fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>)>> {
     let query = match db {
         Db::Pg(_) => {
-            "SELECT p.proname::text, min(g.tgrelid::regclass::text)
-             FROM pg_proc p LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
+            // Qualified, since it is printed for sessions with any search path.
+            "SELECT p.proname::text, min(quote_ident(n.nspname) || '.' || quote_ident(t.relname))
+             FROM pg_proc p
+             LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
+             LEFT JOIN pg_class t ON t.oid = g.tgrelid
+             LEFT JOIN pg_namespace n ON n.oid = t.relnamespace
              WHERE p.pronamespace = to_regnamespace('usagectl') AND p.proname LIKE 'usagectl\\_export\\_%'
              GROUP BY p.proname"
         }

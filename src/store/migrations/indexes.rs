@@ -1,15 +1,15 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::{QueryResult, sql_query};
 
 use super::run::outside_transaction;
-use super::{expected, is_partitioned};
-use crate::domain::schema::index::FoundIndex;
+use super::{Direction, Migration, Survey, expected, is_partitioned};
+use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::{Difference, table_of};
-use crate::domain::schema::script::{IndexChange, IndexChangeKind};
+use crate::domain::schema::script::{self, IndexChange, IndexChangeKind};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
@@ -113,6 +113,53 @@ pub(super) fn rebuild_statement(application_schema: &str, table: &str, name: &st
     };
     let (schema, name) = (quote_identifier(schema), quote_identifier(name));
     format!("REINDEX INDEX CONCURRENTLY {schema}.{name}")
+}
+
+/// The names of all indexes, whatever their kind.
+fn names(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT relname::text FROM pg_class
+             WHERE relkind IN ('i', 'I') AND relnamespace = to_regnamespace(quote_ident(current_schema()))"
+        }
+        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'index'",
+    };
+    let names: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+    Ok(names.into_iter().collect())
+}
+
+/// The first name under which `plan` would create an index and that another index has.
+pub fn taken_name(
+    db: &mut Db,
+    survey: &Survey,
+    plan: &[&Migration],
+) -> QueryResult<Option<String>> {
+    let (mut found, mut names) = (read(db)?, names(db)?);
+    for migration in plan {
+        let sql = migration.runnable_sql(db, Direction::Up)?;
+        let steps = script::parse(&sql);
+        let steps = steps.iter().skip(survey.steps_done(migration));
+        let statements = steps.flat_map(|step| &step.statements);
+        for change in statements.filter_map(|statement| statement.index.as_ref()) {
+            if let IndexAction::Run { name } = index::action(change, &found) {
+                match &change.kind {
+                    IndexChangeKind::Create { .. } if !names.insert(name.clone()) => {
+                        return Ok(Some(name));
+                    }
+                    IndexChangeKind::Create { .. } => {}
+                    IndexChangeKind::Drop { .. } => {
+                        names.remove(&name);
+                    }
+                    IndexChangeKind::Rename { to } => {
+                        names.remove(&name);
+                        names.insert(to.clone());
+                    }
+                }
+            }
+            index::apply(change, &mut found);
+        }
+    }
+    Ok(None)
 }
 
 /// The statement of a script, for the index of this name. On PostgreSQL names are qualified with

@@ -107,6 +107,12 @@ pub enum SchemaError {
     NotAdopted,
     #[error("{} pending", counted_as(*.0 as u64, "migration is", "migrations are"))]
     Behind(usize),
+    /// A run was interrupted.
+    #[error("{migration} is partly {}", direction.participle())]
+    Partial {
+        migration: String,
+        direction: Direction,
+    },
     #[error("the database has migrations unknown to this program: {0}")]
     Ahead(String),
     #[error(
@@ -125,6 +131,9 @@ impl From<SchemaError> for Error {
                 (Exit::Failed, "usagectl migrate".to_owned())
             }
             SchemaError::NotAdopted => (Exit::Untrustworthy, ADOPT.to_owned()),
+            SchemaError::Partial { direction, .. } => {
+                (Exit::Untrustworthy, direction.command().to_owned())
+            }
             SchemaError::Ahead(_) => (
                 Exit::Untrustworthy,
                 "use the version of usagectl that applied them".to_owned(),
@@ -497,9 +506,18 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     Err(SchemaError::Ahead(unknown.join(", ")).into())
 }
 
-/// `reason`, unless the objects of a pending migration exist.
+/// `reason`, unless a run was interrupted or the objects of a pending migration exist.
 fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
     let survey = super::survey(db)?;
+    let mut statuses = survey.statuses.iter();
+    if let Some((migration, direction)) =
+        statuses.find_map(|status| Some((status.full_name(), status.partial()?)))
+    {
+        return Ok(SchemaError::Partial {
+            migration,
+            direction,
+        });
+    }
     let found = schema_objects::read(db)?;
     Ok(match super::adopt::is_needed(db, &survey, &found) {
         true => SchemaError::NotAdopted,

@@ -96,17 +96,17 @@ pub(super) fn locked_tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<
     tables
 }
 
-/// Drops the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.
-pub fn drop_indexes(db: &mut Db, step: &PlanStep) -> QueryResult<()> {
+/// The statements that drop the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.
+pub fn drop_indexes(db: &Db, step: &PlanStep) -> Vec<String> {
+    if matches!(db, Db::Pg(_)) {
+        return Vec::new();
+    }
     let indexes = step.dependents.iter().filter(|it| {
         it.kind == DependentKind::Index && !it.blocks && it.depends_on.starts_with("column ")
     });
-    if matches!(db, Db::Sqlite(_)) {
-        for index in indexes {
-            db.batch_execute(&format!("DROP INDEX {}", quote_identifier(&index.name)))?;
-        }
-    }
-    Ok(())
+    indexes
+        .map(|index| format!("DROP INDEX {};\n", quote_identifier(&index.name)))
+        .collect()
 }
 
 fn lock<'a>(db: &mut Db, tables: impl Iterator<Item = &'a str>) -> QueryResult<()> {

@@ -65,11 +65,11 @@ pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
 };
-pub use indexes::{broken_indexes, rebuild_index};
+pub use indexes::{broken_indexes, rebuild_index, taken_name};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use owners::{OtherOwner, defects as owner_defects, other_owner};
-pub use restore::{Target, log_restore, restore_object, restore_table};
+pub use restore::{Target, log_restore, missing_columns, restore_object, restore_table};
 pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
 
 pub use script::script;
@@ -312,6 +312,15 @@ fn dialect(db: &Db) -> Dialect {
         Db::Pg(_) => Dialect::Postgres,
         Db::Sqlite(_) => Dialect::Sqlite,
     }
+}
+
+/// The objects that all migrations up to this version create.
+pub fn created_up_to(db: &Db, version: &str) -> SchemaObjects {
+    let mut created = SchemaObjects::default();
+    for migration in ALL.iter().filter(|it| it.version <= version) {
+        created.apply(&migration.effect(db));
+    }
+    created
 }
 
 /// Normalises line ends to LF, so that a checkout on another system has the same checksums.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
+use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
@@ -21,7 +22,7 @@ use super::archive;
 use super::dependents::GRANTS;
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry};
+use super::run::{LogContext, Retry, SESSION_LIMITS};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -29,7 +30,7 @@ use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::value::{self, InvalidValue, Kind, Stored};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
-use crate::store::db::{Db, on, quote_identifier};
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
 /// What became of the rows of a table's export.
@@ -183,7 +184,9 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     match db {
         Db::Pg(postgres) if object.kind == DependentKind::Index => {
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
+            let [before, after] = SESSION_LIMITS;
             postgres.outside_transaction(|conn| {
+                conn.batch_execute(before)?;
                 // Of a restore that was killed. If the server still builds it, this waits for its end.
                 let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
                 let leftover: Option<String> = leftover.row(conn).optional()?;
@@ -192,7 +195,9 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
                     sql_query(drop).execute(conn)?;
                 }
                 fault::point("object");
-                sql_query(sql).execute(conn)
+                let created = sql_query(sql).execute(conn);
+                conn.batch_execute(after)?;
+                created
             })?;
         }
         _ => {
@@ -228,6 +233,41 @@ impl Batch {
         self.bytes += sizes.sum::<usize>();
         self.rows.push(row);
     }
+}
+
+/// The statements that add the columns of these tables that neither exist nor are created by `expected`, qualified.
+pub fn missing_columns<'a>(
+    db: &mut Db,
+    tables: impl Iterator<Item = &'a TableExport>,
+    expected: &SchemaObjects,
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
+    let mut statements = Vec::new();
+    for table in tables {
+        let name = &table.table;
+        let existing = TableColumns::read(db, name)?;
+        let schema = match (&*db, name.starts_with("usagectl_")) {
+            (Db::Sqlite(_), _) => String::new(),
+            (Db::Pg(_), true) => format!("{OWN_SCHEMA}."),
+            (Db::Pg(_), false) => quote_identifier(application_schema) + ".",
+        };
+        let has = |column: &&ColumnExport| {
+            let exists = existing
+                .as_ref()
+                .is_some_and(|it| it.get(&column.name).is_some());
+            let what = format!("column {name}.{}", column.name);
+            exists || expected.get(&what).is_some()
+        };
+        let missing = table.columns.iter().filter(|column| !has(column));
+        statements.extend(missing.map(|column| {
+            let (table, new) = (quote_identifier(name), quote_identifier(&column.name));
+            format!(
+                "ALTER TABLE {schema}{table} ADD COLUMN {new} {};",
+                column.declared
+            )
+        }));
+    }
+    Ok(statements)
 }
 
 /// The table to write to, and its statements.

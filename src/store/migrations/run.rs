@@ -470,7 +470,6 @@ fn in_locked_transaction<T>(
         commit_guarded(db, |db| {
             if matches!(db, Db::Pg(_)) {
                 db.batch_execute(&limit)?;
-                db.batch_execute(NO_TIME_LIMIT)?;
                 // Makes the server release the tables soon after this program is killed. Not every platform
                 // supports it.
                 let _ = db.savepoint(|db| {
@@ -493,10 +492,6 @@ pub(super) fn commit_guarded<T>(db: &mut Db, work: impl FnOnce(&mut Db) -> Resul
         Ok(done)
     })
 }
-
-/// Of a role or a database; it would end a long statement. `transaction_timeout` is new in PostgreSQL 17.
-const NO_TIME_LIMIT: &str = "SELECT set_config(name, '0', true) FROM pg_settings
-     WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')";
 
 /// Repeats `work` while it fails with [`Exit::Busy`], until `locks.total` has passed.
 pub(super) fn retry_while_busy<T>(

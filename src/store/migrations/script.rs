@@ -16,11 +16,12 @@ use crate::domain::schema::script::{self, Step};
 use crate::store::db::Db;
 use crate::store::lock;
 
-/// The script that does what running `plan` would do; `setup` is run first.
+/// The script that does what running `plan` would do; `setup` is run first. Each migration is given with statements
+/// that drop objects of the user, for its last step.
 pub fn script(
     db: &mut Db,
     survey: &Survey,
-    plan: &[&Migration],
+    plan: &[(&Migration, Vec<String>)],
     direction: Direction,
     entry: LogContext<'_>,
     lock_timeout: Duration,
@@ -77,8 +78,12 @@ pub fn script(
             );
         }
     }
-    for migration in plan {
+    // The SQL up to each point: an object that it names is not as it is now.
+    let mut before = String::new();
+    for (migration, drops) in plan {
         let sql = migration.runnable_sql(db, direction)?;
+        before += &sql;
+        before += &drops.concat();
         let steps = script::parse(&sql);
         for (position, step) in steps.iter().enumerate().skip(survey.steps_done(migration)) {
             let (number, count) = (position + 1, steps.len());
@@ -89,7 +94,10 @@ pub fn script(
             let _ = write!(out, "\n-- {title}\n");
             // An index that is built or dropped outside a transaction.
             let schema = step.concurrent().map(|_| entry.application_schema);
-            let statements = statements(db, step, &sql, &mut found, schema)?;
+            let mut statements = statements(db, step, &before, &mut found, schema)?;
+            if number == count {
+                statements.insert_str(0, &drops.concat());
+            }
             let row = |state| log(db, migration, direction, [number, count], entry, state);
             let done = row(DONE);
             if schema.is_some() {
@@ -114,16 +122,17 @@ pub fn script(
     Ok(out)
 }
 
-/// The statements of a step, each with its semicolon; changes `found` as they change the indexes.
+/// The statements of a step, each with its semicolon; changes `found` as they change the indexes. `before`: the script up
+/// to this step.
 fn statements(
     db: &mut Db,
     step: &Step<'_>,
-    script: &str,
+    before: &str,
     found: &mut Vec<FoundIndex>,
     schema: Option<&str>,
 ) -> QueryResult<String> {
     let others = match step.keep {
-        Some(table) => tables::others_objects(db, table, script)?,
+        Some(table) => tables::others_objects(db, table, before)?,
         None => Vec::new(),
     };
     let mut text = String::new();

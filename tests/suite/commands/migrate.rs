@@ -1,5 +1,6 @@
 //! `migrate`: applying, refusals, concurrent runs, locked tables and kills.
 
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
@@ -608,4 +609,68 @@ fn role_without_create_schema_migrates_into_existing_schemas_postgresql() {
     ));
     role.usagectl(["migrate"]).run().success();
     role.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn other_index_with_a_name_of_ours_is_refused_first(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute(
+        "CREATE INDEX api_usage_success_timestamp_idx ON api_usage (endpoint) WHERE endpoint <> ''",
+    );
+    let whole = whole_catalogue(&db);
+    for flags in [&[] as &[&str], &["--dry-run"], &["--sql"]] {
+        let run = db.usagectl(["migrate"]).args(flags).run();
+        assert_eq!(run.code, 5, "{}", run.snapshot());
+        let error = "error: the index api_usage_success_timestamp_idx has other columns";
+        assert!(run.stderr.starts_with(error), "{}", run.stderr);
+        if engine == Postgresql {
+            let next = "next: ALTER INDEX \"public\".\"api_usage_success_timestamp_idx\" RENAME TO \
+                        \"own_api_usage_success_timestamp_idx\"; then run the same command again\n";
+            assert!(run.stderr.ends_with(next), "{}", run.stderr);
+        }
+    }
+    assert_eq!(whole_catalogue(&db), whole);
+    db.execute(match engine {
+        Sqlite => "DROP INDEX api_usage_success_timestamp_idx",
+        Postgresql => {
+            "ALTER INDEX public.api_usage_success_timestamp_idx RENAME TO own_api_usage_success_timestamp_idx"
+        }
+    });
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
+#[rstest]
+fn signal_before_the_first_step_changes_nothing(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("INT", "TERM")] signal: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
+    let _lock = db.lock(RunKind::Migrate);
+    for (command, next) in [
+        (&["migrate"] as &[&str], "usagectl migrate"),
+        (
+            &["rollback", "--yes", "--accept-data-loss"],
+            "usagectl rollback",
+        ),
+    ] {
+        let mut run = db.usagectl(command).spawn();
+        let mut stderr = BufReader::new(run.child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("waiting up to") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "stderr ended");
+        }
+        run.signal(signal);
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        let printed = format!("error: interrupted; nothing was changed\nnext: {next}\n");
+        assert_eq!(rest, printed);
+        assert_eq!(run.wait().code, 1);
+    }
+    assert_eq!(whole_catalogue(&db), whole);
 }

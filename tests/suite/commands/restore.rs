@@ -734,6 +734,43 @@ fn rows_written_between_retries_are_exported_postgresql() {
     assert_eq!(db.rows(query), before);
 }
 
+/// Counting, exporting and restoring take longer than the settings of the database allow.
+#[test]
+fn time_limits_of_the_database_do_not_end_a_rollback_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    put_old_rows(&db, 3);
+    // Reading a row takes longer than the limit.
+    db.execute(
+        "CREATE FUNCTION public.slow() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true FROM pg_sleep(0.4)';
+         CREATE POLICY slow ON api_usage USING (public.slow());
+         ALTER TABLE api_usage FORCE ROW LEVEL SECURITY;
+         ALTER TABLE api_usage ENABLE ROW LEVEL SECURITY",
+    );
+    let before = db.rows("SELECT id, user_id FROM api_usage ORDER BY id");
+    for setting in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+        db.execute(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = 300', current_database()); END $$"
+        ));
+    }
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    db.usagectl(rollback).arg("--dry-run").run().success();
+    db.usagectl(rollback)
+        .args(["--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.execute("ALTER TABLE api_usage DISABLE ROW LEVEL SECURITY");
+    assert_eq!(
+        db.rows("SELECT id, user_id FROM api_usage ORDER BY id"),
+        before
+    );
+}
+
 /// An interrupted export whose migration was applied again has the only copy of the dropped rows.
 #[rstest]
 fn dropped_rows_are_not_replaced_by_a_later_export(#[values(Sqlite, Postgresql)] engine: Engine) {
@@ -854,4 +891,44 @@ fn index_whose_build_was_interrupted_is_built_again_postgresql() {
     assert!(restored.contains("created index mine\n"), "{restored}");
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'mine'::regclass";
     assert_eq!(db.rows(valid), ["1"]);
+}
+
+#[rstest]
+fn columns_of_the_application_are_listed_and_named_before_a_restore(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let columns = [
+        "ALTER TABLE api_alerts ADD COLUMN tenant text",
+        "ALTER TABLE api_alerts ADD COLUMN \"Seen by\" integer",
+    ];
+    columns.iter().for_each(|sql| db.execute(sql));
+    db.execute(
+        "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at, tenant, \"Seen by\")
+             VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00', 'a', 7)",
+    );
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    let plan = db.usagectl(rollback).arg("--dry-run").run().success();
+    for column in ["tenant", "Seen by"] {
+        let line = format!("drop column api_alerts.{column}, which no migration created");
+        assert!(plan.stdout.contains(&line), "{}", plan.stdout);
+    }
+    let export = ["--yes", "--export", folder.to_str().unwrap()];
+    db.usagectl(rollback).args(export).run().success();
+    let whole = whole_catalogue(&db);
+    let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    let refused = restore();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    assert_eq!(whole_catalogue(&db), whole);
+    let error = "error: the database lacks 2 columns of the export; nothing was changed\n";
+    let steps = refused.stderr.strip_prefix(error).unwrap();
+    let steps = steps.strip_prefix("next: usagectl migrate --to ").unwrap();
+    let (to, sql) = steps.split_once(", then ").unwrap();
+    db.usagectl(["migrate", "--to", to]).run().success();
+    let (sql, _) = sql.split_once(" then run the same command again").unwrap();
+    db.run_script(sql);
+    restore().success();
+    let restored = "SELECT id, tenant, \"Seen by\" FROM api_alerts";
+    assert_eq!(db.rows(restored), ["1|a|7"]);
 }

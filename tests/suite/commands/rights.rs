@@ -209,3 +209,34 @@ fn tables_that_the_application_cannot_use_are_named_postgresql() {
     assert!(verify.stdout.contains(&format!("  fix: {fix}\n")));
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
 }
+
+#[test]
+fn printed_grants_are_sufficient_for_a_restore_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp, user_id) VALUES ('1', 'tmdb', '2026-01-31 11:00', 'a')",
+    );
+    let folder = db.sandbox().path().join("export");
+    let folder = folder.to_str().unwrap();
+    db.usagectl([
+        "rollback",
+        "--to",
+        "create_api_usage",
+        "--yes",
+        "--export",
+        folder,
+    ])
+    .run()
+    .success();
+    db.usagectl(["migrate"]).run().success();
+    let role = OtherRole::new(&db);
+    role.administer(&[
+        &format!("GRANT USAGE ON SCHEMA public, usagectl TO {}", role.name),
+        &format!(
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public, usagectl TO {}",
+            role.name
+        ),
+    ]);
+    let steps = until_success(&role, &["migrate", "--restore", folder], "");
+    assert_eq!(steps.len(), 1, "{steps:?}");
+}

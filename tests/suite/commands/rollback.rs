@@ -421,6 +421,41 @@ fn script_begins_with_its_data_loss(#[values(Sqlite, Postgresql)] engine: Engine
     assert!(!sql("add_capacity").contains("loses data"));
 }
 
+/// The script of several migrations is printed before the first is reverted.
+#[rstest]
+fn script_leaves_the_schema_that_the_run_leaves(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let rolled_back = |target: &str, is_script: bool| {
+        let db = TestDatabase::migrated(engine);
+        put_rows(&db);
+        db.execute(
+            "CREATE INDEX of_method ON api_usage (method);
+             CREATE INDEX of_id ON api_usage (endpoint, id)",
+        );
+        match is_script {
+            true => {
+                let sql = ["rollback", "--to", target, "--sql"];
+                db.run_script(&db.usagectl(sql).run().success().stdout);
+            }
+            false => {
+                let flags = ["--yes", "--accept-data-loss"];
+                let run = db.usagectl(["rollback", "--to", target]).args(flags);
+                run.run().success();
+            }
+        }
+        if target == "create_api_usage" {
+            db.execute("INSERT INTO api_usage (id, api_name) VALUES ('new', 'tmdb')");
+        }
+        db.usagectl(["migrate"]).run().success();
+        db.usagectl(["status", "--verify"]).run().success();
+        let flags = ["--to", target, "--yes", "--accept-data-loss"];
+        db.usagectl(["rollback"]).args(flags).run().success();
+        whole_catalogue(&db)
+    };
+    for target in ["add_infrastructure_monitoring", "create_api_usage"] {
+        assert_eq!(rolled_back(target, true), rolled_back(target, false));
+    }
+}
+
 #[rstest]
 fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] engine: Engine) {
     let stage = TestDatabase::migrated(engine);

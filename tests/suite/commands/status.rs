@@ -776,10 +776,10 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
              BEGIN INSERT INTO usagectl_export_1 VALUES (old.id); END"
         }
         Postgresql => {
-            "CREATE TABLE usagectl.usagectl_export_1 (key text);
+            "CREATE UNLOGGED TABLE usagectl.usagectl_export_1 (key text);
              CREATE FUNCTION usagectl.usagectl_export_1() RETURNS trigger LANGUAGE plpgsql AS
              'BEGIN INSERT INTO usagectl.usagectl_export_1 VALUES (old.id); RETURN NULL; END';
-             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON api_alerts
+             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON usagectl.usagectl_channels
              FOR EACH ROW EXECUTE FUNCTION usagectl.usagectl_export_1()"
         }
     });
@@ -790,8 +790,66 @@ fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] 
                   it was left by an interrupted one";
     assert_eq!(lines(&run, "defect"), [defect]);
     let fix = run.stdout.lines().find_map(|it| it.strip_prefix("  fix: "));
-    db.execute(fix.unwrap());
+    // In a session with any search path.
+    db.run_script(fix.unwrap());
     verify().success();
+}
+
+#[test]
+fn infinite_timestamps_are_counted_as_unreadable_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '-infinity'),
+             ('2', 'tmdb', 'infinity'), ('3', 'tmdb', '4000-01-01 BC'), ('4', 'tmdb', '2026-01-31 11:00')",
+    );
+    let unreadable = || {
+        let run = db
+            .usagectl(["status", "--verify", "--format", "json"])
+            .run();
+        let status = json(&run.success());
+        let oldest = &status["rollups"]["oldest"];
+        (status["unreadable_timestamps"].clone(), oldest.clone())
+    };
+    assert_eq!(unreadable().0, 3);
+    db.usagectl(["alerts", "check"]).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(unreadable(), (3.into(), Value::Null));
+}
+
+/// Between the two steps the triggers are dropped, on which the utilization of limits depends.
+#[rstest]
+fn interrupted_rollback_is_named_by_every_command(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "init", "--plan", "vercel=pro"])
+        .run()
+        .success();
+    let killed = db
+        .usagectl(["rollback", "--steps", "2", "--yes", "--accept-data-loss"])
+        .env("USAGECTL_FAULT", "kill:committed:2")
+        .run();
+    assert_eq!(killed.code, 137, "{}", killed.snapshot());
+    let next = "next: usagectl rollback\n";
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    let state = "partial (down at step 2 of 2)";
+    assert!(status.stdout.contains(state), "{}", status.stdout);
+    assert!(status.stderr.ends_with(next), "{}", status.stderr);
+    for command in [
+        &["record", "--api", "tmdb"] as &[&str],
+        &["aggregate"],
+        &["stats"],
+        &["limits", "check"],
+        &["migrate"],
+    ] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let error = "error: 20260203000000_add_capacity is partly reverted\n";
+        assert_eq!(run.stderr, format!("{error}{next}"), "{command:?}");
+    }
+    db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+        .run()
+        .success();
+    db.usagectl(["migrate"]).run().success();
 }
 
 #[test]
