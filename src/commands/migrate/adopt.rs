@@ -113,7 +113,7 @@ pub(super) fn run(
     answer.adopted = adopted;
     let is_shown = result.is_ok() || !applied.migrations.is_empty();
     answer.applied = (adopted && is_shown).then_some(&applied);
-    // Another run adopted it; what is left is as without --adopt.
+    // Another run adopted it; the rest is as without --adopt.
     if matches!(result, Ok(false)) {
         return Ok(None);
     }
@@ -137,7 +137,7 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let origin = adopt::origin(db, &survey, &objects)?;
     let last = args.to.as_ref().and(versions.last()).map(String::as_str);
     let evidence = adopt::gather(db, &survey, &objects, &prisma, last);
-    // A ledger that is complete is not what was lost.
+    // A complete ledger is not lost.
     let is_complete = |it: &Evidence| it.verdict == AdoptionVerdict::Recorded;
     let origin = origin.filter(|_| !evidence.iter().all(is_complete));
     let is_adopted = |version: &str| {

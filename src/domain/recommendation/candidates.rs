@@ -36,7 +36,7 @@ pub enum Against {
 }
 
 impl Against {
-    /// What is unknown of the cost of a plan.
+    /// The unknown part of the cost of a plan.
     pub fn of_unknown_cost(tariff: &Tariff) -> Against {
         match tariff.fixed {
             None => Against::PriceUnknown,

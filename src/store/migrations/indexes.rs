@@ -115,7 +115,7 @@ pub(super) fn rebuild_statement(application_schema: &str, table: &str, name: &st
     format!("REINDEX INDEX CONCURRENTLY {schema}.{name}")
 }
 
-/// The names of all indexes, whatever their kind.
+/// The names of all indexes of any kind.
 fn names(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let query = match db {
         Db::Pg(_) => {
