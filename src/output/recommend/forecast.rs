@@ -232,7 +232,7 @@ fn page(item: &Item, explain: bool) -> String {
         text.push_str(&format!("\n{}", crossings_table(forecast)));
     }
     if let Some(period) = forecast.periods.first().filter(|_| !is_daily_limit(item)) {
-        let period = period_text(period, item.0.limit_value());
+        let period = period_text(period, item);
         text.push_str(&format!("\n{period}\n"));
     }
     let chart = chart(item, forecast);
@@ -270,11 +270,12 @@ fn crossings_table(forecast: &Forecast) -> String {
     columns::table(&columns, &rows, None)
 }
 
-fn period_text(period: &PeriodTotal, limit: Option<f64>) -> String {
+fn period_text(period: &PeriodTotal, item: &Item) -> String {
     let [from, to] = [period.from, period.to].map(day_date);
-    let (used, total) = (number(period.used), band_text(period.total));
+    let used = item.0.usage.map_or("unknown".to_owned(), number);
+    let total = band_text(period.total);
     let mut text = format!("{from} to {to}: used {used}, expected total {total}");
-    if let Some(limit) = limit {
+    if let Some(limit) = item.0.limit_value() {
         let chance = percent(period.chance_over(limit) * 100.0);
         let [limit, overage] = [limit, period.expected_overage(limit)].map(number);
         text += &format!("; {chance} chance to exceed {limit}, expected overage {overage}");
@@ -409,7 +410,7 @@ impl Item {
         object! {
             from: day_date(period.from),
             to: day_date(period.to),
-            used: period.used,
+            used: self.0.usage,
             total: period.total,
             chance_over: self.0.chance_over(),
             expected_overage: limit.map(|limit| period.expected_overage(limit)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rstest::rstest;
@@ -136,6 +136,19 @@ fn filter_of_a_forecast_leaves_its_answer(
         let filtered: Vec<&Value> = filtered["series"].as_array().unwrap().iter().collect();
         assert_eq!((of_metric.len(), &filtered), (1, &of_metric), "{metric}");
     }
+}
+
+#[rstest]
+fn usage_of_a_period_without_data_is_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let meter = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+    let october = |_, at: DateTime<Utc>| (at.month() == 10).then_some(3.0);
+    let start = "2026-10-01T00:00:00Z";
+    case.import(&lines(meter, start, 24, &[("reading", "amount")], october));
+    let found = case.forecast("BANDWIDTH_GB");
+    assert_eq!(found["period"]["used"], Value::Null, "{found}");
+    let table = case.run(&["recommend", "forecast", "--metric", "BANDWIDTH_GB"]);
+    assert!(table.contains(": used unknown, expected total "), "{table}");
 }
 
 #[rstest]
