@@ -112,30 +112,27 @@ impl Figure {
 
     /// Turns a known number into a lower bound: the low end of its interval.
     #[must_use]
-    pub fn at_least(self, at_least: bool) -> Figure {
-        match at_least && self.value.is_some() {
-            true => Figure {
-                at_least,
-                value: self.interval.map(|it| it.low).or(self.value),
-                interval: None,
-                ..self
-            },
-            false => self,
+    pub fn at_least(mut self, at_least: bool) -> Figure {
+        if at_least && self.value.is_some() {
+            self.keep_end(|it| it.low);
+            self.at_least = true;
         }
+        self
     }
 
     /// Turns a known number into an upper bound: the high end of its interval.
     #[must_use]
-    pub fn at_most(self, at_most: bool) -> Figure {
-        match at_most && self.value.is_some() {
-            true => Figure {
-                at_most,
-                value: self.interval.map(|it| it.high).or(self.value),
-                interval: None,
-                ..self
-            },
-            false => self,
+    pub fn at_most(mut self, at_most: bool) -> Figure {
+        if at_most && self.value.is_some() {
+            self.keep_end(|it| it.high);
+            self.at_most = true;
         }
+        self
+    }
+
+    fn keep_end(&mut self, end: impl Fn(Interval) -> Decimal) {
+        let interval = self.interval.take();
+        self.value = interval.map(end).or(self.value);
     }
 
     /// The value, unless it is a bound.
