@@ -162,28 +162,11 @@ fn missing_rows_are_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
 
 /// A backtest over the hour finds the events that checks found, whenever they ran.
 fn backtest_equals_live(engine: Engine) {
-    let db = TestDatabase::migrated(engine);
-    for (number, (alert_type, threshold, period, hold)) in [
-        ("RATE_LIMIT_WARNING", "80", "MINUTE", 1),
-        ("RATE_LIMIT_WARNING", "30", "HOUR", 0),
-        ("RATE_LIMIT_WARNING", "50", "SECOND", 0),
-        ("COST_THRESHOLD", "1", "DAY", 0),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let id = format!("rule-{number}");
-        put_rule(&db, &id, "finnhub", alert_type, threshold, period);
-        put_settings(&db, &id, hold, "25", hold);
-    }
-    for (period, limit) in [("SECOND", 4), ("MINUTE", 10), ("HOUR", 100)] {
-        put_limit(&db, "finnhub", period, limit);
-    }
     let config = ProptestConfig {
         failure_persistence: None,
         // A shorter case is not worth minutes.
         max_shrink_iters: 8,
-        ..ProptestConfig::with_cases(3)
+        ..ProptestConfig::with_cases(4)
     };
     let strategy = (
         vec((0..60_i64, 1..14_i64), 0..20),
@@ -191,8 +174,22 @@ fn backtest_equals_live(engine: Engine) {
         any::<bool>(),
     );
     proptest!(config, |((calls, gaps, rolled_up) in strategy)| {
-        for table in ["api_usage", "usagectl_alert_states", "usagectl_alert_events"] {
-            db.execute(&format!("DELETE FROM {table}"));
+        let db = TestDatabase::migrated(engine);
+        for (number, (alert_type, threshold, period, hold)) in [
+            ("RATE_LIMIT_WARNING", "80", "MINUTE", 1),
+            ("RATE_LIMIT_WARNING", "30", "HOUR", 0),
+            ("RATE_LIMIT_WARNING", "50", "SECOND", 0),
+            ("COST_THRESHOLD", "1", "DAY", 0),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let id = format!("rule-{number}");
+            put_rule(&db, &id, "finnhub", alert_type, threshold, period);
+            put_settings(&db, &id, hold, "25", hold);
+        }
+        for (period, limit) in [("SECOND", 4), ("MINUTE", 10), ("HOUR", 100)] {
+            put_limit(&db, "finnhub", period, limit);
         }
         put_calls(&db, "finnhub", -600, 1);
         let calls: std::collections::BTreeMap<_, _> = calls.into_iter().collect();
