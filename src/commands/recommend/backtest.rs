@@ -49,8 +49,8 @@ pub struct BacktestArgs {
     kind: Option<MetricKind>,
 
     /// Number of origins
-    #[arg(long, value_name = "COUNT", default_value_t = 12)]
-    origins: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    origins: u32,
 
     /// Days ahead, or days per period for amounts
     #[arg(long, value_name = "DAYS", value_delimiter = ',', default_value = "7,14,30",
@@ -84,7 +84,7 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
         _ => read_database(context, &args)?,
     };
     let plan = Plan {
-        origins: args.origins,
+        origins: args.origins as usize,
         horizons: args.horizons,
         from: args.from.map(day_number),
         to: args.to.map(day_number),
@@ -158,12 +158,19 @@ fn read_values(file: impl Read) -> Result<Vec<(DateTime<Utc>, f64)>> {
     for record in reader.records() {
         let record = record?;
         let line = record.position().map_or(0, csv::Position::line);
-        let wrong = |what: &str| Error::message(Exit::Failed, format!("line {line} has no {what}"));
+        let wrong = |index, what: &str, expected: &str| {
+            let found = match record.get(index).filter(|text| !text.is_empty()) {
+                Some(text) => format!("`{}` is not {expected}", printable(text)),
+                None => format!("no {what}; expected {expected}"),
+            };
+            Error::message(Exit::Failed, format!("line {line}: {found}"))
+        };
         let at = record.get(time).and_then(UtcTimestamp::from_sqlite_text);
+        let at = at.ok_or_else(|| wrong(time, "time", "a time such as 2026-01-31T12:00:00Z"))?;
         let number = record.get(value).and_then(|text| text.parse::<f64>().ok());
-        let at = at.ok_or_else(|| wrong("time such as 2026-01-31T12:00:00Z"))?;
         let number = number.filter(|number| number.is_finite());
-        values.push((at.utc(), number.ok_or_else(|| wrong("value"))?));
+        let number = number.ok_or_else(|| wrong(value, "value", "a number"))?;
+        values.push((at.utc(), number));
     }
     Ok(values)
 }
@@ -178,13 +185,17 @@ mod tests {
         let values = read("x,Value,Timestamp\n1,2.5,2026-01-01 00:05:00\n").unwrap();
         assert_eq!(values, [("2026-01-01T00:05:00Z".parse().unwrap(), 2.5)]);
         assert_eq!(read("day,used\n2026-01-01,7\n").unwrap()[0].1, 7.0);
-        for (text, missing) in [
-            ("t,v\n2026-01-01,x\n", "value"),
-            ("t,v\nsoon,1\n", "time such as 2026-01-31T12:00:00Z"),
-            ("t,v\n2026-01-01,NaN\n", "value"),
-            ("t\n2026-01-01\n", "value"),
+        for (text, message) in [
+            ("t,v\n2026-01-01,x\n", "`x` is not a number"),
+            (
+                "t,v\nsoon,1\n",
+                "`soon` is not a time such as 2026-01-31T12:00:00Z",
+            ),
+            ("t,v\n2026-01-01,NaN\n", "`NaN` is not a number"),
+            ("t,v\n2026-01-01,\n", "no value; expected a number"),
+            ("t\n2026-01-01\n", "no value; expected a number"),
         ] {
-            let expected = format!("line 2 has no {missing}");
+            let expected = format!("line 2: {message}");
             assert_eq!(read(text).unwrap_err().to_string(), expected, "{text}");
         }
         assert!(read("").unwrap().is_empty());
