@@ -312,7 +312,7 @@ fn forecast_counts_each_day_once(
     let series = series(Metric::BandwidthGb, reading, &points);
     let found = Capacity::new(&series, Some(&limit(Metric::BandwidthGb)), now, None);
     let total = found.known_forecast().unwrap().periods[0].total.p50;
-    assert!((total - 310.0).abs() < 8.0, "{total}");
+    assert!((total - 310.0).abs() < 9.0, "{total}");
 }
 
 #[test]

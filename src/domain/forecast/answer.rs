@@ -1,5 +1,7 @@
 //! The result of a forecast: dates, probabilities and totals, computed from the simulated paths.
 
+use std::ops::RangeInclusive;
+
 use chrono::NaiveDate;
 use serde::Serialize;
 
@@ -14,8 +16,10 @@ pub const HORIZON_DAYS: usize = 90;
 /// Days of history that a forecast requires, and below which its confidence is low.
 const FEWEST_DAYS: usize = 7;
 const CONFIDENT_DAYS: usize = 28;
-/// The horizon of a pace between two readings, in days.
-const PACE_HORIZON: usize = 7;
+/// The horizon of a pace between two readings, in days: an hour between them allows a day, up to a week. So little says
+/// nothing about a time that is longer by more.
+const PACE_HORIZON: RangeInclusive<f64> = 1.0..=7.0;
+const PACE_REACH: f64 = 24.0;
 /// Number of simulated paths.
 const PATHS: usize = 500;
 
@@ -272,7 +276,7 @@ fn at_pace(
     let mut forecast = Forecast {
         kind,
         confidence: Confidence::Low,
-        horizon: PACE_HORIZON.max((pace.span * 1.5) as usize).min(days),
+        horizon: pace_horizon(pace.span).min(days),
         latest: pace.level,
         used: None,
         crossings: Vec::new(),
@@ -290,6 +294,11 @@ fn at_pace(
     };
     forecast.answer(known, request);
     forecast
+}
+
+fn pace_horizon(span: f64) -> usize {
+    let nearest = (span * PACE_REACH).clamp(*PACE_HORIZON.start(), *PACE_HORIZON.end());
+    nearest.max(span * 1.5) as usize
 }
 
 impl Forecast {
@@ -505,9 +514,26 @@ mod tests {
         let forecast = forecast(&two, &request).unwrap();
         let found = (forecast.confidence, forecast.horizon);
         assert_eq!(found, (Confidence::Low, 7));
+        // An hour allows a day, a quarter of a day six.
+        let horizons = [1.0 / 24.0, 0.25, 1.0, 6.0].map(pace_horizon);
+        assert_eq!(horizons, [1, 6, 7, 9]);
         let limit = &forecast.crossings[1];
         assert_eq!(limit.days[1], Some(4));
         assert!(limit.soon.1 > 0.5, "{limit:?}");
+    }
+
+    #[test]
+    fn old_burst_does_not_lower_the_total() {
+        for (day, burst) in [(3, 60.0), (14, 30.0), (40, 15.0), (40, 60.0), (50, 60.0)] {
+            let value = |at| if at == day { burst } else { 3.0 };
+            let series = series(MetricKind::Period, 85, value);
+            let forecast = forecast(&series, &request(85, &[])).unwrap();
+            let total = forecast.periods[1].total;
+            assert!(
+                (88.0..94.0).contains(&total.p50),
+                "{day} {burst}: {total:?}"
+            );
+        }
     }
 
     #[test]
@@ -629,5 +655,5 @@ mod tests {
         assert_eq!(bits, BITS, "{bits:#x}");
     }
 
-    const BITS: u64 = 0x13cf_e794_5cdd_b8b2;
+    const BITS: u64 = 0x02b4_da70_5966_2301;
 }

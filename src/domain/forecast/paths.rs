@@ -8,7 +8,7 @@
 use super::doubt::{Growth, Recurrence};
 use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
-use super::robust::{mean, median_of, spikes, spread};
+use super::robust::{mean, median_of, quantile_of, spikes, spread};
 use super::rules::{mean_28d, of_weekday, regression};
 use super::series::{DayNumber, MetricKind, Pace};
 use super::smooth::{Fit, Point, Shape, fit, increments};
@@ -483,10 +483,15 @@ impl Prepared {
             return;
         }
         let days = paths.days.max(1);
-        let count = paths.iter().len().max(1) as f64;
         for index in 0..days {
             let day = paths.first + index as DayNumber;
-            let own = paths.iter().map(|path| path[index]).sum::<f64>() / count;
+            // A burst that returns on a few paths must not lower all of them.
+            let mut amounts = paths.on(day);
+            let [least, most] = [0.05, 0.95].map(|share| quantile_of(&mut amounts, share));
+            amounts
+                .iter_mut()
+                .for_each(|it| *it = it.clamp(least, most));
+            let own = mean(&amounts);
             let plain = self.plain_amount(day);
             if own > 0.0 && plain > 0.0 {
                 let factor = exp(weight * ln(plain / own)).clamp(0.1, 10.0);

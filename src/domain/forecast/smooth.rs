@@ -103,7 +103,13 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     // Few weeks do not show how a level wanders.
     let unseen = shape.unseen + shape.unseen_errors * deviation(&run.errors) * short;
     let wander = STEADIEST * drift;
-    let centre = mean(&run.errors);
+    // One burst must not lower all other days.
+    let clipped: Vec<f64> = run
+        .errors
+        .iter()
+        .map(|error| within(*error, -limit, limit))
+        .collect();
+    let centre = mean(&clipped);
     let days = plain.iter().skip(1).map(|(day, _)| *day);
     let predicted = run.predicted.iter().zip(days);
     Fit {

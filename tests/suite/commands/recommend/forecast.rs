@@ -46,13 +46,13 @@ fn every_series_is_listed(#[values(Sqlite, Postgresql)] engine: Engine) {
         SERVICE           METRIC                 NOW   LIMIT   USED  DAYS TO LIMIT  30D     PERIOD END
         VERCEL_KV         STORAGE_MB          228.39     256  89.2%  21 (19 to 23)  100.0%           -
         VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  33 (18 to 51)  36.2%            -
-        VERCEL_KV         REQUEST_COUNT      206,433       -      -  -              -        209,283.7
+        VERCEL_KV         REQUEST_COUNT      206,433       -      -  -              -          209,284
         VERCEL_POSTGRES   STORAGE_MB          195.02       -      -  -              -                -
         VERCEL_POSTGRES   CONNECTIONS             11       -      -  -              -                -
         VERCEL_POSTGRES   LATENCY_MS            3.63       5  72.6%  -              -                -
-        VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -              -         1,958.76
-        VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -              -       801,623.37
-        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  54 (27 to 58)  39.6%       589.55
+        VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -              -         1,958.74
+        VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -              -       801,623.24
+        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  55 (27 to 58)  36.4%       589.53
         AI_OPENAI         COST_USD            $41.29       -      -  -              -           $41.76
         [exit status: 0]
         ");
@@ -108,20 +108,20 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
         VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.72 of 600 (49.0%), measured 2026-01-16T11:55:00Z
 
         THRESHOLD  VALUE  DAYS             WITHIN 7D     30D  90D
-        warning      450  9 (8 to 10)           2.8%  100.0%    -
-        critical     540  13 (12 to 14)         0.0%   98.4%    -
-        limit        600  >64 (15 to >64)       0.0%   10.6%    -
+        warning      450  9 (8 to 10)           2.6%  100.0%    -
+        critical     540  13 (13 to 14)         0.0%   98.0%    -
+        limit        600  >64 (41 to >64)       0.0%    9.6%    -
 
-        2026-01-01 to 2026-02-01: used 293.72, expected total 575.17 (553.92 to 600.27); 10.6% chance to exceed 600, expected overage 1.29
+        2026-01-01 to 2026-02-01: used 293.72, expected total 574.05 (552.86 to 599.04); 9.6% chance to exceed 600, expected overage 1.15
 
-        600.27 │────────────────────────────────────────────────────────────░──░ limit 600
+           600 │────────────────────────────────────────────────────────────░──░ limit 600
                │────────────────────────────────────────────────────────░─◦─◦──◦ critical 540
                │                                                    ░ ◦ ◦ ░
                │──────────────────────────────────────────────░─◦─◦─◦─░───────── warning 450
                │                                          ░ ◦ ◦ ░
                │                                     ◦ ◦  ◦
                │                               ◦ ◦ ◦
-        277.05 │                             • •
+        276.92 │                             • •
                │                       • • •
                │                • •  •
                │            • •
@@ -286,7 +286,7 @@ fn invalid_file_is_rejected_with_its_line() {
     };
     assert_snapshot!(backtest(&["--file", "bad.csv", "--kind", "gauge"]).snapshot(), @"
     ------- stderr -------
-    error: cannot read bad.csv: line 3 has no value
+    error: cannot read bad.csv: line 3: `many` is not a number
     next: usagectl recommend backtest --help
     [exit status: 1]
     ");
