@@ -197,10 +197,11 @@ impl MapRule {
                 return Err(CollectorError::new(message, hint));
             }
         };
-        let oldest = series.iter().filter_map(|sample| sample.at).min();
-        if let Some(at) = oldest.filter(|at| context.now - *at > STALE) {
+        let mut times = series.iter().filter_map(|sample| sample.at);
+        if let Some(at) = times.find(|at| (context.now - *at).abs() > STALE) {
             let (at, most) = (format::time(at), format::duration(STALE));
-            let warning = format!("`{text}` has a sample of {at}, older than {most}: left out");
+            let warning =
+                format!("`{text}` has a sample of {at}, more than {most} from now: left out");
             collected.warnings.push(warning);
             return Ok(());
         }

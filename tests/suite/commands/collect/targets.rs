@@ -295,19 +295,23 @@ fn negative_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn old_sample_is_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn sample_of_another_time_is_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    // 2014, and ten minutes before the run.
-    let exporter = Exporter::new("old 3 1400000000000\nclients 7 1769860200000\n");
+    // 2014, a day after the run, and ten minutes before it.
+    let samples = "old 3 1400000000000\nnew 4 1769947200000\nclients 7 1769860200000\n";
+    let exporter = Exporter::new(samples);
     let rules = "--map=clients=VERCEL_KV/CONNECTIONS";
     let run = db
         .usagectl(["collect", "run", "--prometheus-url", &exporter.url(), rules])
         .arg("--map=old=VERCEL_KV/STORAGE_MB")
+        .arg("--map=new=VERCEL_KV/BANDWIDTH_GB")
         .now("2026-01-31T12:00:00Z")
         .run()
         .success();
-    let warning = "has a sample of 2014-05-13T16:53:20Z, older than 15m: left out";
-    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    for at in ["2014-05-13T16:53:20Z", "2026-02-01T12:00:00Z"] {
+        let warning = format!("has a sample of {at}, more than 15m from now: left out");
+        assert!(run.stderr.contains(&warning), "{}", run.stderr);
+    }
     assert_eq!(stored(&db), ["CONNECTIONS|7"]);
 }
 
