@@ -84,6 +84,11 @@ impl<F: Copy + PartialEq> Header<F> {
         self.columns.contains(&Some(field))
     }
 
+    /// The fields of the columns that are not ignored.
+    pub(super) fn fields(&self) -> impl Iterator<Item = F> {
+        self.columns.iter().copied().flatten()
+    }
+
     /// Reads a row and passes on its cells that are not empty.
     pub(super) fn read_row<'a>(
         &self,

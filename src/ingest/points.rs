@@ -110,6 +110,8 @@ fn known_field<L: FromLine>(name: &str) -> Result<Option<&'static str>, String> 
 #[derive(Debug, Default)]
 pub struct Fields {
     values: Vec<(&'static str, Value)>,
+    /// The fields that the line has, also those without a value.
+    names: Vec<&'static str>,
     /// Whether the values are cells of CSV: text for values of any type.
     are_cells: bool,
 }
@@ -122,6 +124,7 @@ impl Fields {
         })?;
         Ok(Fields {
             values,
+            names: header.fields().collect(),
             are_cells: true,
         })
     }
@@ -139,13 +142,14 @@ impl Fields {
                 LineError::with(Code::UnknownField, shown(&name), message)
             })?;
             let Some(field) = field else { continue };
-            if fields.values.iter().any(|(known, _)| *known == field) {
+            if fields.names.contains(&field) {
                 return Err(LineError::with(
                     Code::DuplicateField,
                     field,
                     "appears twice",
                 ));
             }
+            fields.names.push(field);
             fields.values.push((field, value));
         }
         fields.values.retain(|(_, value)| !value.is_null());
@@ -155,6 +159,11 @@ impl Fields {
     fn get(&self, field: &str) -> Option<&Value> {
         let mut values = self.values.iter();
         values.find_map(|(name, value)| (*name == field).then_some(value))
+    }
+
+    /// Whether the line has the field, without a value.
+    fn is_empty(&self, field: &str) -> bool {
+        self.names.contains(&field) && self.get(field).is_none()
     }
 
     fn text(&self, field: &'static str) -> Result<Option<&str>, LineError> {
@@ -375,6 +384,9 @@ impl FromLine for Charge {
         // FOCUS prescribes UTC, and some exports leave the zone out.
         let times = TimeOptions {
             assumed_zone: times.assumed_zone.or(Some(Zone::UTC)),
+            ..times.clone()
+        };
+        let ends = TimeOptions {
             // A purchase may last for years.
             max_future: TimeDelta::MAX,
             ..times.clone()
@@ -384,10 +396,18 @@ impl FromLine for Charge {
             fields.time("ChargePeriodStart", &times)?,
             "ChargePeriodStart",
         )?;
+        let to = fields.time("ChargePeriodEnd", &ends)?;
+        if to.is_some_and(|to| to <= from) {
+            let message = "is not after ChargePeriodStart";
+            return Err(LineError::with(Code::Time, "ChargePeriodEnd", message));
+        }
         let billed = required(fields.decimal("BilledCost")?, "BilledCost")?;
-        if let Some(currency) = fields.text("BillingCurrency")?
-            && !currency.eq_ignore_ascii_case("USD")
-        {
+        let currency = fields.text("BillingCurrency")?.unwrap_or("USD").trim();
+        if currency.is_empty() || fields.is_empty("BillingCurrency") {
+            let message = "is empty, expected USD";
+            return Err(LineError::with(Code::Range, "BillingCurrency", message));
+        }
+        if !currency.eq_ignore_ascii_case("USD") {
             let message = format!("is {}, expected USD", shown(currency));
             return Err(LineError::with(Code::Range, "BillingCurrency", message));
         }
@@ -426,7 +446,7 @@ impl FromLine for Charge {
             // Unreadable, it is as good as missing.
             billed_from: fields.time("BillingPeriodStart", &times).ok().flatten(),
             from,
-            to: fields.time("ChargePeriodEnd", &times)?,
+            to,
             billed,
             effective: fields.decimal("EffectiveCost")?,
             consumed: quantity.zip(unit),

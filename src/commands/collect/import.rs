@@ -16,7 +16,7 @@ use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
 };
 use crate::output::collect::ImportReport;
-use crate::store::metrics::points::OnConflict;
+use crate::store::metrics::points::{BillConflict, OnConflict, StoredBill};
 use crate::store::metrics::{days, points};
 
 /// Import metrics from a file or stdin
@@ -33,9 +33,9 @@ use crate::store::metrics::{days, points};
 ///
 /// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
-/// periods. A file with charges that another one has stored is refused, as is one of whose resources or SKUs another has
-/// most, with other amounts; charges that name neither add up. A bill with a rejected line is not stored, unless
-/// --partial is given.
+/// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts,
+/// or if it would replace a file that has none of its resources and SKUs; charges that name neither add up. A bill with a
+/// rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -167,6 +167,30 @@ pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
     Ok(refreshed.days)
 }
 
+/// The refusal of a bill that is in conflict with a stored one.
+fn refused(stored: StoredBill) -> Error {
+    let source = &stored.source;
+    let file = printable(source.strip_prefix("focus:").unwrap_or(source));
+    let (what, next) = match stored.conflict {
+        BillConflict::Charges => (
+            format!("the bill, or a part of it, is stored already, from {file}"),
+            "give the file that name, so that it replaces the values, or another --resource, so that they add up",
+        ),
+        BillConflict::Items => (
+            format!("the bill, or a part of it, is stored already with other amounts, from {file}"),
+            "give the file that name, so that it replaces the values, or another --resource, so that they add up",
+        ),
+        BillConflict::Name => (
+            format!(
+                "another bill of the name {file} is stored for the same account and billing period, and no resource or SKU \
+                 is in both"
+            ),
+            "give the file another name, so that they add up",
+        ),
+    };
+    Error::message(Exit::Refused, format!("{what}; nothing was imported")).with_next(next)
+}
+
 struct Import<'a> {
     context: &'a mut Context,
     db: &'a mut Db,
@@ -216,20 +240,7 @@ impl Import<'_> {
             let resource = args.resource.as_deref().unwrap_or("");
             let points = bill.points(&source, resource, cost);
             let saved = points::save_bill(self.db, &points, &source, &bill.metrics())?;
-            let saved = saved.map_err(|other| {
-                let file = other.source.strip_prefix("focus:").unwrap_or(&other.source);
-                let amounts = match other.amounts_differ {
-                    true => " with other amounts",
-                    false => "",
-                };
-                let message = format!(
-                    "the bill, or a part of it, is stored already{amounts}, from {}; nothing was imported",
-                    printable(file)
-                );
-                Error::message(Exit::Refused, message).with_next(
-                    "give the file that name, so that it replaces the values, or another --resource, so that they add up",
-                )
-            })?;
+            let saved = saved.map_err(refused)?;
             let removed = &saved.removed_days;
             if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
                 self.context.warn(format_args!(

@@ -101,10 +101,12 @@ struct Line {
 struct ChargeHash {
     item: u64,
     amounts: u64,
+    is_named: bool,
 }
 
-/// Hexadecimal digits of the item in a stored hash, before six for the amounts.
-const ITEM_DIGITS: usize = 10;
+/// What separates a named item from the amounts in a stored hash. Without a name, only equal amounts show that it is the
+/// same item.
+const ITEM_ENDS: &str = "-";
 
 #[derive(Clone, Debug)]
 struct Covered {
@@ -399,23 +401,26 @@ impl ChargeHash {
         let amounts = amounts.map(|it| it.map(|it| it.normalize()));
         let amounts = format!("{:?}|{:?}", amounts[0], amounts[2]);
         let amounts = short_hash(charge.from, &amounts);
-        // Without a name, only equal amounts show that it is the same item.
-        let unnamed = if charge.is_named { 0 } else { amounts };
-        let item = short_hash(charge.from, &format!("{}|{unnamed}", charge.item));
-        (!is_zero).then_some(ChargeHash { item, amounts })
+        let item = short_hash(charge.from, &charge.item);
+        let is_named = charge.is_named;
+        (!is_zero).then_some(ChargeHash {
+            item,
+            amounts,
+            is_named,
+        })
     }
 
     /// The stored form, for a charge of this day and owner.
     fn within(self, at: DateTime<Utc>, owner: &str) -> String {
-        let item = short_hash(at, &format!("{owner}|{}", self.item));
-        let (item, amounts) = (item >> (64 - 4 * ITEM_DIGITS), self.amounts >> 40);
-        format!("{item:0ITEM_DIGITS$x}{amounts:06x}")
+        let separator = if self.is_named { ITEM_ENDS } else { "" };
+        let item = short_hash(at, &format!("{owner}|{}", self.item)) >> 24;
+        format!("{item:010x}{separator}{:06x}", self.amounts >> 40)
     }
 }
 
-/// The item of a stored charge: the same in two files where only the amounts differ.
-pub fn item_of(charge: &str) -> &str {
-    charge.get(..ITEM_DIGITS).unwrap_or(charge)
+/// The named item of a stored charge: the same in two files where only the amounts differ.
+pub fn item_of(charge: &str) -> Option<&str> {
+    Some(charge.split_once(ITEM_ENDS)?.0)
 }
 
 impl Line {
@@ -635,7 +640,7 @@ mod tests {
         assert_ne!(other.1, one.1);
         let item = |charges: &Option<serde_json::Value>| {
             let charge = charges.as_ref().unwrap()[0].as_str().unwrap();
-            item_of(charge).to_owned()
+            item_of(charge).unwrap().to_owned()
         };
         assert_eq!(item(&other.1), item(&one.1));
         // A line without cost or quantity is in no sum.

@@ -113,17 +113,26 @@ pub struct SavedBill {
     pub removed_days: BTreeSet<NaiveDate>,
 }
 
-/// Another source that has stored a bill, or a part of it.
+/// A stored bill that keeps another one from being saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBill {
     pub source: String,
-    /// Whether the items are the same and the amounts differ.
-    pub amounts_differ: bool,
+    pub conflict: BillConflict,
+}
+
+/// What a bill and a stored one have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BillConflict {
+    /// Charges; the sources differ.
+    Charges,
+    /// Most resources and SKUs, with other amounts; the sources differ.
+    Items,
+    /// Source, account and billing period, and no resource or SKU.
+    Name,
 }
 
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
-/// accounts and billing periods, in one transaction. Saves nothing if another source has stored some of its charges, or
-/// most of its items with other amounts.
+/// accounts and billing periods, in one transaction. Saves nothing if a stored bill is in conflict with it.
 pub fn save_bill(
     db: &mut Db,
     points: &[NewPoint],
@@ -145,13 +154,19 @@ pub fn save_bill(
     };
     // A bill may have late charges of the month before.
     let first = first.checked_sub_months(Months::new(1)).unwrap_or(first);
-    let items: HashSet<&str> = charges.iter().map(|charge| item_of(charge)).collect();
+    let items: HashSet<&str> = charges.iter().filter_map(|it| item_of(it)).collect();
+    // The hashes of charges differ between resources.
+    let resources: HashSet<&str> = points
+        .iter()
+        .map(|it| it.series.resource.as_str())
+        .collect();
     let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
     db.write_tx(|db| {
         let mut gone: Vec<String> = Vec::new();
         let mut removed_days = BTreeSet::new();
         let mut others = BTreeSet::new();
         let mut revised: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
+        let mut replaced: Vec<String> = Vec::new();
         for (service, metric) in metrics {
             let found: Vec<(String, Row)> = on!(db, |conn| dsl::infrastructure_metric
                 .filter(dsl::service.eq(EnumColumn(*service)))
@@ -168,13 +183,16 @@ pub fn save_bill(
                     let found = stored
                         .charges
                         .iter()
-                        .filter_map(|it| items.get(item_of(it)));
+                        .filter_map(|it| items.get(item_of(it)?));
                     revised.entry(other.clone()).or_default().extend(found);
                     others.extend(is_same.then_some(other));
-                } else if source != STDIN
-                    && !kept.contains(&id)
-                    && stored.bill.is_some_and(|part| parts.contains(&part))
-                {
+                } else if source != STDIN && stored.bill.is_some_and(|part| parts.contains(&part)) {
+                    if resources.contains(stored.resource.as_str()) {
+                        replaced.extend(stored.charges);
+                    }
+                    if kept.contains(&id) {
+                        continue;
+                    }
                     let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
                     removed_days.extend(day.filter(|day| !days.contains(day)));
                     gone.push(id);
@@ -184,15 +202,20 @@ pub fn save_bill(
         // A few items in two files are a bill in parts.
         let is_most = |found: &HashSet<&str>| found.len() * 2 > items.len();
         let mut revised = revised.into_iter().filter(|(_, found)| is_most(found));
-        let stored = |source, amounts_differ| StoredBill {
-            source,
-            amounts_differ,
+        let mut replaced_items = replaced.iter().filter_map(|it| item_of(it)).peekable();
+        let is_unrelated = !items.is_empty()
+            && replaced_items.peek().is_some()
+            && replaced_items.all(|it| !items.contains(it))
+            && !replaced.iter().any(|it| charges.contains(it));
+        let conflict = if let Some(source) = others.pop_first() {
+            Some((source, BillConflict::Charges))
+        } else if let Some((source, _)) = revised.next() {
+            Some((source, BillConflict::Items))
+        } else {
+            is_unrelated.then(|| (source.to_owned(), BillConflict::Name))
         };
-        if let Some(source) = others.pop_first() {
-            return Ok(Err(stored(source, false)));
-        }
-        if let Some((source, _)) = revised.next() {
-            return Ok(Err(stored(source, true)));
+        if let Some((source, conflict)) = conflict {
+            return Ok(Err(StoredBill { source, conflict }));
         }
         for ids in gone.chunks(ROWS) {
             on!(db, |conn| diesel::delete(

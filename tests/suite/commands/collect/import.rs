@@ -265,6 +265,72 @@ fn bill_with_other_amounts_of_a_stored_one_is_refused(
     assert_eq!(costs(&db), ["11-05 AWS|80"]);
     import("november.csv", bill(0..10, "3")).success();
     assert_eq!(costs(&db), ["11-05 AWS|90"]);
+    // Lines that name no resource are no evidence that it is another bill.
+    let unnamed = |cost: &str| format!("AWS,EC2,,{cost},2025-11-05T00:00:00Z\n").repeat(15);
+    let with = |name, items, cost: &str| import(name, bill(items, cost) + &unnamed(cost));
+    with("mixed.csv", 20..30, "1").success();
+    let revised = with("mixed-2.csv", 20..30, "2");
+    let reason = "with other amounts, from mixed.csv";
+    assert!(
+        revised.code == 5 && revised.stderr.contains(reason),
+        "{revised:?}"
+    );
+    // A part of the same name from another directory.
+    let part = import("part-2.csv", bill(30..40, "7"));
+    let reason = "no resource or SKU is in both; nothing was imported";
+    assert!(part.code == 5 && part.stderr.contains(reason), "{part:?}");
+    assert_eq!(costs(&db), ["11-05 AWS|115"]);
+}
+
+#[rstest]
+fn charge_of_no_time_or_currency_is_rejected(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let args = ["collect", "import", "--kind", "focus"];
+    let csv = |from: &str, to: &str, currency: &str| {
+        format!(
+            "BilledCost,ChargePeriodStart,ChargePeriodEnd,BillingCurrency\n1,{from},{to},{currency}\n"
+        )
+    };
+    let (day, next) = ("2026-01-30T00:00:00Z", "2026-01-31T00:00:00Z");
+    let json = csv(day, next, "null");
+    let json = json.lines().last().unwrap().split(',').collect::<Vec<_>>();
+    let json = format!(
+        r#"{{"BilledCost":1,"ChargePeriodStart":"{}","BillingCurrency":{}}}"#,
+        json[1], json[3]
+    );
+    for (bill, reason) in [
+        (
+            csv(day, day, "USD"),
+            "ChargePeriodEnd is not after ChargePeriodStart",
+        ),
+        (
+            csv(next, day, "USD"),
+            "ChargePeriodEnd is not after ChargePeriodStart",
+        ),
+        (
+            csv("2026-02-02T00:00:00Z", "2026-02-03T00:00:00Z", "USD"),
+            "ChargePeriodStart",
+        ),
+        (csv(day, next, ""), "BillingCurrency is empty, expected USD"),
+        (
+            csv(day, next, " "),
+            "BillingCurrency is empty, expected USD",
+        ),
+        (
+            csv(day, next, "NULL"),
+            "BillingCurrency is empty, expected USD",
+        ),
+        (json, "BillingCurrency is empty, expected USD"),
+    ] {
+        let run = db.usagectl(args).stdin(&bill).run();
+        assert!(
+            run.code == 3 && run.stderr.contains(reason),
+            "{bill}{run:?}"
+        );
+    }
+    // A purchase may last for years.
+    let purchase = csv(day, "2028-01-30T00:00:00Z", "usd");
+    db.usagectl(args).stdin(&purchase).run().success();
 }
 
 /// A bill in CSV; a line is provider, account, service, cost, and the day and hour of November.
