@@ -1,5 +1,7 @@
 //! `recommend run`: assesses every limit, and reconciles the stored recommendations.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
@@ -8,7 +10,7 @@ use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::reconcile::{
-    Update, moved_by_application, outdated_approvals, reconcile, reconcile_rest,
+    Update, moved_by_application, outdated_approvals, reconcile, reconcile_rest, still_unmeasured,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
 use crate::domain::recommendation::{Recommendation, is_open};
@@ -33,8 +35,8 @@ use crate::store::recommendation::{inputs, recommendations};
 ///
 /// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
 /// likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself, falls clearly
-/// below one, or is no longer near; a recommendation is new, becomes more urgent or is closed. Silences hold them back, by
-/// the name of the service as --api.
+/// below one, is no longer near, or is unknown because measurements ended; a recommendation is new, becomes more urgent or
+/// is closed. Silences hold them back, by the name of the service as --api.
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints only warnings and errors.
 ///
@@ -46,7 +48,8 @@ pub struct RunArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Exit with 10 if a recommendation of at least this priority is open, or with 11 if one is CRITICAL
+    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if one
+    /// expired because measurements ended
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
@@ -96,17 +99,16 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     if snapshot.limits.is_empty() {
         context.info("no limits are set: run usagectl limits init");
     }
-    let mut open: Vec<Recommendation> = if args.dry_run {
-        updates.iter().map(|update| update.after.clone()).collect()
+    let mut all = recommendations::all(&mut db)?;
+    if args.dry_run {
+        let ids: HashSet<&str> = updates.iter().map(|it| it.after.id.as_str()).collect();
+        all.retain(|it| !ids.contains(it.id.as_str()));
+        all.extend(updates.iter().map(|it| it.after.clone()));
     } else {
-        recommendations::all(&mut db)?
-    };
-    if !args.dry_run {
-        let conditions = snapshot.conditions(&open);
+        let conditions = snapshot.conditions(&all);
         db.write_tx(|db| notify(db, &conditions, now))?;
     }
-    open.retain(|it| is_open(it.status));
-    let outdated = outdated_approvals(&open, &assessed).filter(|_| !context.is_quiet());
+    let outdated = outdated_approvals(&all, &assessed).filter(|_| !context.is_quiet());
     let outdated: Vec<String> = outdated.map(|(it, plan)| outdated_text(it, plan)).collect();
     for text in outdated {
         context.warn(printable(&text));
@@ -126,21 +128,28 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
             return Ok(delivery);
         }
     }
-    let worst = open.iter().map(|it| it.priority).max();
-    Ok(match (args.fail_on, worst) {
-        (Some(fail_on), Some(worst)) if worst >= fail_on => {
-            Outcome {
-                exit: match worst {
-                    Priority::Critical => Exit::Critical,
-                    Priority::Low | Priority::Medium | Priority::High => Exit::Warning,
-                },
-                // With --quiet the exit code is the answer.
-                next: (!context.is_quiet()).then(|| "usagectl recommend list".to_owned()),
-            }
+    let Some(fail_on) = args.fail_on else {
+        return Ok(Outcome::DONE);
+    };
+    let mut unmeasured = still_unmeasured(&all, &assessed);
+    let open = all.iter().filter(|it| is_open(it.status));
+    let worst = open.map(|it| it.priority).max();
+    let mut outcome = match worst.filter(|worst| *worst >= fail_on) {
+        _ if unmeasured.any(|it| it.priority >= fail_on) => {
+            Outcome::with_next(Exit::Unknown, "usagectl collect run")
         }
-        _ => Outcome::DONE,
-    })
+        None => Outcome::DONE,
+        Some(Priority::Critical) => Outcome::with_next(Exit::Critical, LIST),
+        Some(_) => Outcome::with_next(Exit::Warning, LIST),
+    };
+    if context.is_quiet() {
+        // The exit code is the answer.
+        outcome.next = None;
+    }
+    Ok(outcome)
 }
+
+const LIST: &str = "usagectl recommend list";
 
 fn outdated_text(approved: &Recommendation, plan: &str) -> String {
     let [id, from, to] = [

@@ -386,6 +386,21 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     expired_or_waiting(before, after, reason, now)
 }
 
+/// The recommendations that expired because their measurements were too old, and whose question has no newer answer: their
+/// limits may still be near.
+pub fn still_unmeasured<'a>(
+    all: &'a [Recommendation],
+    assessed: &'a [Assessed],
+) -> impl Iterator<Item = &'a Recommendation> {
+    let unknown = assessed.iter();
+    let unknown = unknown.filter(|one| one.assessment == Assessment::Unknown);
+    unknown.filter_map(|one| {
+        let of_topic = all.iter().filter(|it| one.topic.matches(it));
+        let newest = of_topic.max_by_key(|it| (it.created_at, &it.id))?;
+        has_expired_by_age(newest).then_some(newest)
+    })
+}
+
 /// Whether a recommendation expired because its measurements were too old: its limit may still be near.
 pub fn has_expired_by_age(it: &Recommendation) -> bool {
     let tracking = it.tracking.as_ref();

@@ -173,6 +173,16 @@ fn old_measurements_are_notified_once_and_never_as_resolved(
     assert!(expired.contains(expected), "{expired}");
     assert!(!expired.contains("RESOLVED"), "{expired}");
     assert_eq!(quiet("2026-02-16"), "");
+    // Unknown is never healthy: with --dry-run too.
+    for (more, code) in [(&["critical"][..], 12), (&["low", "--dry-run"], 12)] {
+        let watched = [&["recommend", "run", "--fail-on"], more].concat();
+        let watched = db.usagectl(watched).now("2026-02-16T12:00:00Z").run();
+        assert_eq!(watched.code, code, "{watched:?}");
+        assert!(
+            watched.stderr.ends_with("next: usagectl collect run\n"),
+            "{watched:?}"
+        );
+    }
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";
     let set = db.usagectl(set.split(' ')).now("2026-02-17T11:00:00Z");
     set.run().success();
