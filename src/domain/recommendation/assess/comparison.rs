@@ -36,7 +36,11 @@ impl Assessor<'_> {
             AtLimit::Unknown => Some("the consequence at its limit is unknown".to_owned()),
             _ => Some("stops at its limit".to_owned()),
         };
-        all.push(self.compare(Some(&self.current), Choice::Stay, stay));
+        // A budget is not paid more for.
+        let is_budget = self.in_force.origin == Origin::Budget;
+        if !is_budget {
+            all.push(self.compare(Some(&self.current), Choice::Stay, stay));
+        }
         let reduction = self.reduction();
         let reduction = match reduction.value {
             None => "required reduction unknown".to_owned(),
@@ -55,7 +59,9 @@ impl Assessor<'_> {
             ..self.compare(Some(&self.current), Choice::UseLess, use_less)
         });
         let contract = against(&Choice::Contract, "price by negotiation");
-        all.push(self.compare(None, Choice::Contract, contract));
+        if !is_budget {
+            all.push(self.compare(None, Choice::Contract, contract));
+        }
         // The sort is stable: the others keep their order.
         all.sort_by_key(|one| !is_selected(&one.choice));
         all

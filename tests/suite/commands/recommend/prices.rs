@@ -206,6 +206,11 @@ fn budget_is_met_by_the_forecast_of_its_period(#[values(Sqlite, Postgresql)] eng
     assert!((total - 50.0 - less).abs() < 0.001, "{total} and {less}");
     let page = page(&case, it);
     assert!(page.contains("Recommended: use less by $"), "{page}");
+    // A budget is neither paid more for nor negotiated.
+    assert!(
+        !page.contains("stay and pay") && !page.contains("contract"),
+        "{page}"
+    );
 }
 
 #[rstest]
