@@ -10,6 +10,7 @@ use crate::commands::prelude::*;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
 use crate::domain::metrics::names::{Metric, Service};
+use crate::error::shell_word;
 use crate::output::limits::check::Check;
 use crate::store::metrics::readings;
 use crate::store::plans::limits;
@@ -88,15 +89,23 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     if check.limits.iter().any(is_faulty) {
         return Outcome::with_next(Exit::Unknown, "usagectl limits list");
     }
-    if check.any(|state| state == LimitState::Unknown) {
-        let next = "usagectl collect import FILE, with the missing days";
+    if let Some(it) = with_state(LimitState::Unknown) {
+        let since = it.period.map(|period| period.from.date_naive());
+        let since = since.map_or_else(|| "DATE".to_owned(), |since| since.to_string());
+        let next = format!(
+            "usagectl collect run --since {since}, or usagectl collect import FILE, with the missing days"
+        );
         return Outcome::with_next(Exit::Unknown, next);
     }
     let unmeasured = with_state(LimitState::NoData).or_else(|| with_state(LimitState::Stale));
     if let Some(it) = unmeasured {
         let (service, metric) = (it.series.service, it.series.metric);
+        let resource = match it.resource() {
+            "" => String::new(),
+            resource => format!(" --resource {}", shell_word(resource)),
+        };
         let next = format!(
-            "usagectl collect run, or usagectl collect set --service {service} --metric {metric} VALUE"
+            "usagectl collect run, or usagectl collect set --service {service} --metric {metric}{resource} VALUE"
         );
         return Outcome::with_next(Exit::Unknown, next);
     }
