@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use clap::Command;
 use flate2::{Compression, write::GzEncoder};
@@ -14,8 +14,8 @@ use usagectl::store::db::Access;
 use usagectl::store::recommendation::recommendations;
 use usagectl::store::url::{self, UrlSource};
 
-use crate::support::Sandbox;
 use crate::support::recommendations::recommendation;
+use crate::support::{Run, Sandbox};
 
 /// Every command with its full name: `usagectl`, `usagectl migrate`, ...
 fn commands() -> Vec<(String, Command)> {
@@ -85,6 +85,8 @@ fn short_help_fits_on_one_screen() {
 
 #[test]
 fn every_command_has_a_working_example() {
+    let prepared = Sandbox::new();
+    prepare(&prepared);
     for (name, command) in commands() {
         if name == "usagectl" {
             continue;
@@ -92,38 +94,24 @@ fn every_command_has_a_working_example() {
         let examples = examples(&command);
         assert!(!examples.is_empty(), "`{name} --help` has no example");
         for example in examples {
-            run_example(&example);
+            run_example(&example, &prepared);
         }
     }
 }
 
-/// Runs an example in a directory with the files and the database that the examples name.
-fn run_example(example: &str) {
-    let sandbox = Sandbox::new();
-    let programs = sandbox.path().join("bin");
-    fs::create_dir(&programs).unwrap();
-    symlink(env!("CARGO_BIN_EXE_usagectl"), programs.join("usagectl")).unwrap();
-    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/usage.ndjson");
-    for name in ["usage.ndjson", "api.log"] {
-        symlink(data, sandbox.work().join(name)).unwrap();
-    }
-    let metrics = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
-    symlink(metrics, sandbox.work().join("metrics.ndjson")).unwrap();
+/// Writes the files and the database that the examples name.
+fn prepare(sandbox: &Sandbox) {
+    let data = include_str!("../../examples/usage.ndjson");
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(&fs::read(data).unwrap()).unwrap();
+    packed.write_all(data.as_bytes()).unwrap();
     sandbox.file("usage.ndjson.gz", packed.finish().unwrap());
+    sandbox.file("usage.ndjson", data);
+    sandbox.file("api.log", data);
+    let metrics = include_str!("../../examples/metrics.ndjson");
+    sandbox.file("metrics.ndjson", metrics);
     sandbox.file("export.csv", "ts,api\n1769860000,finnhub\n");
     sandbox.file("access.log", include_str!("../logs/combined.log"));
     sandbox.file("requests.csv", "timestamp,value\n2026-01-01,700\n");
-    let completions = sandbox
-        .home()
-        .join(".local/share/bash-completion/completions");
-    fs::create_dir_all(completions).unwrap();
-    let shell = |script: &str| {
-        let shell = sandbox.command("sh").database("sqlite:usage.db");
-        let path = format!("{}:/usr/bin:/bin", programs.display());
-        shell.env("PATH", path).arg("-euc").arg(script).run()
-    };
     sandbox.file("bad.json", r#"{"api_name": "tmdb", "response_time": -80}"#);
     let prepare = "usagectl migrate
         usagectl record usage.ndjson
@@ -133,7 +121,28 @@ fn run_example(example: &str) {
         usagectl limits set --api finnhub --per MINUTE 60
         usagectl alerts channel add console stdout
         usagectl recommend inputs set tolerance 0.05";
-    shell(prepare).success();
+    shell(sandbox, prepare).success();
+}
+
+/// Runs a script beside the program.
+fn shell(sandbox: &Sandbox, script: &str) -> Run {
+    let program = Path::new(env!("CARGO_BIN_EXE_usagectl")).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", program.display());
+    let shell = sandbox.command("sh").database("sqlite:usage.db");
+    shell.env("PATH", path).arg("-euc").arg(script).run()
+}
+
+/// Runs an example in a copy of a prepared directory.
+fn run_example(example: &str, prepared: &Sandbox) {
+    let sandbox = Sandbox::new();
+    for file in fs::read_dir(prepared.work()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), sandbox.work().join(file.file_name())).unwrap();
+    }
+    let completions = sandbox
+        .home()
+        .join(".local/share/bash-completion/completions");
+    fs::create_dir_all(completions).unwrap();
     put_recommendation(&sandbox, example);
     // `tail -F` does not end.
     let example = &example.replace("tail -n +1 -F", "cat");
@@ -142,7 +151,7 @@ fn run_example(example: &str) {
         .split_once(" | ")
         .filter(|(first, _)| first.contains("usagectl "))
         .unwrap_or((example, ""));
-    let run = shell(example);
+    let run = shell(&sandbox, example);
     assert_eq!(run.code, 0, "{example}\n{}", run.snapshot());
 }
 
