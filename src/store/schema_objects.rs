@@ -98,10 +98,14 @@ pub fn orphaned_triggers(db: &mut Db) -> QueryResult<Vec<OrphanedTrigger>> {
 }
 
 /// The statements that drop these triggers.
-pub fn drop_triggers(triggers: &[OrphanedTrigger]) -> String {
+pub fn drop_triggers(db: &Db, triggers: &[OrphanedTrigger]) -> String {
     let statement = |trigger: &OrphanedTrigger| {
         let name = quote_identifier(&trigger.name);
-        format!("DROP TRIGGER IF EXISTS {name};\n")
+        let on_table = match db {
+            Db::Pg(_) => format!(" ON {}", quote_identifier(&trigger.table)),
+            Db::Sqlite(_) => String::new(),
+        };
+        format!("DROP TRIGGER IF EXISTS {name}{on_table};\n")
     };
     triggers.iter().map(statement).collect()
 }

@@ -11,6 +11,7 @@ use crate::domain::format::counted;
 use crate::domain::schema::adoption::{AdoptionVerdict, Evidence, Origin};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::fault;
@@ -28,6 +29,7 @@ use crate::store::url::DatabaseUrl;
 struct Findings {
     survey: Survey,
     prisma: PrismaSync,
+    objects: SchemaObjects,
     evidence: Vec<Evidence>,
     origin: Option<Origin>,
     /// They are dropped first; the pending migrations create them again.
@@ -144,6 +146,9 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
         let mut adopted = evidence.iter().filter(|it| it.is_adopted());
         adopted.any(|it| it.version == version)
     };
+    let mut orphaned_triggers = schema_objects::orphaned_triggers(db)?;
+    let stray = adopt::stray_triggers(db, &survey, &evidence, &objects);
+    orphaned_triggers.extend(stray);
     // As after the adoption.
     for status in &mut survey.statuses {
         if is_adopted(&status.version) {
@@ -158,10 +163,11 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let pending: Vec<String> = versions.iter().filter(is_pending).cloned().collect();
     Ok(Findings {
         origin,
-        orphaned_triggers: schema_objects::orphaned_triggers(db)?,
+        orphaned_triggers,
         pending: migrations::with_versions(&pending),
         survey,
         prisma,
+        objects,
         evidence,
     })
 }
@@ -243,11 +249,11 @@ impl Run<'_> {
         let next = migrations::ADOPT.to_owned();
         interrupt::end_on_signals(self.context, url, self.db, next.into())?;
         let schema = migrations::application_schema(url);
-        let evidence = &findings.evidence;
-        let recreated = adopt::recreation(self.db, &findings.survey, evidence, schema, false)?;
+        let (evidence, objects) = (&findings.evidence, &findings.objects);
+        let recreated = adopt::recreation(self.db, evidence, objects, schema, false)?;
         if !findings.orphaned_triggers.is_empty() || !recreated.is_empty() {
             let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
-            let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
+            let drops = schema_objects::drop_triggers(self.db, &findings.orphaned_triggers);
             args.locks.retry(self.context).transaction(self.db, |db| {
                 fault::point("trigger");
                 if !tables.is_empty() {
@@ -294,8 +300,9 @@ fn script(
     let entry = LogContext::of_script(url, &findings.prisma);
     let schema = entry.application_schema;
     let evidence = &findings.evidence;
-    let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
-    setup.extend(adopt::recreation(db, survey, evidence, schema, true)?);
+    let mut setup = vec![schema_objects::drop_triggers(db, &findings.orphaned_triggers)];
+    let objects = &findings.objects;
+    setup.extend(adopt::recreation(db, evidence, objects, schema, true)?);
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
     setup.push(adopt::script(db, evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);

@@ -475,8 +475,10 @@ fn plan(
             false => plan_error(PlanError::AlreadyExists(conflicts)),
         });
     }
-    if let lost @ [_, ..] = adoption::lost(db, survey, &found).as_slice() {
-        let lost = lost.join(", ");
+    let lost = adoption::lost(&migrations::expected(db, &survey.statuses), &found);
+    if !lost.is_empty() {
+        let lost = lost.iter().filter_map(|it| it.what.strip_prefix("table "));
+        let lost = lost.collect::<Vec<_>>().join(", ");
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }

@@ -962,6 +962,38 @@ fn lost_tables_of_ours_are_created_again(
     }
 }
 
+/// The ledger alone and with each other table of ours, with two, and with all of them.
+#[rstest]
+fn ledger_lost_with_other_tables_is_repaired_in_one_run(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    add_calls(&db);
+    let before = schema_objects::read(&mut db.open()).unwrap();
+    let names = before.objects();
+    let names = names.filter_map(|(what, _)| what.strip_prefix("table usagectl_"));
+    let all: Vec<&str> = names.collect();
+    let mut lists: Vec<Vec<&str>> = all.iter().map(|name| vec![*name]).collect();
+    lists.push(vec!["migration_log", "dirty_hours"]);
+    lists.push(vec!["migration_log", "notices", "settings"]);
+    lists.push(all);
+    for mut list in lists {
+        list.sort_unstable();
+        for name in &list {
+            let table = own(engine, &format!("usagectl_{name}"));
+            db.execute(&format!("DROP TABLE {table}"));
+        }
+        let table = own(engine, "__diesel_schema_migrations");
+        db.execute(&format!("DROP TABLE {table}"));
+        adopt(&db).success();
+        let run = db.usagectl(["status", "--verify"]).run();
+        assert_eq!(run.code, 0, "{list:?}: {}", run.snapshot());
+        let found = schema_objects::read(&mut db.open()).unwrap();
+        assert_eq!(found, before, "{list:?}");
+    }
+    assert_works(&db);
+}
+
 /// The first table is gone, or has another kind, and later migrations exist.
 #[rstest]
 fn missing_first_table_is_printed_whole(#[values(Sqlite, Postgresql)] engine: Engine) {
