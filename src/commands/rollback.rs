@@ -111,7 +111,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
     if args.prisma_history {
         let versions = migrations.iter().map(|it| it.version);
-        PrismaArgs::warn_of_unknown(context, &prisma, versions)?;
+        args.prisma.warn_of_unknown(context, &prisma, versions)?;
     }
     for name in prisma.left_applied(&migrations) {
         context.warn(left_applied(name, args.prisma_history));

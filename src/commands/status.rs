@@ -121,7 +121,9 @@ fn open_and_report(
     if args.verify {
         let prisma = args.prisma.read(&mut db, false)?;
         let applied = report.migrations.iter().filter(|it| it.is_applied());
-        PrismaArgs::warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+        args.prisma
+            .warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+        args.prisma.note_without_folder(context, &prisma)?;
     }
     Ok(report)
 }

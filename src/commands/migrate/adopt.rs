@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use super::{
-    MigrateArgs, PrismaArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error,
-    warn_of_owned, warn_of_owner,
+    MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
+    warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
@@ -61,7 +61,8 @@ pub(super) fn run(
     }
     let recorded = findings.evidence.iter();
     let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
-    PrismaArgs::warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
+    args.prisma
+        .warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
     let schema = migrations::application_schema(url);
     let is_partial = findings
         .evidence
@@ -300,7 +301,10 @@ fn script(
     let entry = LogContext::of_script(url, &findings.prisma);
     let schema = entry.application_schema;
     let evidence = &findings.evidence;
-    let mut setup = vec![schema_objects::drop_triggers(db, &findings.orphaned_triggers)];
+    let mut setup = vec![schema_objects::drop_triggers(
+        db,
+        &findings.orphaned_triggers,
+    )];
     let objects = &findings.objects;
     setup.extend(adopt::recreation(db, evidence, objects, schema, true)?);
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);

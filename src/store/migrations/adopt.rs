@@ -228,8 +228,15 @@ pub fn recreation(
     if matches!(db, Db::Pg(_)) {
         sql.insert(0, search_path(application_schema) + ";\n");
     }
+    let pending = evidence.iter().filter(|it| it.is_pending());
+    let pending: Vec<_> = pending
+        .filter_map(|it| Some(Migration::find(it.version)?.effect(db)))
+        .collect();
     for set in TriggerSet::ALL {
-        if set.is_in_place(db)? {
+        let of_set = format!("trigger {}.", set.table());
+        let mut added = pending.iter().flat_map(|it| &it.added);
+        let is_pending = added.any(|it| it.what.starts_with(&of_set));
+        if !is_pending && set.is_in_place(db)? {
             let [most, last] = set.repair(db);
             sql.push(most);
             sql.extend(is_script.then_some(last));

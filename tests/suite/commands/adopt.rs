@@ -1193,16 +1193,39 @@ fn missing_prisma_folder_is_named(#[values(Sqlite, Postgresql)] engine: Engine) 
         .run();
     assert_eq!(run.code, 2, "{}", run.snapshot());
     assert!(run.stderr.contains("cannot read nowhere"), "{}", run.stderr);
-    fs::create_dir(db.sandbox().work().join("nowhere")).unwrap();
-    db.usagectl([
-        "migrate",
-        "--adopt",
-        "--yes",
-        "--prisma-migrations",
-        "nowhere",
-    ])
-    .run()
-    .success();
+}
+
+/// The folder is that of an older checkout, or empty.
+#[rstest]
+fn migrations_that_the_prisma_folder_lacks_are_named_and_not_recorded(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(0, 1)] kept: usize,
+) {
+    let db = deployed(engine, 1);
+    copy_prisma_folder(&db);
+    let folder = db.sandbox().work().join("prisma/migrations");
+    for name in &PRISMA_MIGRATIONS[kept..] {
+        fs::remove_dir_all(folder.join(name)).unwrap();
+    }
+    let run = adopt(&db).success();
+    let verified = db.usagectl(["status", "--verify"]).run().success();
+    for run in [&run, &verified] {
+        let names =
+            "20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring";
+        assert!(
+            run.stderr.contains("prisma/migrations has no migration"),
+            "{}",
+            run.snapshot()
+        );
+        assert!(run.stderr.contains(names), "{}", run.snapshot());
+    }
+    let is_noted = verified.stderr.contains(": 20260101000000_init;");
+    assert_eq!(is_noted, kept == 0, "{}", verified.snapshot());
+    let rows = ["20260101000000_init|finished|kept|1|NULL"];
+    assert_eq!(prisma_rows(&db), rows);
+    copy_prisma_folder(&db);
+    let problem = "is applied, but not recorded in Prisma's ledger";
+    assert_eq!(repair_prisma_ledger(&db), [problem; 2]);
 }
 
 /// Runs the SQL that `status --verify` prints for the defects of migrations, and returns the problems.
