@@ -173,10 +173,11 @@ fn exported(export: &Export) -> Exported {
 fn require_adopted(db: &mut Db) -> Result<()> {
     let survey = migrations::survey(db)?;
     let found = schema_objects::read(db)?;
-    match migrations::adopt::is_needed(db, &survey, &found) {
-        true => Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused)),
-        false => Ok(()),
+    if migrations::adopt::is_needed(db, &survey, &found) {
+        return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
     }
+    let expected = migrations::expected(db, &survey.statuses);
+    Ok(migrations::require_tables(&expected, &found)?)
 }
 
 /// Reverts `plan`, if it is still as shown. Returns the export.

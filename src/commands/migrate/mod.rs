@@ -511,13 +511,15 @@ fn plan(
             false => plan_error(PlanError::AlreadyExists(conflicts)),
         });
     }
-    let lost = adoption::lost(&migrations::expected(db, &survey.statuses), &found);
+    let expected = migrations::expected(db, &survey.statuses);
+    let lost = adoption::lost(&expected, &found);
     if !lost.is_empty() {
         let lost = lost.iter().filter_map(|it| it.what.strip_prefix("table "));
         let lost = lost.collect::<Vec<_>>().join(", ");
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
+    migrations::require_tables(&expected, &found)?;
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),

@@ -14,7 +14,7 @@ use super::{
     dialect, is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
-    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, undecided,
+    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
 };
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::migration::MigrationState;
@@ -24,6 +24,7 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
@@ -312,6 +313,13 @@ fn existing(
     let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
     let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
     existing.views = views.collect();
+    if !missing.is_empty() {
+        let found = schema_objects::read(db)?;
+        let renamed = missing
+            .iter()
+            .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, &found)?)));
+        existing.renamed = renamed.collect();
+    }
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
     for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {

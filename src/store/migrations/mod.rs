@@ -307,6 +307,20 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
     expected
 }
 
+/// Refuses a database that lacks tables of the expected ones.
+pub fn require_tables(expected: &SchemaObjects, found: &SchemaObjects) -> Result<(), SchemaError> {
+    let is_missing = |it: &&str| found.get(&format!("table {it}")).is_none();
+    let missing: Vec<String> = expected
+        .tables()
+        .filter(is_missing)
+        .map(str::to_owned)
+        .collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(SchemaError::MissingTables(missing)),
+    }
+}
+
 fn dialect(db: &Db) -> Dialect {
     match db {
         Db::Pg(_) => Dialect::Postgres,

@@ -679,13 +679,132 @@ fn printed_sql_names_the_view_that_prevents_it_and_keeps_the_default() {
          CREATE VIEW calls AS SELECT id, timestamp FROM api_usage",
     );
     let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
-    let expected = "-- first drop what uses the column api_usage.timestamp, and create it again afterwards: view calls\n\
-         ALTER TABLE \"api_usage\" ALTER COLUMN \"timestamp\" DROP DEFAULT, ALTER COLUMN \"timestamp\" TYPE";
-    assert!(sql.contains(expected), "{sql}");
-    db.run_script(&format!("\\set ON_ERROR_STOP off\n{sql}"));
+    assert!(sql.contains("-- to be decided: the type of the column api_usage.timestamp can only be changed without view calls;"), "{sql}");
+    assert!(!sql.contains("\"timestamp\" TYPE"), "{sql}");
+    db.run_script(&sql);
     db.execute("INSERT INTO api_usage (id, api_name) VALUES ('a', 'tmdb'); DROP VIEW calls");
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    let expected = "ALTER TABLE \"api_usage\" ALTER COLUMN \"timestamp\" DROP DEFAULT, ALTER COLUMN \"timestamp\" TYPE";
+    assert!(sql.contains(expected), "{sql}");
     db.run_script(&sql);
     adopt(&db).success();
+}
+
+/// PostgreSQL refuses to change the type of a column that such an object uses.
+#[rstest]
+#[case(
+    "CREATE TABLE notes (usage uuid REFERENCES api_usage (id))",
+    "foreign key notes_usage_fkey of notes",
+    "DROP TABLE notes"
+)]
+#[case(
+    "ALTER TABLE api_usage ADD COLUMN mark text GENERATED ALWAYS AS (id::text) STORED",
+    "column api_usage.mark",
+    "ALTER TABLE api_usage DROP COLUMN mark"
+)]
+#[case(
+    "CREATE POLICY mine ON api_usage USING (id IS NOT NULL)",
+    "policy mine of api_usage",
+    "DROP POLICY mine ON api_usage"
+)]
+fn printed_sql_names_what_prevents_a_change_of_type(
+    #[case] object: &str,
+    #[case] name: &str,
+    #[case] removal: &str,
+) {
+    let db = pushed(Postgresql, 3);
+    db.execute("ALTER TABLE api_usage ALTER COLUMN id TYPE uuid USING id::uuid");
+    db.execute(object);
+    let printed = || db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    let sql = printed();
+    assert!(sql.contains(&format!("without {name};")), "{sql}");
+    db.run_script(&sql);
+    db.execute(removal);
+    db.run_script(&printed());
+    adopt(&db).success();
+}
+
+/// The application's table is renamed, replaced by a view, or dropped.
+#[rstest]
+fn missing_table_is_named_by_every_command_and_printed_sql_restores_it(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("api_usage", "api_usage_aggregates", "InfrastructureMetric")] table: &str,
+    #[values("rename", "view", "drop")] how: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    add_calls(&db);
+    let old = format!("old_{table}");
+    if how == "drop" {
+        db.execute(&format!("DROP TABLE \"{table}\""));
+    } else {
+        db.execute(&format!("ALTER TABLE \"{table}\" RENAME TO \"{old}\""));
+    }
+    if how == "view" {
+        db.execute(&format!(
+            "CREATE VIEW \"{table}\" AS SELECT * FROM \"{old}\""
+        ));
+    }
+    let commands: [&[&str]; 10] = [
+        &["migrate"],
+        &["migrate", "--adopt", "--yes"],
+        &["record", "--api", "tmdb"],
+        &["aggregate"],
+        &["stats"],
+        &["alerts", "check"],
+        &["limits", "check"],
+        &["recommend", "run"],
+        &["prune", "--before", "2020-01-01"],
+        &["rollback", "--dry-run"],
+    ];
+    for command in commands {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 4, "{command:?}: {}", run.snapshot());
+        let error = format!("error: tables of applied migrations are missing: {table}\n");
+        assert!(
+            run.stderr.contains(&error),
+            "{command:?}: {}",
+            run.snapshot()
+        );
+        assert!(
+            run.stderr.contains("next: usagectl status"),
+            "{command:?}: {}",
+            run.snapshot()
+        );
+    }
+    let restore = || {
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let lines = run.stdout.lines();
+        let lines: Vec<&str> = lines.filter_map(|it| it.strip_prefix("  fix: ")).collect();
+        db.run_script(&(lines.join("\n") + "\n"));
+    };
+    restore();
+    if how == "view" {
+        db.execute(&format!("DROP VIEW \"{table}\""));
+        restore();
+    }
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
+    if how != "drop" {
+        assert_eq!(db.rows("SELECT id FROM api_usage ORDER BY id"), ["a", "b"]);
+    }
+    assert_works(&db);
+}
+
+/// A table without all of its columns is no renamed one; its indexes keep the names of the new table's.
+#[rstest]
+fn printed_sql_avoids_the_index_names_of_another_table(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute("ALTER TABLE api_usage RENAME TO old; ALTER TABLE old ADD COLUMN more TEXT");
+    let run = db.usagectl(["status", "--format", "json"]).run();
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let sql = report["fix"].as_array().unwrap().iter();
+    let sql: Vec<&str> = sql.map(|it| it.as_str().unwrap()).collect();
+    db.run_script(&(sql.join("\n") + "\n"));
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
 }
 
 #[test]
