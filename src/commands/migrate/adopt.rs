@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal};
 
+use chrono::{DateTime, Utc};
+
 use super::{
     MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
     warn_of_owner,
@@ -52,7 +54,7 @@ pub(super) fn run(
     };
     let mut db = context.open_to_migrate(url, access)?;
     // Without a lock, so that a prompt does not block other runs.
-    let findings = find(&mut db, url, args)?;
+    let findings = find(&mut db, url, args, context.now)?;
     if findings.is_complete() {
         return Ok(None);
     }
@@ -70,7 +72,7 @@ pub(super) fn run(
         .any(|it| !it.differences.is_empty());
     let mut closing = Vec::new();
     if is_partial {
-        closing = adopt::closing_script(&mut db, &findings.evidence, schema)?;
+        closing = adopt::closing_script(&mut db, &findings.evidence, &findings.objects, schema)?;
     }
     if args.sql && is_partial {
         let sql = closing.join("\n") + "\n";
@@ -129,7 +131,12 @@ pub(super) fn run(
     Ok(Some(Outcome::DONE))
 }
 
-fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> {
+fn find(
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+    now: DateTime<Utc>,
+) -> Result<Findings> {
     let mut survey = migrations::survey(db)?;
     survey.bookkeeping.check_application(url)?;
     // All pending ones: this checks `--to`, and that no migration is edited or unknown.
@@ -154,6 +161,7 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     for status in &mut survey.statuses {
         if is_adopted(&status.version) {
             status.state = MigrationState::Applied;
+            status.applied_at.get_or_insert(now);
         }
     }
     let is_pending = |version: &&String| {
@@ -236,7 +244,7 @@ impl Run<'_> {
         let Run { url, args, .. } = *self;
         let wait = args.locks.lock_wait;
         let _lock = self.context.lock(self.db, url, RunKind::Migrate, wait)?;
-        let findings = find(self.db, url, args)?;
+        let findings = find(self.db, url, args, self.context.now)?;
         if findings.evidence != shown.evidence && findings.is_complete() {
             return Ok(false);
         }

@@ -182,7 +182,7 @@ pub fn matching(
     found.collect()
 }
 
-/// The recorded migrations, not rolled back, that are in none of the folders.
+/// The recorded migrations, except rolled back ones, without a folder.
 pub fn without_folder(rows: &[PrismaRow], folders: &[PrismaFolder]) -> Vec<String> {
     let mut names = names_in_state(rows, PrismaState::Applied);
     names.extend(names_in_state(rows, PrismaState::Failed));

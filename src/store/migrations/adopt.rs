@@ -24,7 +24,6 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
-use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
@@ -49,6 +48,18 @@ pub fn gather(
         prisma: prisma.find(migration.version).cloned(),
     };
     evidence(ALL.iter().map(candidate).collect(), found, last)
+}
+
+/// Marks the pending migrations of which objects exist.
+pub fn mark_unadopted(db: &Db, survey: &mut Survey, found: &SchemaObjects) {
+    let evidence = gather(db, survey, found, &PrismaSync::default(), None);
+    let existing = evidence.iter().filter(|it| !it.is_pending());
+    let existing: Vec<&str> = existing.map(|it| it.version).collect();
+    for status in &mut survey.statuses {
+        if status.state == MigrationState::Pending && existing.contains(&status.version.as_str()) {
+            status.state = MigrationState::Unadopted;
+        }
+    }
 }
 
 /// Whether objects exist that our ledger or log should record and does not.
@@ -148,6 +159,7 @@ fn existing_migrations(db: &Db, evidence: &[Evidence]) -> SchemaObjects {
 pub fn closing_script(
     db: &mut Db,
     evidence: &[Evidence],
+    found: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
     let expected = existing_migrations(db, evidence);
@@ -155,7 +167,7 @@ pub fn closing_script(
         .iter()
         .flat_map(|it| it.differences.iter().cloned());
     let differences: Vec<Difference> = differences.collect();
-    script_of(db, &differences, &expected, application_schema)
+    script_of(db, &differences, &expected, found, application_schema)
 }
 
 /// The SQL that closes differences from `expected`, for psql or sqlite3.
@@ -163,6 +175,7 @@ pub fn script_of(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
+    found: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
     let mut sql = match db {
@@ -175,7 +188,7 @@ pub fn script_of(
         }
         Db::Sqlite(_) => Vec::new(),
     };
-    sql.extend(closing_statements(db, differences, expected)?);
+    sql.extend(closing_statements(db, differences, expected, found)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
             *statement = statement.replace(CONCURRENTLY, " ");
@@ -192,10 +205,11 @@ fn closing_statements(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
+    found: &SchemaObjects,
 ) -> QueryResult<Vec<String>> {
     let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
     let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
-    let existing = existing(db, differences, expected)?;
+    let existing = existing(db, differences, expected, found)?;
     let dialect = dialect(db);
     Ok(closing_sql(
         differences,
@@ -221,7 +235,7 @@ pub fn recreation(
     if lost.is_empty() {
         return Ok(Vec::new());
     }
-    let statements = closing_statements(db, &lost, &expected)?;
+    let statements = closing_statements(db, &lost, &expected, found)?;
     let mut sql: Vec<String> = statements
         .iter()
         .map(|it| it.replace(CONCURRENTLY, " ") + "\n")
@@ -277,6 +291,7 @@ fn existing(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
+    found: &SchemaObjects,
 ) -> QueryResult<Existing> {
     let mut existing = Existing {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
@@ -293,8 +308,8 @@ fn existing(
         existing.tables_without_key.extend(tables);
         let changed = differences.iter().filter(|it| it.found.is_some());
         let changed = Dropped::new(changed.map(|it| it.what.as_str()));
-        let found = dependents::read(db, &changed, expected)?.into_iter();
-        for dependent in found.filter(|it| it.kind.prevents_type_change()) {
+        let dependents = dependents::read(db, &changed, expected)?.into_iter();
+        for dependent in dependents.filter(|it| it.kind.prevents_type_change()) {
             let object = dependent.object();
             let column = existing.dependents.entry(dependent.depends_on);
             column.or_default().push(object);
@@ -313,13 +328,10 @@ fn existing(
     let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
     let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
     existing.views = views.collect();
-    if !missing.is_empty() {
-        let found = schema_objects::read(db)?;
-        let renamed = missing
-            .iter()
-            .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, &found)?)));
-        existing.renamed = renamed.collect();
-    }
+    let renamed = missing
+        .iter()
+        .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, found)?)));
+    existing.renamed = renamed.collect();
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
     for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {

@@ -201,7 +201,7 @@ impl PrismaSync {
             let migration = Migration::find(&status.version)?;
             let prisma = self.find(migration.version)?;
             let (problem, how) = match (status.state, prisma.state) {
-                (MigrationState::Partial, _) => return None,
+                (MigrationState::Partial | MigrationState::Unadopted, _) => return None,
                 (MigrationState::Pending, PrismaState::Applied) => (
                     "is pending, but applied in Prisma's ledger",
                     Recording::Reverted,

@@ -983,6 +983,19 @@ fn lost_ledger_or_log_is_repaired(#[values(Sqlite, Postgresql)] engine: Engine) 
                 run.snapshot()
             );
         }
+        let status = db.usagectl(["status", "--verify"]).run().stdout;
+        // Without the log, a migration of data has left nothing.
+        let is_pending = loss.contains(&log_table) && loss.contains("__diesel");
+        assert_eq!(
+            status.contains(" pending   "),
+            is_pending,
+            "{loss}: {status}"
+        );
+        assert_eq!(
+            status.contains(" unadopted "),
+            loss.contains("__diesel"),
+            "{loss}: {status}"
+        );
         adopt(&db).success();
         assert_eq!(whole_catalogue(&db), before, "{loss}");
         assert_eq!(ledger(&db), all_versions(), "{loss}");
