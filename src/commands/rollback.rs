@@ -177,7 +177,7 @@ fn require_adopted(db: &mut Db) -> Result<()> {
         return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
     }
     let expected = migrations::expected(db, &survey.statuses);
-    Ok(migrations::require_tables(&expected, &found)?)
+    Ok(migrations::require_tables(&expected, &found, false)?)
 }
 
 /// Reverts `plan`, if it is still as shown. Returns the export.

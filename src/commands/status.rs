@@ -167,7 +167,7 @@ fn report(
         true => Vec::new(),
         false => {
             let schema = migrations::application_schema(url);
-            adopt::script_of(db, &closed, &expected, &found, schema)?
+            adopt::script_of(db, &closed, &expected, schema)?
         }
     };
     // Tables that differ cannot be read.

@@ -32,12 +32,22 @@ type Row = (
 /// The names of columns by table and number.
 type Columns<'a> = HashMap<(&'a str, &'a str), &'a str>;
 
-/// Reads all objects except the migration ledger and log.
+/// Reads all objects of our tables and the application's, except the migration ledger and log.
 pub fn read(db: &mut Db) -> QueryResult<SchemaObjects> {
+    read_where(db, "false")
+}
+
+/// Reads those of all tables.
+pub fn read_all(db: &mut Db) -> QueryResult<SchemaObjects> {
+    read_where(db, "true")
+}
+
+fn read_where(db: &mut Db, all: &str) -> QueryResult<SchemaObjects> {
     let query = match db {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
+    let query = query.replace("{all}", all);
     let rows: Vec<Row> = on!(db, |conn| sql_query(query).rows(conn))?;
     let columns = rows
         .iter()

@@ -58,6 +58,8 @@ pub(super) fn run(
     if findings.is_complete() {
         return Ok(None);
     }
+    let expected = migrations::expected(&db, &findings.survey.statuses);
+    migrations::require_tables(&expected, &findings.objects, true)?;
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
     }
@@ -72,7 +74,7 @@ pub(super) fn run(
         .any(|it| !it.differences.is_empty());
     let mut closing = Vec::new();
     if is_partial {
-        closing = adopt::closing_script(&mut db, &findings.evidence, &findings.objects, schema)?;
+        closing = adopt::closing_script(&mut db, &findings.evidence, schema)?;
     }
     if args.sql && is_partial {
         let sql = closing.join("\n") + "\n";

@@ -519,7 +519,7 @@ fn plan(
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
-    migrations::require_tables(&expected, &found)?;
+    migrations::require_tables(&expected, &found, false)?;
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),

@@ -194,6 +194,14 @@ pub fn evidence(
         });
     }
     result.reverse();
+    // A migration of data is applied again after one whose tables are created again.
+    for index in 1..result.len() {
+        let is_pending = result[index - 1].is_pending();
+        let data = &mut result[index];
+        if is_pending && data.expected == 0 && data.is_adopted() && !data.in_ledger {
+            data.verdict = AdoptionVerdict::Pending;
+        }
+    }
     result
 }
 
@@ -565,8 +573,7 @@ fn released_names(statement: &str, taken: &mut BTreeSet<String>) -> Vec<Option<S
     let mut statements = Vec::new();
     for name in names.map(|it| it.trim_matches('"')) {
         if taken.contains(name) {
-            let mut others = (1..).map(|number| format!("{name}_{number}"));
-            let Some(other) = others.find(|it| !taken.contains(it)) else {
+            let Some(other) = free_name(name, taken) else {
                 continue;
             };
             let (from, to) = (quoted(name), quoted(&other));
@@ -843,6 +850,17 @@ fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
     }
 }
 
+/// The name, or with the first number after it, that no index has. PostgreSQL shortens names to 63 bytes.
+fn free_name(name: &str, taken: &BTreeSet<String>) -> Option<String> {
+    let numbered = (1..).map(|number| format!("_{number}"));
+    let mut endings = std::iter::once(String::new()).chain(numbered);
+    endings.find_map(|ending| {
+        let length = name.floor_char_boundary(63 - ending.len());
+        let free = format!("{}{ending}", &name[..length]);
+        (!taken.contains(&free)).then_some(free)
+    })
+}
+
 /// The statement that creates a missing index.
 fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<String> {
     let Index {
@@ -865,9 +883,7 @@ fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<S
     let bare = columns.iter().map(|it| it.trim_end_matches(" desc"));
     let bare: Vec<&str> = bare.collect();
     let prisma_name = format!("{table}_{}_{ending}", bare.join("_"));
-    let numbered = (1..).map(|number| format!("{prisma_name}_{number}"));
-    let mut names = std::iter::once(prisma_name.clone()).chain(numbered);
-    let name = names.find(|name| !taken.contains(name))?;
+    let name = free_name(&prisma_name, taken)?;
     let columns = columns
         .iter()
         .map(|column| match column.strip_suffix(" desc") {
@@ -1135,6 +1151,10 @@ mod tests {
         let rename = "ALTER INDEX \"a_pkey\" RENAME TO \"a_pkey_2\";";
         assert_eq!(released_names(sql, &mut taken), [Some(rename.to_owned())]);
         assert_eq!(released_names(sql, &mut BTreeSet::new()), []);
+        let long = "a".repeat(63);
+        let taken = BTreeSet::from([long.clone()]);
+        let free = free_name(&long, &taken);
+        assert_eq!(free, Some("a".repeat(61) + "_1"));
     }
 
     #[test]

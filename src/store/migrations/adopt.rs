@@ -24,6 +24,7 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
@@ -159,7 +160,6 @@ fn existing_migrations(db: &Db, evidence: &[Evidence]) -> SchemaObjects {
 pub fn closing_script(
     db: &mut Db,
     evidence: &[Evidence],
-    found: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
     let expected = existing_migrations(db, evidence);
@@ -167,7 +167,7 @@ pub fn closing_script(
         .iter()
         .flat_map(|it| it.differences.iter().cloned());
     let differences: Vec<Difference> = differences.collect();
-    script_of(db, &differences, &expected, found, application_schema)
+    script_of(db, &differences, &expected, application_schema)
 }
 
 /// The SQL that closes differences from `expected`, for psql or sqlite3.
@@ -175,7 +175,6 @@ pub fn script_of(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
-    found: &SchemaObjects,
     application_schema: &str,
 ) -> QueryResult<Vec<String>> {
     let mut sql = match db {
@@ -188,7 +187,7 @@ pub fn script_of(
         }
         Db::Sqlite(_) => Vec::new(),
     };
-    sql.extend(closing_statements(db, differences, expected, found)?);
+    sql.extend(closing_statements(db, differences, expected)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
             *statement = statement.replace(CONCURRENTLY, " ");
@@ -205,11 +204,10 @@ fn closing_statements(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
-    found: &SchemaObjects,
 ) -> QueryResult<Vec<String>> {
     let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
     let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
-    let existing = existing(db, differences, expected, found)?;
+    let existing = existing(db, differences, expected)?;
     let dialect = dialect(db);
     Ok(closing_sql(
         differences,
@@ -235,7 +233,7 @@ pub fn recreation(
     if lost.is_empty() {
         return Ok(Vec::new());
     }
-    let statements = closing_statements(db, &lost, &expected, found)?;
+    let statements = closing_statements(db, &lost, &expected)?;
     let mut sql: Vec<String> = statements
         .iter()
         .map(|it| it.replace(CONCURRENTLY, " ") + "\n")
@@ -291,7 +289,6 @@ fn existing(
     db: &mut Db,
     differences: &[Difference],
     expected: &SchemaObjects,
-    found: &SchemaObjects,
 ) -> QueryResult<Existing> {
     let mut existing = Existing {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
@@ -328,10 +325,13 @@ fn existing(
     let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
     let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
     existing.views = views.collect();
-    let renamed = missing
-        .iter()
-        .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, found)?)));
-    existing.renamed = renamed.collect();
+    if !missing.is_empty() {
+        let all = schema_objects::read_all(db)?;
+        let renamed = missing
+            .iter()
+            .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, &all)?)));
+        existing.renamed = renamed.collect();
+    }
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
     for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {

@@ -307,9 +307,16 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
     expected
 }
 
-/// Refuses a database that lacks tables of the expected ones.
-pub fn require_tables(expected: &SchemaObjects, found: &SchemaObjects) -> Result<(), SchemaError> {
-    let is_missing = |it: &&str| found.get(&format!("table {it}")).is_none();
+/// Refuses a database that lacks expected tables; with `restores_own` only if they are the application's.
+pub fn require_tables(
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+    restores_own: bool,
+) -> Result<(), SchemaError> {
+    let is_missing = |it: &&str| {
+        let is_restored = restores_own && it.starts_with("usagectl_");
+        !is_restored && found.get(&format!("table {it}")).is_none()
+    };
     let missing: Vec<String> = expected
         .tables()
         .filter(is_missing)
