@@ -753,7 +753,7 @@ fn missing_table_is_named_by_every_command_and_printed_sql_restores_it(
         &["alerts", "check"],
         &["limits", "check"],
         &["recommend", "run"],
-        &["prune", "--before", "2020-01-01"],
+        &["prune", "--older-than", "1000d"],
         &["rollback", "--dry-run"],
     ];
     for command in commands {
