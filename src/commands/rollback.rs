@@ -111,7 +111,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
     if args.prisma_history {
         let versions = migrations.iter().map(|it| it.version);
-        PrismaArgs::warn_of_unknown(context, &prisma, versions)?;
+        args.prisma.warn_of_unknown(context, &prisma, versions)?;
     }
     for name in prisma.left_applied(&migrations) {
         context.warn(left_applied(name, args.prisma_history));
@@ -173,10 +173,11 @@ fn exported(export: &Export) -> Exported {
 fn require_adopted(db: &mut Db) -> Result<()> {
     let survey = migrations::survey(db)?;
     let found = schema_objects::read(db)?;
-    match migrations::adopt::is_needed(db, &survey, &found) {
-        true => Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused)),
-        false => Ok(()),
+    if migrations::adopt::is_needed(db, &survey, &found) {
+        return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
     }
+    let expected = migrations::expected(db, &survey.statuses);
+    Ok(migrations::require_tables(&expected, &found, false)?)
 }
 
 /// Reverts `plan`, if it is still as shown. Returns the export.

@@ -121,7 +121,9 @@ fn open_and_report(
     if args.verify {
         let prisma = args.prisma.read(&mut db, false)?;
         let applied = report.migrations.iter().filter(|it| it.is_applied());
-        PrismaArgs::warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+        args.prisma
+            .warn_of_unknown(context, &prisma, applied.map(|it| it.version.as_str()))?;
+        args.prisma.note_without_folder(context, &prisma)?;
     }
     Ok(report)
 }
@@ -132,7 +134,7 @@ fn report(
     args: &StatusArgs,
     now: DateTime<Utc>,
 ) -> Result<StatusReport> {
-    let survey = migrations::survey(db)?;
+    let mut survey = migrations::survey(db)?;
     if let Err(error) = survey.bookkeeping.check_application(url) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
@@ -146,10 +148,11 @@ fn report(
         .collect();
     let pending = migrations::with_versions(&pending);
     let is_adoptable = adopt::is_needed(db, &survey, &found);
-    let origin = match is_adoptable {
-        true => adopt::origin(db, &survey, &found)?,
-        false => None,
-    };
+    let mut origin = None;
+    if is_adoptable {
+        origin = adopt::origin(db, &survey, &found)?;
+        adopt::mark_unadopted(db, &mut survey, &found);
+    }
     let has_tables = |names: &str| {
         let mut names = names.split(' ');
         names.all(|name| found.get(&format!("table {name}")).is_some())
@@ -162,7 +165,10 @@ fn report(
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
-        false => adopt::script_of(db, &closed, &expected, migrations::application_schema(url))?,
+        false => {
+            let schema = migrations::application_schema(url);
+            adopt::script_of(db, &closed, &expected, schema)?
+        }
     };
     // Tables that differ cannot be read.
     let has_own_tables = lost_tables(&drift).next().is_none();

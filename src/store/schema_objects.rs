@@ -32,12 +32,22 @@ type Row = (
 /// The names of columns by table and number.
 type Columns<'a> = HashMap<(&'a str, &'a str), &'a str>;
 
-/// Reads all objects except the migration ledger and log.
+/// Reads all objects of our tables and the application's, except the migration ledger and log.
 pub fn read(db: &mut Db) -> QueryResult<SchemaObjects> {
+    read_where(db, "false")
+}
+
+/// Reads those of all tables.
+pub fn read_all(db: &mut Db) -> QueryResult<SchemaObjects> {
+    read_where(db, "true")
+}
+
+fn read_where(db: &mut Db, all: &str) -> QueryResult<SchemaObjects> {
     let query = match db {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
+    let query = query.replace("{all}", all);
     let rows: Vec<Row> = on!(db, |conn| sql_query(query).rows(conn))?;
     let columns = rows
         .iter()
@@ -98,10 +108,14 @@ pub fn orphaned_triggers(db: &mut Db) -> QueryResult<Vec<OrphanedTrigger>> {
 }
 
 /// The statements that drop these triggers.
-pub fn drop_triggers(triggers: &[OrphanedTrigger]) -> String {
+pub fn drop_triggers(db: &Db, triggers: &[OrphanedTrigger]) -> String {
     let statement = |trigger: &OrphanedTrigger| {
         let name = quote_identifier(&trigger.name);
-        format!("DROP TRIGGER IF EXISTS {name};\n")
+        let on_table = match db {
+            Db::Pg(_) => format!(" ON {}", quote_identifier(&trigger.table)),
+            Db::Sqlite(_) => String::new(),
+        };
+        format!("DROP TRIGGER IF EXISTS {name}{on_table};\n")
     };
     triggers.iter().map(statement).collect()
 }

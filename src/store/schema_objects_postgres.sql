@@ -11,7 +11,8 @@ tables AS MATERIALIZED (
     WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM spaces)) AND c.relkind IN ('r', 'p')
       AND (c.relname LIKE 'usagectl\_%' AND c.relname <> 'usagectl_migration_log'
            OR c.relname IN ('api_usage', 'api_usage_aggregates', 'api_alerts',
-                            'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation'))
+                            'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation')
+           OR {all})
 )
 SELECT 'table' AS kind, '' AS "table", relname::text AS name, '' AS how,
     NULL AS body, NULL AS numbers, NULL AS options

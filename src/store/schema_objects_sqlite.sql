@@ -4,7 +4,8 @@ WITH tables AS (
     WHERE type = 'table'
       AND (name LIKE 'usagectl\_%' ESCAPE '\' AND name <> 'usagectl_migration_log'
            OR name IN ('api_usage', 'api_usage_aggregates', 'api_alerts',
-                       'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation'))
+                       'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation')
+           OR {all})
 )
 SELECT 'table' AS kind, '' AS "table", name, '' AS how, NULL AS body, NULL AS numbers, NULL AS options
 FROM tables

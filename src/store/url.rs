@@ -243,9 +243,9 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
 fn parse_in(url: &str, source: UrlSource, base: &Path) -> Result<DatabaseUrl, UrlError> {
     let mut found = parse(url, source)?;
     if let DatabaseTarget::Sqlite(path) = &mut found.target {
-        // The shell of any directory of the project may have the variable; the flag is for this directory.
+        // The URL may be given in any directory of the project.
         let start = match found.source {
-            UrlSource::Environment(_) => env::current_dir().ok(),
+            UrlSource::Environment(_) | UrlSource::Flag => env::current_dir().ok(),
             _ => None,
         };
         *path = match found.is_prismas_file {

@@ -2,15 +2,18 @@
 
 use std::io::{self, IsTerminal};
 
+use chrono::{DateTime, Utc};
+
 use super::{
-    MigrateArgs, PrismaArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error,
-    warn_of_owned, warn_of_owner,
+    MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
+    warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{AdoptionVerdict, Evidence, Origin};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::fault;
@@ -28,6 +31,7 @@ use crate::store::url::DatabaseUrl;
 struct Findings {
     survey: Survey,
     prisma: PrismaSync,
+    objects: SchemaObjects,
     evidence: Vec<Evidence>,
     origin: Option<Origin>,
     /// They are dropped first; the pending migrations create them again.
@@ -50,16 +54,19 @@ pub(super) fn run(
     };
     let mut db = context.open_to_migrate(url, access)?;
     // Without a lock, so that a prompt does not block other runs.
-    let findings = find(&mut db, url, args)?;
+    let findings = find(&mut db, url, args, context.now)?;
     if findings.is_complete() {
         return Ok(None);
     }
+    let expected = migrations::expected(&db, &findings.survey.statuses);
+    migrations::require_tables(&expected, &findings.objects, true)?;
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
     }
     let recorded = findings.evidence.iter();
     let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
-    PrismaArgs::warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
+    args.prisma
+        .warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
     let schema = migrations::application_schema(url);
     let is_partial = findings
         .evidence
@@ -126,7 +133,12 @@ pub(super) fn run(
     Ok(Some(Outcome::DONE))
 }
 
-fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> {
+fn find(
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+    now: DateTime<Utc>,
+) -> Result<Findings> {
     let mut survey = migrations::survey(db)?;
     survey.bookkeeping.check_application(url)?;
     // All pending ones: this checks `--to`, and that no migration is edited or unknown.
@@ -144,10 +156,14 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
         let mut adopted = evidence.iter().filter(|it| it.is_adopted());
         adopted.any(|it| it.version == version)
     };
+    let mut orphaned_triggers = schema_objects::orphaned_triggers(db)?;
+    let stray = adopt::stray_triggers(db, &survey, &evidence, &objects);
+    orphaned_triggers.extend(stray);
     // As after the adoption.
     for status in &mut survey.statuses {
         if is_adopted(&status.version) {
             status.state = MigrationState::Applied;
+            status.applied_at.get_or_insert(now);
         }
     }
     let is_pending = |version: &&String| {
@@ -158,10 +174,11 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let pending: Vec<String> = versions.iter().filter(is_pending).cloned().collect();
     Ok(Findings {
         origin,
-        orphaned_triggers: schema_objects::orphaned_triggers(db)?,
+        orphaned_triggers,
         pending: migrations::with_versions(&pending),
         survey,
         prisma,
+        objects,
         evidence,
     })
 }
@@ -229,7 +246,7 @@ impl Run<'_> {
         let Run { url, args, .. } = *self;
         let wait = args.locks.lock_wait;
         let _lock = self.context.lock(self.db, url, RunKind::Migrate, wait)?;
-        let findings = find(self.db, url, args)?;
+        let findings = find(self.db, url, args, self.context.now)?;
         if findings.evidence != shown.evidence && findings.is_complete() {
             return Ok(false);
         }
@@ -243,11 +260,11 @@ impl Run<'_> {
         let next = migrations::ADOPT.to_owned();
         interrupt::end_on_signals(self.context, url, self.db, next.into())?;
         let schema = migrations::application_schema(url);
-        let evidence = &findings.evidence;
-        let recreated = adopt::recreation(self.db, &findings.survey, evidence, schema, false)?;
+        let (evidence, objects) = (&findings.evidence, &findings.objects);
+        let recreated = adopt::recreation(self.db, evidence, objects, schema, false)?;
         if !findings.orphaned_triggers.is_empty() || !recreated.is_empty() {
             let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
-            let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
+            let drops = schema_objects::drop_triggers(self.db, &findings.orphaned_triggers);
             args.locks.retry(self.context).transaction(self.db, |db| {
                 fault::point("trigger");
                 if !tables.is_empty() {
@@ -294,8 +311,12 @@ fn script(
     let entry = LogContext::of_script(url, &findings.prisma);
     let schema = entry.application_schema;
     let evidence = &findings.evidence;
-    let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
-    setup.extend(adopt::recreation(db, survey, evidence, schema, true)?);
+    let mut setup = vec![schema_objects::drop_triggers(
+        db,
+        &findings.orphaned_triggers,
+    )];
+    let objects = &findings.objects;
+    setup.extend(adopt::recreation(db, evidence, objects, schema, true)?);
     setup.extend(migrations::setup(db, schema, &survey.bookkeeping)?);
     setup.push(adopt::script(db, evidence, entry));
     let (up, timeout) = (Direction::Up, args.locks.lock_timeout);

@@ -111,8 +111,8 @@ impl MigrateArgs {
 pub(super) struct PrismaArgs {
     /// Prisma's migrations folder [default: prisma/migrations here or in a directory above]
     ///
-    /// Also found where prisma.config.ts names it, or beside the schema that package.json names. Without it, migrations
-    /// that Prisma has not recorded are not recorded in its ledger.
+    /// Also found where prisma.config.ts names it, or beside the schema that package.json names. Migrations that
+    /// are neither there nor in Prisma's ledger are not recorded in it.
     #[arg(long, value_name = "DIR")]
     prisma_migrations: Option<PathBuf>,
 }
@@ -123,16 +123,39 @@ impl PrismaArgs {
         if !prisma::exists(db)? {
             return Ok(PrismaSync::default());
         }
-        let directory = match &self.prisma_migrations {
-            Some(directory) => Some(directory.clone()),
-            None => prisma::find_directory(&env::current_dir()?),
-        };
+        let directory = self.directory()?;
         let folders = directory.map(|it| prisma::read_folders(&it)).transpose()?;
         Ok(PrismaSync::read(db, folders.as_deref(), writes_history)?)
     }
 
-    /// Warns of those of `migrations` that are not recorded in Prisma's ledger because its folder was not found.
+    /// Prisma's migrations folder, if it is given or found.
+    fn directory(&self) -> Result<Option<PathBuf>> {
+        Ok(match &self.prisma_migrations {
+            Some(directory) => Some(directory.clone()),
+            None => prisma::find_directory(&env::current_dir()?),
+        })
+    }
+
+    /// Prints the recorded migrations that the folder lacks. Prisma refuses nothing because of them.
+    pub(super) fn note_without_folder(
+        &self,
+        context: &mut Context,
+        prisma: &PrismaSync,
+    ) -> Result<()> {
+        let (names, directory) = (prisma.without_folder(), self.directory()?);
+        if let (Some(directory), [_, ..]) = (directory, names) {
+            context.info(format_args!(
+                "Prisma's ledger has migrations that are not in {}: {}; use the checkout that has them",
+                directory.display(),
+                names.join(", "),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Warns of those of `migrations` that are not recorded in Prisma's ledger because they are not in its folder.
     pub(super) fn warn_of_unknown<'a>(
+        &self,
         context: &mut Context,
         prisma: &PrismaSync,
         migrations: impl IntoIterator<Item = &'a str>,
@@ -144,12 +167,23 @@ impl PrismaArgs {
         if unknown.is_empty() {
             return Ok(());
         }
-        let (names, here) = (unknown.join(", "), env::current_dir()?);
-        let here = here.display();
+        let names = unknown.join(", ");
+        let place = match self.directory()? {
+            Some(directory) => format!(
+                "Prisma's migrations folder {} has no migration of these names or tables",
+                directory.display()
+            ),
+            None => {
+                let here = env::current_dir()?;
+                let here = here.display();
+                format!(
+                    "Prisma's migrations folder was not found (prisma/migrations in {here} or above it)"
+                )
+            }
+        };
         context.warn(format_args!(
-            "Prisma's migrations folder was not found (prisma/migrations in {here} or above it), so Prisma's names of \
-             {names} are unknown and not in its ledger: add --prisma-migrations DIR, or later run usagectl status \
-             --verify --prisma-migrations DIR, which prints the SQL that records them"
+            "{place}, so Prisma's names of {names} are unknown and not in its ledger: add --prisma-migrations DIR, or \
+             later run usagectl status --verify --prisma-migrations DIR, which prints the SQL that records them"
         ));
         Ok(())
     }
@@ -358,7 +392,9 @@ impl Run<'_> {
         let plan = plan(self.db, &survey, self.url, self.args)?;
         let prisma = self.args.prisma.read(self.db, false)?;
         let versions = plan.iter().map(|it| it.version);
-        PrismaArgs::warn_of_unknown(self.context, &prisma, versions)?;
+        self.args
+            .prisma
+            .warn_of_unknown(self.context, &prisma, versions)?;
         let mut next = interrupt::NextStep::from(self.args.next());
         next.restored = self
             .args
@@ -475,11 +511,15 @@ fn plan(
             false => plan_error(PlanError::AlreadyExists(conflicts)),
         });
     }
-    if let lost @ [_, ..] = adoption::lost(db, survey, &found).as_slice() {
-        let lost = lost.join(", ");
+    let expected = migrations::expected(db, &survey.statuses);
+    let lost = adoption::lost(&expected, &found);
+    if !lost.is_empty() {
+        let lost = lost.iter().filter_map(|it| it.what.strip_prefix("table "));
+        let lost = lost.collect::<Vec<_>>().join(", ");
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
+    migrations::require_tables(&expected, &found, false)?;
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),
@@ -527,7 +567,8 @@ fn preview(
     warn_of_owner(context, &mut db, &plan)?;
     if args.sql {
         let prisma = args.prisma.read(&mut db, false)?;
-        PrismaArgs::warn_of_unknown(context, &prisma, plan.iter().map(|it| it.version))?;
+        args.prisma
+            .warn_of_unknown(context, &prisma, plan.iter().map(|it| it.version))?;
         let entry = LogContext::of_script(url, &prisma);
         let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
         let timeout = args.locks.lock_timeout;

@@ -194,6 +194,14 @@ pub fn evidence(
         });
     }
     result.reverse();
+    // A migration of data is applied again after one whose tables are created again.
+    for index in 1..result.len() {
+        let is_pending = result[index - 1].is_pending();
+        let data = &mut result[index];
+        if is_pending && data.expected == 0 && data.is_adopted() && !data.in_ledger {
+            data.verdict = AdoptionVerdict::Pending;
+        }
+    }
     result
 }
 
@@ -303,6 +311,8 @@ pub struct Existing {
     pub tables: BTreeMap<String, TableText>,
     /// Views with the names of missing tables.
     pub views: BTreeSet<String>,
+    /// The tables of other names that have exactly the columns and unique columns of a missing one, by its name.
+    pub renamed: BTreeMap<String, String>,
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
@@ -454,9 +464,17 @@ pub fn closing_sql(
                 );
                 (1, vec![Some(comment)])
             }
+            "table" if existing.renamed.contains_key(name) => {
+                let from = existing.renamed.get(name).map(|it| quoted(it));
+                let rename = |from| format!("ALTER TABLE {from} RENAME TO {};", quoted(name));
+                (1, vec![from.map(rename)])
+            }
             "table" => {
                 let statement = created_in(scripts, &format!("CREATE TABLE {name}"));
-                (1, vec![statement])
+                let text = statement.as_deref().unwrap_or_default();
+                let mut statements = released_names(text, &mut taken);
+                statements.push(statement);
+                (1, statements)
             }
             _ if of_missing_table(what) => continue,
             "enum" => (0, enum_values(name, expected, found.as_deref(), scripts)),
@@ -476,10 +494,11 @@ pub fn closing_sql(
                     && changes_type(&statements)
                 {
                     let comment = format!(
-                        "-- first drop what uses the column {name}, and create it again afterwards: {}",
+                        "-- to be decided: the type of the column {name} can only be changed without {0}; drop it, print \
+                         this SQL again, and create it again afterwards",
                         dependents.join(", ")
                     );
-                    statements.insert(0, Some(comment));
+                    statements = vec![Some(comment)];
                 }
                 statements
                     .extend(undecided.map(|count| Some(decision(difference, *count, dialect))));
@@ -518,7 +537,10 @@ pub fn closing_sql(
     for (what, how) in expected
         .objects()
         .filter(|(what, _)| of_missing_table(what))
-        .filter(|(what, _)| !table_of(what).is_some_and(|it| existing.views.contains(it)))
+        .filter(|(what, _)| {
+            !table_of(what)
+                .is_some_and(|it| existing.views.contains(it) || existing.renamed.contains_key(it))
+        })
     {
         let group = match what.split_once(' ') {
             Some(("unique", _)) if !has_constraint(what, scripts) => 3,
@@ -541,6 +563,59 @@ pub fn closing_sql(
     stop.into_iter()
         .chain(groups.into_iter().flatten())
         .collect()
+}
+
+/// The statements that rename the existing indexes with names of constraints in the statement that creates a table. On
+/// SQLite such a constraint needs no name of an index.
+fn released_names(statement: &str, taken: &mut BTreeSet<String>) -> Vec<Option<String>> {
+    let parts = statement.split("CONSTRAINT ").skip(1);
+    let names = parts.filter_map(|rest| rest.split_whitespace().next());
+    let mut statements = Vec::new();
+    for name in names.map(|it| it.trim_matches('"')) {
+        if taken.contains(name) {
+            let Some(other) = free_name(name, taken) else {
+                continue;
+            };
+            let (from, to) = (quoted(name), quoted(&other));
+            statements.push(Some(format!("ALTER INDEX {from} RENAME TO {to};")));
+            taken.insert(other);
+        }
+        taken.insert(name.to_owned());
+    }
+    statements
+}
+
+/// The only table of another name that has exactly the columns of a missing table and its unique columns.
+pub fn renamed(table: &str, expected: &SchemaObjects, found: &SchemaObjects) -> Option<String> {
+    let of = |objects: &SchemaObjects, table: &str| -> SchemaObjects {
+        let objects = objects.objects();
+        let own = objects.filter(|(what, _)| table_of(what) == Some(table));
+        let own =
+            own.filter(|(what, _)| what.starts_with("column ") || what.starts_with("unique "));
+        own.map(|(what, how)| (what.to_owned(), how.to_owned()))
+            .collect()
+    };
+    let columns = |objects: &SchemaObjects| {
+        let objects = objects.objects();
+        objects
+            .filter(|(what, _)| what.starts_with("column "))
+            .count()
+    };
+    let wanted = of(expected, table);
+    let others = found
+        .tables()
+        .filter(|it| *it != table && expected.get(&format!("table {it}")).is_none());
+    let mut same = others.filter(|other| {
+        let (from, to) = (format!(" {other}"), format!(" {table}"));
+        let objects = of(found, other);
+        let objects = objects.objects();
+        let named: SchemaObjects = objects
+            .map(|(what, how)| (what.replacen(&from, &to, 1), how.to_owned()))
+            .collect();
+        columns(&named) == columns(&wanted) && wanted.differences(&named).is_empty()
+    });
+    let found = same.next()?.to_owned();
+    same.next().is_none().then_some(found)
 }
 
 /// Whether the statement that creates the table has the unique columns as a constraint.
@@ -775,6 +850,17 @@ fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
     }
 }
 
+/// The name, or with the first number after it, that no index has. PostgreSQL shortens names to 63 bytes.
+fn free_name(name: &str, taken: &BTreeSet<String>) -> Option<String> {
+    let numbered = (1..).map(|number| format!("_{number}"));
+    let mut endings = std::iter::once(String::new()).chain(numbered);
+    endings.find_map(|ending| {
+        let length = name.floor_char_boundary(63 - ending.len());
+        let free = format!("{}{ending}", &name[..length]);
+        (!taken.contains(&free)).then_some(free)
+    })
+}
+
 /// The statement that creates a missing index.
 fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<String> {
     let Index {
@@ -797,9 +883,7 @@ fn index(what: &str, taken: &mut BTreeSet<String>, dialect: Dialect) -> Option<S
     let bare = columns.iter().map(|it| it.trim_end_matches(" desc"));
     let bare: Vec<&str> = bare.collect();
     let prisma_name = format!("{table}_{}_{ending}", bare.join("_"));
-    let numbered = (1..).map(|number| format!("{prisma_name}_{number}"));
-    let mut names = std::iter::once(prisma_name.clone()).chain(numbered);
-    let name = names.find(|name| !taken.contains(name))?;
+    let name = free_name(&prisma_name, taken)?;
     let columns = columns
         .iter()
         .map(|column| match column.strip_suffix(" desc") {
@@ -1058,6 +1142,34 @@ mod tests {
             comment.starts_with("-- no statement can be derived: column usage.id is"),
             "{comment}"
         );
+    }
+
+    #[test]
+    fn name_of_an_index_of_another_table_is_released() {
+        let mut taken = BTreeSet::from(["a_pkey".to_owned(), "a_pkey_1".to_owned()]);
+        let sql = "CREATE TABLE a (\n    CONSTRAINT \"a_pkey\" PRIMARY KEY (\"id\")\n);";
+        let rename = "ALTER INDEX \"a_pkey\" RENAME TO \"a_pkey_2\";";
+        assert_eq!(released_names(sql, &mut taken), [Some(rename.to_owned())]);
+        assert_eq!(released_names(sql, &mut BTreeSet::new()), []);
+        let long = "a".repeat(63);
+        let taken = BTreeSet::from([long.clone()]);
+        let free = free_name(&long, &taken);
+        assert_eq!(free, Some("a".repeat(61) + "_1"));
+    }
+
+    #[test]
+    fn renamed_table_has_exactly_the_columns() {
+        let table = |name: &str, columns: &[&str]| -> SchemaObjects {
+            let columns = columns.iter().map(|it| format!("column {name}.{it}"));
+            let unique = format!("unique {name} (id)");
+            let objects = columns.chain([format!("table {name}"), unique]);
+            objects.map(|it| (it, "".to_owned())).collect()
+        };
+        let expected = table("usage", &["id", "at"]);
+        let found = |columns: &[&str]| renamed("usage", &expected, &table("old", columns));
+        assert_eq!(found(&["id", "at"]).as_deref(), Some("old"));
+        assert_eq!(found(&["id"]), None);
+        assert_eq!(found(&["id", "at", "more"]), None);
     }
 
     #[test]

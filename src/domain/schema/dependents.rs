@@ -36,8 +36,13 @@ named! {
 impl DependentKind {
     /// Whether PostgreSQL refuses to change the type of a column that such an object uses.
     pub fn prevents_type_change(self) -> bool {
-        use DependentKind::{Column, Function, Policy, Rule, Trigger, View};
-        matches!(self, Column | Function | Policy | Rule | Trigger | View)
+        use DependentKind::{
+            Column, ForeignKey, Function, Policy, Publication, Rule, Trigger, View,
+        };
+        matches!(
+            self,
+            Column | ForeignKey | Function | Policy | Publication | Rule | Trigger | View
+        )
     }
 }
 

@@ -147,6 +147,8 @@ named! {
     MigrationState, "migration state" {
         Applied = "applied",
         Pending = "pending",
+        /// Not in the ledger, but its objects exist, or some of them: adoption records it.
+        Unadopted = "unadopted",
         /// Applied, but the log has no record of it.
         Unlogged = "unlogged",
         /// Applied, but this program has another text under its version.

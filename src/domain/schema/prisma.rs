@@ -80,8 +80,6 @@ pub struct PrismaFolder {
 pub struct OwnMigration<'a> {
     pub version: &'a str,
     pub name: &'a str,
-    /// Of its `up.sql`.
-    pub checksum: &'a str,
     /// The tables that it creates.
     pub tables: Vec<&'a str>,
 }
@@ -132,10 +130,10 @@ pub fn names_in_state(rows: &[PrismaRow], wanted: PrismaState) -> Vec<String> {
 }
 
 /// The migration of Prisma for each of ours: the one of the same name, with any timestamp or none, else the one
-/// that creates our tables, else ours itself, which Prisma does not have.
+/// that creates our tables. Nothing for one that has neither a folder nor a row: Prisma may have it under any name.
 ///
 /// `rows` are in the order in which they were started; `folders` is nothing if `prisma/migrations` was not
-/// found. Then a migration without a row is unknown: Prisma may have it under any name.
+/// found.
 pub fn matching(
     own: &[OwnMigration<'_>],
     rows: &[PrismaRow],
@@ -167,8 +165,6 @@ pub fn matching(
             // Without its folder the application's first migration, of any name, counts as the one that created
             // the first table.
             (first, String::new(), false)
-        } else if folders.is_some() {
-            (own.folder_name(), own.checksum.to_owned(), true)
         } else {
             return None;
         };
@@ -184,6 +180,14 @@ pub fn matching(
         })
     });
     found.collect()
+}
+
+/// The recorded migrations, except rolled back ones, without a folder.
+pub fn without_folder(rows: &[PrismaRow], folders: &[PrismaFolder]) -> Vec<String> {
+    let mut names = names_in_state(rows, PrismaState::Applied);
+    names.extend(names_in_state(rows, PrismaState::Failed));
+    names.retain(|name| folders.iter().all(|folder| folder.name != *name));
+    names
 }
 
 /// The name of a migration without the timestamp before it.
@@ -240,7 +244,6 @@ mod tests {
             OwnMigration {
                 version,
                 name,
-                checksum: "ours",
                 tables: vec![table],
             }
         })
@@ -322,21 +325,24 @@ mod tests {
     }
 
     #[test]
-    fn migration_unknown_to_prisma_has_our_name() {
-        let expected = ["1_create not recorded true", "2_enhance not recorded true"];
-        assert_eq!(matched(&[], Some(&[])), expected);
-        // The folder was not found.
-        assert_eq!(matched(&[], None), ["unknown"; 2]);
+    fn migration_without_folder_and_row_is_unknown() {
         let other = [folder("0_users", &["User"])];
-        assert_eq!(
-            matched(&[row("0_users", true, false)], Some(&other)),
-            expected
-        );
-        let found = matching(&own(), &[], Some(&other));
-        assert_eq!(
-            found[0].as_ref().map(|it| it.checksum.as_str()),
-            Some("ours")
-        );
+        for folders in [None, Some([].as_slice()), Some(&other)] {
+            assert_eq!(matched(&[], folders), ["unknown"; 2]);
+        }
+        let rows = [row("0_users", true, false)];
+        assert_eq!(matched(&rows, Some(&other)), ["unknown"; 2]);
+    }
+
+    #[test]
+    fn recorded_migrations_without_a_folder_are_named() {
+        let rows = [
+            row("0_init", true, false),
+            row("1_gone", true, false),
+            row("2_undone", true, true),
+        ];
+        let folders = [folder("0_init", &[])];
+        assert_eq!(without_folder(&rows, &folders), ["1_gone"]);
     }
 
     #[test]

@@ -11,14 +11,15 @@ use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
     ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
-    dialect, expected, is_partitioned, tables, with_versions,
+    dialect, is_partitioned, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
-    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, undecided,
+    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
 };
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::migration::MigrationState;
-use crate::domain::schema::objects::{Difference, SchemaObjects};
+use crate::domain::schema::objects::{Difference, SchemaObject, SchemaObjects};
+use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
@@ -48,6 +49,18 @@ pub fn gather(
         prisma: prisma.find(migration.version).cloned(),
     };
     evidence(ALL.iter().map(candidate).collect(), found, last)
+}
+
+/// Marks the pending migrations of which objects exist.
+pub fn mark_unadopted(db: &Db, survey: &mut Survey, found: &SchemaObjects) {
+    let evidence = gather(db, survey, found, &PrismaSync::default(), None);
+    let existing = evidence.iter().filter(|it| !it.is_pending());
+    let existing: Vec<&str> = existing.map(|it| it.version).collect();
+    for status in &mut survey.statuses {
+        if status.state == MigrationState::Pending && existing.contains(&status.version.as_str()) {
+            status.state = MigrationState::Unadopted;
+        }
+    }
 }
 
 /// Whether objects exist that our ledger or log should record and does not.
@@ -132,18 +145,24 @@ fn indexes(db: &mut Db) -> QueryResult<Vec<(String, String)>> {
     on!(db, |conn| sql_query(query).rows(conn))
 }
 
-/// The SQL that closes the differences of partial migrations, for psql or sqlite3.
-pub fn closing_script(
-    db: &mut Db,
-    evidence: &[Evidence],
-    application_schema: &str,
-) -> QueryResult<Vec<String>> {
+/// The objects of the migrations that exist, at least partly.
+fn existing_migrations(db: &Db, evidence: &[Evidence]) -> SchemaObjects {
     let mut expected = SchemaObjects::default();
     for found in evidence.iter().filter(|it| !it.is_pending()) {
         if let Some(migration) = Migration::find(found.version) {
             expected.apply(&migration.effect(db));
         }
     }
+    expected
+}
+
+/// The SQL that closes the differences of partial migrations, for psql or sqlite3.
+pub fn closing_script(
+    db: &mut Db,
+    evidence: &[Evidence],
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
+    let expected = existing_migrations(db, evidence);
     let differences = evidence
         .iter()
         .flat_map(|it| it.differences.iter().cloned());
@@ -199,20 +218,18 @@ fn closing_statements(
     ))
 }
 
-/// The statements that create again the tables of ours that `evidence` lists as lost, for one transaction. Triggers
-/// wrote to them: each set is created again but for its last trigger, so that the repair of triggers, which follows,
-/// marks all existing rows; a script has that too.
+/// The statements that create again the lost tables of ours, for one transaction. Triggers wrote to them: each set is
+/// created again but for its last trigger, so that the repair of triggers, which follows, marks all existing rows; a
+/// script has that too.
 pub fn recreation(
     db: &mut Db,
-    survey: &Survey,
     evidence: &[Evidence],
+    found: &SchemaObjects,
     application_schema: &str,
     is_script: bool,
 ) -> QueryResult<Vec<String>> {
-    let restored: Vec<&String> = evidence.iter().flat_map(|it| &it.restored).collect();
-    let expected = expected(db, &survey.statuses);
-    let mut lost = expected.differences(&schema_objects::read(db)?);
-    lost.retain(|it| it.what.starts_with("table ") && restored.contains(&&it.what));
+    let expected = existing_migrations(db, evidence);
+    let lost = lost(&expected, found);
     if lost.is_empty() {
         return Ok(Vec::new());
     }
@@ -224,8 +241,15 @@ pub fn recreation(
     if matches!(db, Db::Pg(_)) {
         sql.insert(0, search_path(application_schema) + ";\n");
     }
+    let pending = evidence.iter().filter(|it| it.is_pending());
+    let pending: Vec<_> = pending
+        .filter_map(|it| Some(Migration::find(it.version)?.effect(db)))
+        .collect();
     for set in TriggerSet::ALL {
-        if set.is_in_place(db)? {
+        let of_set = format!("trigger {}.", set.table());
+        let mut added = pending.iter().flat_map(|it| &it.added);
+        let is_pending = added.any(|it| it.what.starts_with(&of_set));
+        if !is_pending && set.is_in_place(db)? {
             let [most, last] = set.repair(db);
             sql.push(most);
             sql.extend(is_script.then_some(last));
@@ -234,13 +258,31 @@ pub fn recreation(
     Ok(sql)
 }
 
-/// The tables of ours that recorded migrations created and that are missing.
-pub fn lost(db: &Db, survey: &Survey, found: &SchemaObjects) -> Vec<String> {
-    let differences = expected(db, &survey.statuses).differences(found);
-    lost_tables(&differences)
-        .filter_map(|it| it.what.strip_prefix("table "))
-        .map(str::to_owned)
-        .collect()
+/// The triggers that a pending migration would create and that exist, because only its tables were dropped.
+pub fn stray_triggers(
+    db: &Db,
+    survey: &Survey,
+    evidence: &[Evidence],
+    found: &SchemaObjects,
+) -> Vec<OrphanedTrigger> {
+    let pending = evidence.iter().filter(|it| it.is_pending());
+    let pending = pending.filter_map(|it| Migration::find(it.version));
+    // An interrupted run has created them.
+    let not_begun = pending.filter(|it| !survey.is_partial(it));
+    let effects = not_begun.map(|it| it.effect(db));
+    let added = effects.flat_map(|it| it.added);
+    let existing = added.filter(|it| found.get(&it.what).is_some());
+    let trigger = |it: SchemaObject| {
+        let (table, name) = it.what.strip_prefix("trigger ")?.split_once('.')?;
+        let (name, table) = (name.to_owned(), table.to_owned());
+        Some(OrphanedTrigger { name, table })
+    };
+    existing.filter_map(trigger).collect()
+}
+
+/// The missing tables of ours among the expected objects.
+pub fn lost(expected: &SchemaObjects, found: &SchemaObjects) -> Vec<Difference> {
+    lost_tables(&expected.differences(found)).cloned().collect()
 }
 
 fn existing(
@@ -263,8 +305,8 @@ fn existing(
         existing.tables_without_key.extend(tables);
         let changed = differences.iter().filter(|it| it.found.is_some());
         let changed = Dropped::new(changed.map(|it| it.what.as_str()));
-        let found = dependents::read(db, &changed, expected)?.into_iter();
-        for dependent in found.filter(|it| it.kind.prevents_type_change()) {
+        let dependents = dependents::read(db, &changed, expected)?.into_iter();
+        for dependent in dependents.filter(|it| it.kind.prevents_type_change()) {
             let object = dependent.object();
             let column = existing.dependents.entry(dependent.depends_on);
             column.or_default().push(object);
@@ -283,6 +325,13 @@ fn existing(
     let views: Vec<String> = on!(db, |conn| sql_query(views).rows(conn))?;
     let views = views.into_iter().filter(|it| missing.contains(it.as_str()));
     existing.views = views.collect();
+    if !missing.is_empty() {
+        let all = schema_objects::read_all(db)?;
+        let renamed = missing
+            .iter()
+            .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, &all)?)));
+        existing.renamed = renamed.collect();
+    }
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
     for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {

@@ -113,6 +113,9 @@ pub enum SchemaError {
         migration: String,
         direction: Direction,
     },
+    /// Tables of applied migrations were dropped, renamed or replaced.
+    #[error("tables of applied migrations are missing: {}", .0.join(", "))]
+    MissingTables(Vec<String>),
     #[error("the database has migrations unknown to this program: {0}")]
     Ahead(String),
     #[error(
@@ -133,6 +136,14 @@ impl From<SchemaError> for Error {
             SchemaError::NotAdopted => (Exit::Untrustworthy, ADOPT.to_owned()),
             SchemaError::Partial { direction, .. } => {
                 (Exit::Untrustworthy, direction.command().to_owned())
+            }
+            SchemaError::MissingTables(tables) => {
+                let is_own = tables.iter().any(|it| it.starts_with("usagectl_"));
+                let next = match is_own {
+                    true => ADOPT,
+                    false => "usagectl status, which prints the SQL for them",
+                };
+                (Exit::Untrustworthy, next.to_owned())
             }
             SchemaError::Ahead(_) => (
                 Exit::Untrustworthy,
@@ -488,7 +499,10 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     let missing = ALL.len() - known.len();
     if unknown.is_empty() {
         return match missing {
-            0 => Ok(Vec::new()),
+            0 => match missing_tables(db)?.as_slice() {
+                [] => Ok(Vec::new()),
+                tables => Err(SchemaError::MissingTables(tables.to_vec()).into()),
+            },
             missing => Err(not_migrated(db, SchemaError::Behind(missing))?.into()),
         };
     }
@@ -504,6 +518,29 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
         }
     }
     Err(SchemaError::Ahead(unknown.join(", ")).into())
+}
+
+/// The tables of all migrations that are missing or are not tables.
+fn missing_tables(db: &mut Db) -> QueryResult<Vec<String>> {
+    let last = ALL.last().map_or("", |migration| migration.version);
+    let expected = super::created_up_to(db, last);
+    let names: Vec<String> = expected.tables().map(|it| format!("'{it}'")).collect();
+    let names = names.join(", ");
+    let query = match db {
+        Db::Pg(_) => format!(
+            "SELECT c.relname::text FROM pg_class c
+             WHERE c.relname IN ({names}) AND c.relkind IN ('r', 'p')
+               AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))"
+        ),
+        Db::Sqlite(_) => {
+            format!("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ({names})")
+        }
+    };
+    let found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let missing = expected
+        .tables()
+        .filter(|it| found.iter().all(|name| name != it));
+    Ok(missing.map(str::to_owned).collect())
 }
 
 /// `reason`, unless a run was interrupted or the objects of a pending migration exist.

@@ -307,6 +307,27 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
     expected
 }
 
+/// Refuses a database that lacks expected tables; with `restores_own` only if they are the application's.
+pub fn require_tables(
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+    restores_own: bool,
+) -> Result<(), SchemaError> {
+    let is_missing = |it: &&str| {
+        let is_restored = restores_own && it.starts_with("usagectl_");
+        !is_restored && found.get(&format!("table {it}")).is_none()
+    };
+    let missing: Vec<String> = expected
+        .tables()
+        .filter(is_missing)
+        .map(str::to_owned)
+        .collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(SchemaError::MissingTables(missing)),
+    }
+}
+
 fn dialect(db: &Db) -> Dialect {
     match db {
         Db::Pg(_) => Dialect::Postgres,

@@ -23,6 +23,7 @@ use crate::domain::format::hex;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::prisma::{
     OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
+    without_folder,
 };
 use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Result};
@@ -117,8 +118,11 @@ pub fn find_directory(from: &Path) -> Option<PathBuf> {
 pub struct PrismaSync {
     /// Prisma's migration for each of ours, by our version.
     migrations: BTreeMap<&'static str, PrismaMigration>,
-    /// Ours that Prisma's folder, which was not found, may have under any name. They are not recorded.
+    /// Ours that are neither in Prisma's ledger nor in its folder: Prisma may have them under any name. They are not
+    /// recorded.
     unknown: Vec<&'static Migration>,
+    /// Recorded migrations that the folder lacks.
+    without_folder: Vec<String>,
     /// Whether a reverted migration is marked as rolled back.
     writes_history: bool,
 }
@@ -132,14 +136,16 @@ impl PrismaSync {
         folders: Option<&[PrismaFolder]>,
         writes_history: bool,
     ) -> QueryResult<PrismaSync> {
-        let matched = match read(db)? {
-            Some(rows) => match_all(db, &rows, folders),
-            None => Vec::new(),
-        };
         let mut sync = PrismaSync {
             writes_history,
             ..PrismaSync::default()
         };
+        let Some(rows) = read(db)? else {
+            return Ok(sync);
+        };
+        let matched = match_all(db, &rows, folders);
+        let not_found = folders.map(|folders| without_folder(&rows, folders));
+        sync.without_folder = not_found.unwrap_or_default();
         for (migration, found) in matched {
             match found {
                 Some(found) => {
@@ -151,9 +157,14 @@ impl PrismaSync {
         Ok(sync)
     }
 
-    /// Our migrations that are not recorded because Prisma's folder was not found.
+    /// Our migrations that are not recorded because Prisma's names of them are unknown.
     pub fn unknown(&self) -> &[&'static Migration] {
         &self.unknown
+    }
+
+    /// The recorded migrations that the folder lacks, if it was found.
+    pub fn without_folder(&self) -> &[String] {
+        &self.without_folder
     }
 
     /// Prisma's migration for one of ours.
@@ -190,7 +201,7 @@ impl PrismaSync {
             let migration = Migration::find(&status.version)?;
             let prisma = self.find(migration.version)?;
             let (problem, how) = match (status.state, prisma.state) {
-                (MigrationState::Partial, _) => return None,
+                (MigrationState::Partial | MigrationState::Unadopted, _) => return None,
                 (MigrationState::Pending, PrismaState::Applied) => (
                     "is pending, but applied in Prisma's ledger",
                     Recording::Reverted,
@@ -355,16 +366,11 @@ fn match_all(
 ) -> Vec<(&'static Migration, Option<PrismaMigration>)> {
     let application = || ALL.iter().filter(|it| it.is_application());
     let effects: Vec<_> = application().map(|it| it.effect(db)).collect();
-    let up = |it: &Migration| it.sql(db, Direction::Up).into_owned();
-    let checksums: Vec<String> = application()
-        .map(|it| hex(&Sha256::digest(up(it).as_bytes())))
-        .collect();
     let own: Vec<OwnMigration<'_>> = application()
-        .zip(effects.iter().zip(&checksums))
-        .map(|(migration, (effect, checksum))| OwnMigration {
+        .zip(&effects)
+        .map(|(migration, effect)| OwnMigration {
             version: migration.version,
             name: migration.name,
-            checksum,
             tables: effect.tables().collect(),
         })
         .collect();

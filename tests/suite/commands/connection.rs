@@ -475,21 +475,22 @@ fn prisma_schema(url: &str) -> String {
 fn file_url_names_the_file_that_prisma_uses(
     #[case] url: &str,
     #[case] expected: &str,
-    #[values(true, false)] in_dot_env: bool,
+    #[values(".env", "environment", "flag")] place: &str,
 ) {
     let sandbox = Sandbox::new();
     let work = sandbox.work();
     fs::create_dir_all(work.join("prisma")).unwrap();
     fs::create_dir_all(work.join("src")).unwrap();
     sandbox.file("prisma/schema.prisma", prisma_schema(url));
-    if in_dot_env {
+    if place == ".env" {
         sandbox.file(".env", "DATABASE_URL=\"file:./dev.db\"\n");
     }
     let usagectl = |command: &str| {
         let program = sandbox.usagectl([command]).current_dir(work.join("src"));
-        match in_dot_env {
-            true => program,
-            false => program.env("DATABASE_URL", "file:./dev.db"),
+        match place {
+            "environment" => program.env("DATABASE_URL", "file:./dev.db"),
+            "flag" => program.arg("--database-url=file:./dev.db"),
+            _ => program,
         }
     };
     usagectl("migrate").run().success();
