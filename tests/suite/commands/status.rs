@@ -342,6 +342,27 @@ fn invalid_index_is_rebuilt_postgresql() {
     status().success();
 }
 
+/// Limits of the role or the database that no query can keep.
+#[test]
+fn time_limits_do_not_end_a_command_that_reads_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let settings = [
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "statement_timeout",
+    ];
+    let set = settings.map(|setting| {
+        format!("EXECUTE format('ALTER DATABASE %I SET {setting} = 1', current_database());")
+    });
+    db.execute(&format!("DO $$ BEGIN {} END $$", set.concat()));
+    for command in ["status", "stats", "limits"] {
+        for _ in 0..3 {
+            db.usagectl([command]).run().success();
+        }
+    }
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
 /// Each by itself is drift, and is named in exactly one line.
 #[rstest]
 #[case(
