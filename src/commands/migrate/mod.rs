@@ -158,6 +158,8 @@ impl PrismaArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct ConfirmDatabase {
     /// Name of the database or file to change, required if DATABASE_URL and DIRECT_URL name different ones
+    ///
+    /// If only their schemas differ: DATABASE.SCHEMA.
     #[arg(long, value_name = "NAME")]
     confirm_database: Option<String>,
 }
@@ -172,39 +174,49 @@ impl ConfirmDatabase {
         preview: bool,
     ) -> Result<Place> {
         let place = place::of(&url.target);
-        let refused = |message: String| {
-            let next = format!(
-                "correct DIRECT_URL or DATABASE_URL, or add --confirm-database {}",
-                shell_word(&place.name)
-            );
-            Error::message(Exit::Refused, message).with_next(next)
-        };
-        if let Some(given) = &self.confirm_database {
-            if !place.is_named(given) {
-                return Err(refused(format!(
-                    "this would change {place}, not `{given}`; nothing was changed"
-                )));
-            }
-            return Ok(place);
-        }
         let other = place::other_than(url).map_err(|error| {
             let next = error.next_step();
             Error::new(Exit::Usage, error).with_next(next)
         })?;
+        let other = other.as_ref();
+        let confirmation = place.confirmation(other);
+        let refused = |message: String| {
+            let next = format!(
+                "correct DIRECT_URL or DATABASE_URL, or add --confirm-database {}",
+                shell_word(&confirmation)
+            );
+            Error::message(Exit::Refused, message).with_next(next)
+        };
+        let given = self.confirm_database.as_deref();
+        if let Some(given) =
+            given.filter(|given| !place.is_named(given) && !place.is_confirmed(given, other))
+        {
+            return Err(refused(format!(
+                "this would change {place}, not `{given}`; nothing was changed"
+            )));
+        }
         let Some(other) = other else {
             return Ok(place);
         };
         let differ = format!("DIRECT_URL is {place}, but DATABASE_URL is {other}");
-        if preview {
+        let is_confirmed = given.is_some_and(|given| place.is_confirmed(given, Some(other)));
+        if preview || is_confirmed {
             context.warn(differ);
             return Ok(place);
+        }
+        if given.is_some() {
+            return Err(refused(format!("{differ}; nothing was changed")));
         }
         if !io::stdin().is_terminal() {
             return Err(refused(format!("{differ}; nothing was changed")));
         }
         context.warn(differ);
-        let answer = context.prompt("Type the name of the database to change: ")?;
-        match place.is_named(&answer) {
+        let what = match confirmation == place.name {
+            true => "the name of the database to change".to_owned(),
+            false => format!("{confirmation} to change this schema"),
+        };
+        let answer = context.prompt(format_args!("Type {what}: "))?;
+        match place.is_confirmed(&answer, Some(other)) {
             true => Ok(place),
             false => Err(refused("not confirmed; nothing was changed".to_owned())),
         }
