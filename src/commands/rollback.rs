@@ -11,7 +11,7 @@ use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confi
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
-use crate::domain::schema::dependents::Dependent;
+use crate::domain::schema::dependents::{self, Dependent};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
@@ -195,9 +195,11 @@ fn revert(
     }
     // Rows may have been added; an index or a view is another loss than the one that was shown.
     let mut steps = shown.to_vec();
-    for (step, shown) in steps.iter_mut().zip(shown) {
+    for step in &mut steps {
         step.dependents = dependents(db, step)?;
-        check_blockers(std::slice::from_ref(step))?;
+    }
+    check_blockers(&steps)?;
+    for (step, shown) in steps.iter().zip(shown) {
         if let Some(object) = step.new_loss(shown) {
             return Err(changed_since(&object));
         }
@@ -376,12 +378,12 @@ fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
 
 /// A view or foreign key of the user is never dropped.
 fn check_blockers(steps: &[PlanStep]) -> Result<()> {
-    let Some(blocker) = steps.iter().find_map(PlanStep::blocker) else {
+    let Some((uses, removal)) = dependents::blockers(steps.iter().flat_map(|it| &it.dependents))
+    else {
         return Ok(());
     };
-    let object = blocker.object();
-    let message = format!("{object} uses {}; nothing was changed", blocker.depends_on);
-    let next = format!("drop or change {object}, then run the same command again");
+    let message = format!("{uses}; nothing was changed");
+    let next = format!("{removal} then run the same command again");
     Err(Error::message(Exit::Refused, message).with_next(next))
 }
 
