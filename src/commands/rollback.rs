@@ -224,11 +224,10 @@ fn revert(
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
     let found = schema_objects::read(db)?;
-    for step in &steps {
-        check_unchanged(db, step, &found, consented)?;
-    }
+    let mut all = steps.iter();
+    let unchanged = all.try_for_each(|step| check_unchanged(db, step, &found, consented));
     let mut reverted = 0;
-    let result = plan.iter().zip(&steps).try_for_each(|(migration, step)| {
+    let mut run = |(migration, step): (&&'static Migration, &PlanStep)| {
         let task = Task {
             migration,
             direction: Direction::Down,
@@ -248,10 +247,14 @@ fn revert(
         migrations::run(db, task, &mut observer)?;
         reverted += 1;
         Ok::<(), Error>(())
-    });
+    };
+    let result = unchanged.and_then(|()| plan.iter().zip(&steps).try_for_each(&mut run));
     if result.is_err() {
         // The first error is reported; the next run removes the rest.
         let _ = migrations::remove_capture(db, &mut args.locks.retry(context));
+        if let Some(export) = export.take_if(|_| reverted == 0) {
+            export.discard();
+        }
     }
     result.map_err(|error| match reverted {
         0 => error,

@@ -34,7 +34,7 @@ pub struct Postgres {
     /// The run lock, which every transaction of the run checks.
     lease: Option<Lease>,
     /// The connection string.
-    url: String,
+    url: Box<str>,
     /// Whether no transaction has begun yet.
     is_unproven: bool,
     /// Whether to look for a time limit of transactions and lift it.
@@ -84,7 +84,7 @@ impl Postgres {
                  SET LOCAL jit = off"
             ),
             lease: None,
-            url,
+            url: url.into(),
             is_unproven: true,
             has_transaction_limit: false,
         })

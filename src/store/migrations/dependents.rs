@@ -65,8 +65,11 @@ fn added_columns(
     expected: &SchemaObjects,
 ) -> QueryResult<Vec<Dependent>> {
     let found = TableColumns::read(db, table)?;
-    let columns = found.into_iter().flat_map(|it| it.columns);
-    let names = columns.map(|column| format!("{table}.{}", column.name));
+    let columns = found.into_iter().flat_map(|it| {
+        let written = it.columns.into_iter().map(|column| column.name);
+        written.chain(it.generated)
+    });
+    let names = columns.map(|name| format!("{table}.{name}"));
     let added = names.filter(|name| expected.get(&format!("column {name}")).is_none());
     Ok(added
         .map(|name| Dependent {

@@ -548,6 +548,38 @@ fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] 
     assert_eq!(whole_catalogue(&stage), whole);
 }
 
+#[test]
+fn other_schema_of_direct_url_requires_its_name_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let name = db.url().rsplit('/').next().unwrap();
+    let name = name.split('?').next().unwrap();
+    let joint = if db.url().contains('?') { '&' } else { '?' };
+    let other = format!("{}{joint}schema=other", db.url());
+    let run = |flags: &[&str]| {
+        let program = db.usagectl(["migrate"]).env("DIRECT_URL", db.url());
+        let program = program.env("DATABASE_URL", &other);
+        flags.iter().fold(program, |run, flag| run.arg(flag)).run()
+    };
+    let qualified = format!("{name}.public");
+    for flags in [&[] as &[&str], &["--confirm-database", name]] {
+        let refused = run(flags);
+        assert_eq!(refused.code, 5, "{}", refused.snapshot());
+        let next = format!("add --confirm-database {qualified}\n");
+        assert!(refused.stderr.ends_with(&next), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("schema other"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let confirmed = run(&["--confirm-database", &qualified]).success();
+    assert!(
+        confirmed.stderr.contains("warning: DIRECT_URL is"),
+        "{}",
+        confirmed.stderr
+    );
+}
+
 #[rstest]
 fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
@@ -592,38 +624,6 @@ fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: E
         next: usagectl status
         [exit status: 2]
         ");
-}
-
-#[test]
-fn other_schema_of_direct_url_requires_its_name_postgresql() {
-    let db = TestDatabase::migrated(Postgresql);
-    let name = db.url().rsplit('/').next().unwrap();
-    let name = name.split('?').next().unwrap();
-    let joint = if db.url().contains('?') { '&' } else { '?' };
-    let other = format!("{}{joint}schema=other", db.url());
-    let run = |flags: &[&str]| {
-        let program = db.usagectl(["migrate"]).env("DIRECT_URL", db.url());
-        let program = program.env("DATABASE_URL", &other);
-        flags.iter().fold(program, |run, flag| run.arg(flag)).run()
-    };
-    let qualified = format!("{name}.public");
-    for flags in [&[] as &[&str], &["--confirm-database", name]] {
-        let refused = run(flags);
-        assert_eq!(refused.code, 5, "{}", refused.snapshot());
-        let next = format!("add --confirm-database {qualified}\n");
-        assert!(refused.stderr.ends_with(&next), "{}", refused.stderr);
-        assert!(
-            refused.stderr.contains("schema other"),
-            "{}",
-            refused.stderr
-        );
-    }
-    let confirmed = run(&["--confirm-database", &qualified]).success();
-    assert!(
-        confirmed.stderr.contains("warning: DIRECT_URL is"),
-        "{}",
-        confirmed.stderr
-    );
 }
 
 #[rstest]
