@@ -197,8 +197,10 @@ impl Context {
     /// Opens the database for `migrate` and `rollback`, whose statements may take longer than the role's time limits.
     pub fn open_to_migrate(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let mut db = self.open_unchecked(url, access)?;
-        if let Db::Pg(postgres) = &mut db {
-            postgres.lift_time_limits()?;
+        if access != Access::Read
+            && let Db::Pg(postgres) = &mut db
+        {
+            postgres.lift_time_limits();
         }
         Ok(db)
     }

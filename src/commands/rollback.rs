@@ -11,7 +11,7 @@ use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confi
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
-use crate::domain::schema::dependents::Dependent;
+use crate::domain::schema::dependents::{self, Dependent};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
@@ -196,9 +196,11 @@ fn revert(
     }
     // Rows may have been added; an index or a view is another loss than the one that was shown.
     let mut steps = shown.to_vec();
-    for (step, shown) in steps.iter_mut().zip(shown) {
+    for step in &mut steps {
         step.dependents = dependents(db, step)?;
-        check_blockers(std::slice::from_ref(step))?;
+    }
+    check_blockers(&steps)?;
+    for (step, shown) in steps.iter().zip(shown) {
         if let Some(object) = step.new_loss(shown) {
             return Err(changed_since(&object));
         }
@@ -223,11 +225,10 @@ fn revert(
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
     let found = schema_objects::read(db)?;
-    for step in &steps {
-        check_unchanged(db, step, &found, consented)?;
-    }
+    let mut all = steps.iter();
+    let unchanged = all.try_for_each(|step| check_unchanged(db, step, &found, consented));
     let mut reverted = 0;
-    let result = plan.iter().zip(&steps).try_for_each(|(migration, step)| {
+    let mut run = |(migration, step): (&&'static Migration, &PlanStep)| {
         let task = Task {
             migration,
             direction: Direction::Down,
@@ -247,10 +248,14 @@ fn revert(
         migrations::run(db, task, &mut observer)?;
         reverted += 1;
         Ok::<(), Error>(())
-    });
+    };
+    let result = unchanged.and_then(|()| plan.iter().zip(&steps).try_for_each(&mut run));
     if result.is_err() {
         // The first error is reported; the next run removes the rest.
         let _ = migrations::remove_capture(db, &mut args.locks.retry(context));
+        if let Some(export) = export.take_if(|_| reverted == 0) {
+            export.discard();
+        }
     }
     result.map_err(|error| match reverted {
         0 => error,
@@ -377,12 +382,12 @@ fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
 
 /// A view or foreign key of the user is never dropped.
 fn check_blockers(steps: &[PlanStep]) -> Result<()> {
-    let Some(blocker) = steps.iter().find_map(PlanStep::blocker) else {
+    let Some((uses, removal)) = dependents::blockers(steps.iter().flat_map(|it| &it.dependents))
+    else {
         return Ok(());
     };
-    let object = blocker.object();
-    let message = format!("{object} uses {}; nothing was changed", blocker.depends_on);
-    let next = format!("drop or change {object}, then run the same command again");
+    let message = format!("{uses}; nothing was changed");
+    let next = format!("{removal} then run the same command again");
     Err(Error::message(Exit::Refused, message).with_next(next))
 }
 

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::schema::adoption::lost_tables;
-use crate::domain::schema::migration::{MigrationState, MigrationStatus};
+use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
 use crate::domain::usage::retention;
@@ -33,8 +33,8 @@ use crate::store::{schema_objects, status, unknown_values, verification};
 /// outdated roll-ups, firing alerts, open recommendations and stale metrics. Only reads: a SELECT-only role, a
 /// replica or a read-only file is sufficient.
 ///
-/// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations or a migration is
-/// edited, unlogged or unknown, or if another program deleted the oldest rows and whether their calls still count is
+/// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations, a migration is
+/// edited, unlogged or unknown, or a restore is not complete, or if another program deleted the oldest rows and whether their calls still count is
 /// undecided, 7 if the database cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = example!("status --format json"))]
@@ -63,7 +63,7 @@ pub struct StatusArgs {
     #[arg(long)]
     allow_ahead: bool,
 
-    /// Maximum time to wait until the database is reachable and no migration is pending or partial
+    /// Maximum time to wait until the database is reachable, no migration is pending or partial, and no restore is incomplete
     ///
     /// Not used where waiting cannot help: the path is a directory or not a SQLite database, or the URL requires TLS and
     /// usagectl was built without it.
@@ -83,6 +83,7 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
             // A partial migration may be running.
             Ok(report) => {
                 report.count(&[MigrationState::Partial]) > 0
+                    || report.restoring.is_some()
                     || report.verdict() == Verdict::Pending && !args.allow_pending
             }
             Err(error) => db::may_pass(error),
@@ -170,6 +171,10 @@ fn report(
             adopt::script_of(db, &closed, &expected, schema)?
         }
     };
+    let mut is_restorable = true;
+    for difference in &drift {
+        is_restorable = is_restorable && migrations::is_restorable(db, difference)?;
+    }
     // Tables that differ cannot be read.
     let has_own_tables = lost_tables(&drift).next().is_none();
     // Tables that differ cannot be read; a partial migration may have dropped the triggers.
@@ -198,6 +203,8 @@ fn report(
         extras: if args.strict { extras } else { Vec::new() },
         drift,
         fix,
+        is_restorable,
+        restoring: survey.bookkeeping.interrupted_restore().map(str::to_owned),
         running: lock::running_migrate(db, url)?,
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
@@ -289,7 +296,16 @@ fn next_step(report: &StatusReport) -> String {
         let name = unknown.full_name();
         return format!("use the version of usagectl that applied {name}");
     }
-    if let Some(partial) = find(MigrationState::Partial).and_then(MigrationStatus::partial) {
+    let partial = find(MigrationState::Partial).and_then(MigrationStatus::partial);
+    // A restore completes its migrations first.
+    if let Some(folder) = report
+        .restoring
+        .as_ref()
+        .filter(|_| partial != Some(Direction::Down))
+    {
+        return migrations::restore_command(folder);
+    }
+    if let Some(partial) = partial {
         return partial.command().to_owned();
     }
     let unlogged = find(MigrationState::Unlogged);
@@ -306,7 +322,7 @@ fn next_step(report: &StatusReport) -> String {
         [] => {
             "remove the objects that no migration creates, or run usagectl status without --strict"
         }
-        drift if drift.iter().all(Difference::is_restorable) => "usagectl migrate",
+        _ if report.is_restorable => "usagectl migrate",
         _ => "run the SQL listed above, then usagectl status",
     };
     next.to_owned()

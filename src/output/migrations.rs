@@ -538,6 +538,7 @@ mod tests {
                 depends_on: "table a".to_owned(),
                 blocks,
                 sql: None,
+                removal: Default::default(),
             })
             .to_vec();
         let steps = [step];

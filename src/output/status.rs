@@ -9,7 +9,7 @@ use super::{Answer, printable};
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
 use crate::domain::named::Named;
-use crate::domain::schema::migration::{MigrationState, MigrationStatus};
+use crate::domain::schema::migration::{MigrationState, MigrationStatus, restore_message};
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::status::{
     AlertCounts, CapacitySummary, StaleMetric, StatusReport, UnknownValue, Verdict,
@@ -63,6 +63,9 @@ impl Status<'_> {
                 let unknown = counted_as(unknown as u64, "migration is", "migrations are");
                 format!("ahead: {unknown} of a newer version")
             }
+            Verdict::Untrustworthy if report.restoring.is_some() && report.drift.is_empty() => {
+                "untrustworthy: a restore is not complete, see above".to_owned()
+            }
             Verdict::Untrustworthy => {
                 "untrustworthy: the schema differs from the migrations, see above".to_owned()
             }
@@ -82,6 +85,8 @@ impl Status<'_> {
         }
         let running = report.running.iter();
         lines.extend(running.map(|holder| format!("running: {holder}")));
+        let restoring = report.restoring.iter();
+        lines.extend(restoring.map(|folder| format!("restore: {}", restore_message(folder))));
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
         lines.extend(unlogged.map(|it| {
@@ -263,6 +268,7 @@ impl Answer for Status<'_> {
             verdict: verdict,
             migrations: migrations.collect::<Vec<_>>(),
             lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
+            restoring: report.restoring.as_deref(),
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),
             fix: &report.fix,
             defects: &report.defects,
@@ -310,6 +316,9 @@ impl Answer for Status<'_> {
         }
         for it in report.defects.iter().flatten() {
             finding("defect", &it.object, "", &it.problem);
+        }
+        if let Some(folder) = &report.restoring {
+            finding("restore", folder, "", &restore_message(folder));
         }
         for object in &report.conflicts {
             finding("conflict", object, "", "");

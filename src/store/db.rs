@@ -313,7 +313,14 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
             }
             open_sqlite(path, access).map(Db::Sqlite)
         }
-        DatabaseTarget::Postgres(target) => open_postgres(target, &url.application).map(Db::Pg),
+        DatabaseTarget::Postgres(target) => {
+            let mut postgres = open_postgres(target, &url.application)?;
+            // A command that only reads blocks no session.
+            if access == Access::Read {
+                postgres.lift_time_limits();
+            }
+            Ok(Db::Pg(postgres))
+        }
     }
 }
 

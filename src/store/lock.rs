@@ -129,12 +129,8 @@ impl RunLock {
                     }
                     Ok(tried)
                 })?;
-                // A server that ends idle or long transactions would release the lock during the run. As a simple query
-                // this also closes the portal of the query before it, which keeps a snapshot.
-                second.batch_execute(
-                    "SELECT set_config(name, '0', true) FROM pg_settings
-                     WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
-                )?;
+                // A simple query closes the portal of the query before it, which keeps a snapshot.
+                second.batch_execute("SELECT")?;
                 Held::Transaction(second)
             }
             (Db::Pg(postgres), _) => {
@@ -172,6 +168,7 @@ fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres
     let Db::Pg(mut second) = opened? else {
         return Err(Error::message(Exit::Failed, "not a PostgreSQL database"));
     };
+    second.lift_time_limits();
     if shares_sessions(first, &mut second)? {
         let message = "a pooler such as PgBouncer gives its clients other server sessions in turn; \
                        nothing was changed";

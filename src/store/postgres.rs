@@ -33,8 +33,12 @@ pub struct Postgres {
     settings: String,
     /// The run lock, which every transaction of the run checks.
     lease: Option<Lease>,
-    /// The connection string, until the first transaction has begun.
-    unproven: Option<String>,
+    /// The connection string.
+    url: Box<str>,
+    /// Whether no transaction has begun yet.
+    is_unproven: bool,
+    /// Whether to look for a time limit of transactions and lift it.
+    has_transaction_limit: bool,
 }
 
 impl Drop for Postgres {
@@ -80,7 +84,9 @@ impl Postgres {
                  SET LOCAL jit = off"
             ),
             lease: None,
-            unproven: Some(url),
+            url: url.into(),
+            is_unproven: true,
+            has_transaction_limit: false,
         })
     }
 
@@ -102,17 +108,30 @@ impl Postgres {
     }
 
     /// Lifts the time limits of the role and the database for every transaction from now on.
-    pub fn lift_time_limits(&mut self) -> QueryResult<()> {
-        // `transaction_timeout` is new in PostgreSQL 17.
-        let limits: String = self.run(|conn| {
-            sql_query(
-                "SELECT coalesce(string_agg(format('; SET LOCAL %s = 0', name), ''), '') FROM pg_settings WHERE name IN
-                 ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')",
-            )
-            .row(conn)
-        })?;
-        self.settings.push_str(&limits);
+    pub fn lift_time_limits(&mut self) {
+        // Sent with BEGIN: a query of its own may exceed the limit.
+        self.settings.push_str(
+            "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
+        );
+        self.has_transaction_limit = true;
+    }
+
+    /// Lifts the limit of the transaction, which is new in PostgreSQL 17, in this transaction and the later ones.
+    fn lift_transaction_limit(&mut self) -> QueryResult<()> {
+        // Unlike a query this takes no snapshot, after which the isolation level could not be set.
+        let version: String = sql_query("SHOW server_version_num").row(&mut self.conn)?;
+        if version.parse().is_ok_and(|version: u32| version >= 170_000) {
+            let limit = "SET LOCAL transaction_timeout = 0";
+            self.conn.batch_execute(limit)?;
+            self.settings.push_str("; ");
+            self.settings.push_str(limit);
+        }
         Ok(())
+    }
+
+    /// The connection string, with its password.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// The server's process of this session; behind a pooler, of this transaction.
@@ -167,7 +186,10 @@ impl Postgres {
     /// The error of the first transaction as the server or the pooler gives it. A pooler in statement pooling mode closes
     /// the connection when a transaction begins, and of a batch of statements libpq keeps only the last error.
     fn explained(&self, error: DieselError) -> DieselError {
-        let Some(Ok(mut again)) = self.unproven.as_deref().map(PgConnection::establish) else {
+        if !self.is_unproven {
+            return error;
+        }
+        let Ok(mut again) = PgConnection::establish(&self.url) else {
             return error;
         };
         sql_query("BEGIN")
@@ -190,7 +212,13 @@ impl Postgres {
         }
         let begun = Tx::begin_transaction_sql(&mut self.conn, &sql);
         begun.map_err(|error| self.explained(error))?;
-        self.unproven = None;
+        self.is_unproven = false;
+        if std::mem::take(&mut self.has_transaction_limit)
+            && let Err(error) = self.lift_transaction_limit()
+        {
+            self.roll_back();
+            return Err(error);
+        }
         let Some(lease) = &mut self.lease else {
             return Ok(());
         };

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 use chrono::{DateTime, Utc};
 
 use super::{
-    MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error, warn_of_owned,
-    warn_of_owner,
+    MigrateArgs, Run, interrupt, list_external_tables, name_taken, not_confirmed, plan_error,
+    warn_of_owned, warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
@@ -85,6 +85,9 @@ pub(super) fn run(
         let sql = script(&mut db, url, args, &findings)?;
         return context.finish(&Script { sql }).map(Some);
     }
+    if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
+        return Err(name_taken(&taken));
+    }
     let (mut planned, mut repairs) = (Vec::new(), Vec::new());
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
@@ -128,7 +131,7 @@ pub(super) fn run(
         context.answer(&answer)?;
     }
     result?;
-    warn_of_owned(context, &mut db, &applied)?;
+    warn_of_owned(context, &mut db)?;
     list_external_tables(context, &db)?;
     Ok(Some(Outcome::DONE))
 }

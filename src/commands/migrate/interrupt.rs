@@ -122,7 +122,7 @@ fn cancel_and_describe(
     let survey = migrations::survey(&mut db)?;
     let mut message = format!("interrupted; {}", migration::summary(&survey.statuses));
     if let Some(folder) = &next.restored {
-        message.push_str(&format!("; the restore of {folder} is not complete"));
+        message.push_str(&format!("; {}", migration::restore_message(folder)));
     }
     if migrations::has_capture(&mut db)? {
         message.push_str("; the next rollback or migrate removes the triggers of the export");

@@ -17,17 +17,18 @@ use crate::domain::format;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::place::Place;
+use crate::domain::schema::script::NameKind;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{
     Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
 };
 use crate::store::db;
-use crate::store::db::{Access, Db, quote_identifier};
+use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
-    self, Direction, Event, Locks, LogContext, Migration, Observer, Retry, SchemaError, Survey,
-    Task, adopt as adoption,
+    self, Direction, Event, Locks, LogContext, Migration, Observer, RestoreLog, Retry, SchemaError,
+    Survey, TakenName, Task, adopt as adoption,
 };
 use crate::store::place;
 use crate::store::schema_objects;
@@ -192,6 +193,8 @@ impl PrismaArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct ConfirmDatabase {
     /// Name of the database or file to change, required if DATABASE_URL and DIRECT_URL name different ones
+    ///
+    /// If only their schemas differ: DATABASE.SCHEMA.
     #[arg(long, value_name = "NAME")]
     confirm_database: Option<String>,
 }
@@ -206,39 +209,49 @@ impl ConfirmDatabase {
         preview: bool,
     ) -> Result<Place> {
         let place = place::of(&url.target);
-        let refused = |message: String| {
-            let next = format!(
-                "correct DIRECT_URL or DATABASE_URL, or add --confirm-database {}",
-                shell_word(&place.name)
-            );
-            Error::message(Exit::Refused, message).with_next(next)
-        };
-        if let Some(given) = &self.confirm_database {
-            if !place.is_named(given) {
-                return Err(refused(format!(
-                    "this would change {place}, not `{given}`; nothing was changed"
-                )));
-            }
-            return Ok(place);
-        }
         let other = place::other_than(url).map_err(|error| {
             let next = error.next_step();
             Error::new(Exit::Usage, error).with_next(next)
         })?;
+        let other = other.as_ref();
+        let confirmation = place.confirmation(other);
+        let refused = |message: String| {
+            let next = format!(
+                "correct DIRECT_URL or DATABASE_URL, or add --confirm-database {}",
+                shell_word(&confirmation)
+            );
+            Error::message(Exit::Refused, message).with_next(next)
+        };
+        let given = self.confirm_database.as_deref();
+        if let Some(given) =
+            given.filter(|given| !place.is_named(given) && !place.is_confirmed(given, other))
+        {
+            return Err(refused(format!(
+                "this would change {place}, not `{given}`; nothing was changed"
+            )));
+        }
         let Some(other) = other else {
             return Ok(place);
         };
         let differ = format!("DIRECT_URL is {place}, but DATABASE_URL is {other}");
-        if preview {
+        let is_confirmed = given.is_some_and(|given| place.is_confirmed(given, Some(other)));
+        if preview || is_confirmed {
             context.warn(differ);
             return Ok(place);
+        }
+        if given.is_some() {
+            return Err(refused(format!("{differ}; nothing was changed")));
         }
         if !io::stdin().is_terminal() {
             return Err(refused(format!("{differ}; nothing was changed")));
         }
         context.warn(differ);
-        let answer = context.prompt("Type the name of the database to change: ")?;
-        match place.is_named(&answer) {
+        let what = match confirmation == place.name {
+            true => "the name of the database to change".to_owned(),
+            false => format!("{confirmation} to change this schema"),
+        };
+        let answer = context.prompt(format_args!("Type {what}: "))?;
+        match place.is_confirmed(&answer, Some(other)) {
             true => Ok(place),
             false => Err(refused("not confirmed; nothing was changed".to_owned())),
         }
@@ -300,10 +313,18 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
         context.answer(&applied)?;
     }
     result?;
-    warn_of_owned(context, &mut db, &applied)?;
+    if !applied.migrations.is_empty() {
+        warn_of_owned(context, &mut db)?;
+    }
+    let bookkeeping = migrations::survey(&mut db)?.bookkeeping;
     let is_prismas = url.is_prismas_file || prisma::exists(&mut db)?;
     if is_prismas && !applied.migrations.is_empty() {
         list_external_tables(context, &db)?;
+    }
+    if let Some(folder) = bookkeeping.interrupted_restore() {
+        context.warn(migration::restore_message(folder));
+        let next = migrations::restore_command(folder);
+        return Ok(Outcome::with_next(Exit::Untrustworthy, next));
     }
     Ok(Outcome::DONE)
 }
@@ -325,10 +346,7 @@ fn warn_of_owner(context: &mut Context, db: &mut Db, plan: &[&Migration]) -> Res
 }
 
 /// Warns of tables that the application's role cannot use, with the statements that end it.
-fn warn_of_owned(context: &mut Context, db: &mut Db, applied: &Applied) -> Result<()> {
-    if applied.migrations.is_empty() {
-        return Ok(());
-    }
+fn warn_of_owned(context: &mut Context, db: &mut Db) -> Result<()> {
     for defect in migrations::owner_defects(db)? {
         let fix = defect.fix.unwrap_or_default();
         let (object, problem) = (defect.object, defect.problem);
@@ -351,10 +369,7 @@ impl MigrateArgs {
     /// The command that continues an interrupted one.
     fn next(&self) -> String {
         match &self.restore {
-            Some(folder) => {
-                let folder = shell_word(&folder.display().to_string()).to_string();
-                format!("usagectl migrate --restore {folder}")
-            }
+            Some(folder) => migrations::restore_command(&folder.display().to_string()),
             None if self.adopt => migrations::ADOPT.to_owned(),
             None => "usagectl migrate".to_owned(),
         }
@@ -367,6 +382,8 @@ struct Run<'a> {
     db: &'a mut Db,
     url: &'a DatabaseUrl,
     args: &'a MigrateArgs,
+    /// The restore that this belongs to.
+    restore: Option<RestoreLog>,
 }
 
 impl<'a> Run<'a> {
@@ -381,6 +398,7 @@ impl<'a> Run<'a> {
             db,
             url,
             args,
+            restore: None,
         }
     }
 }
@@ -420,9 +438,12 @@ impl Run<'_> {
         let user = current_user();
         let log = LogContext::new(self.url, &user, self.context.now, prisma);
         let locks = self.args.locks.locks();
-        if !plan.is_empty() {
+        if !plan.is_empty() || self.restore.is_some() {
             let found = &survey.bookkeeping;
             migrations::prepare(self.db, log.application_schema, found, locks, self.context)?;
+        }
+        if let Some(restore) = &self.restore {
+            restore.start(self.db, log)?;
         }
         for triggers in migrations::broken_triggers(self.db, &survey.statuses)? {
             let table = triggers.table();
@@ -434,7 +455,8 @@ impl Run<'_> {
         for (table, name) in migrations::broken_indexes(self.db, &survey.statuses)? {
             let message = format_args!("rebuilding the invalid index {name}");
             self.context.detail(message);
-            migrations::rebuild_index(self.db, log.application_schema, (&table, &name))?;
+            let (schema, index) = (log.application_schema, (table.as_str(), name.as_str()));
+            migrations::rebuild_index(self.db, schema, index, self.context)?;
             applied.rebuilt_indexes.push(name);
         }
         for migration in plan {
@@ -528,25 +550,28 @@ fn plan(
     .map_err(plan_error)?;
     let plan = migrations::with_versions(&versions);
     match migrations::taken_name(db, survey, &plan)? {
-        Some(name) => Err(name_taken(db, url, &name)),
+        Some(taken) => Err(name_taken(&taken)),
         None => Ok(plan),
     }
 }
 
-/// The error about an index that has the name of another one of a pending migration.
-fn name_taken(db: &Db, url: &DatabaseUrl, name: &str) -> Error {
-    let message = format!(
-        "the index {name} has other columns than the one that a pending migration creates under this name; \
-         nothing was changed"
-    );
-    let index = quote_identifier(name);
-    let rename = match db {
-        Db::Pg(_) => {
-            let schema = quote_identifier(migrations::application_schema(url));
-            let to = quote_identifier(&format!("own_{name}"));
-            format!("ALTER INDEX {schema}.{index} RENAME TO {to};")
-        }
-        Db::Sqlite(_) => format!("DROP INDEX {index}; and create it under another name,"),
+/// The error about an object that has the name of another one of a pending migration.
+fn name_taken(taken: &TakenName) -> Error {
+    let TakenName {
+        kind,
+        name,
+        created,
+        rename,
+    } = taken;
+    let message = match kind == "index" && *created == NameKind::Index {
+        true => format!(
+            "the index {name} has other columns than the one that a pending migration creates under this name; \
+             nothing was changed"
+        ),
+        false => format!(
+            "the {kind} {name} has the name of {} that a pending migration creates; nothing was changed",
+            created.described()
+        ),
     };
     let next = format!("{rename} then run the same command again");
     Error::message(Exit::Refused, message).with_next(next)

@@ -1,19 +1,19 @@
 //! `migrate --restore`: reads an export of `rollback --export` back.
 
-use std::path::Path;
+use std::path::{self, Path};
 
-use super::{Applied, MigrateArgs, Run};
+use super::{Applied, MigrateArgs, Run, warn_of_owned};
 use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{Manifest, MigrationExport, UserObject};
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::archive::ArchiveError;
 use crate::store::migrations::prisma::PrismaSync;
-use crate::store::migrations::{self, LogContext, Migration, archive};
+use crate::store::migrations::{self, LogContext, Migration, RestoreLog, archive};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
@@ -34,14 +34,23 @@ pub(super) fn run(
 
     let mut db = context.open_to_migrate(url, Access::Create)?;
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
+    let entry = RestoreLog {
+        migrations: exports.iter().map(|(migration, _)| *migration).collect(),
+        folder: path::absolute(folder)?.display().to_string(),
+    };
     let mut applied = Applied::default();
     if let Some(newest) = manifest.newest_version() {
-        require_columns(&mut db, url, &exports, newest)?;
+        require_columns(&mut db, url, &exports, newest, &manifest.engine)?;
         let args = &MigrateArgs {
             to: Some(newest.to_owned()),
             ..args.clone()
         };
-        Run::new(context, &mut db, url, args).apply_pending(&mut applied)?;
+        let mut run = Run::new(context, &mut db, url, args);
+        run.restore = Some(entry.clone());
+        run.apply_pending(&mut applied)?;
+    }
+    if let Some(owner) = &manifest.owner {
+        return_to_owner(context, &mut db, args, owner)?;
     }
     let (user, prisma) = (current_user(), PrismaSync::default());
     let log = LogContext::new(url, &user, context.now, &prisma);
@@ -70,7 +79,7 @@ pub(super) fn run(
     }
     let mut retry = args.locks.retry(context);
     let found = schema_objects::read(&mut db)?;
-    for (migration, export) in &exports {
+    for (_, export) in &exports {
         for table in &export.tables {
             let rows = migrations::restore_table(&mut db, folder, table, &found, &mut retry)?;
             restored.tables.push(RestoredTable {
@@ -84,24 +93,20 @@ pub(super) fn run(
                 problems: rows.problems,
             });
         }
-        retry.transaction(&mut db, |db| {
-            migrations::log_restore(db, migration, log, folder)
-        })?;
     }
     // CREATE INDEX CONCURRENTLY waits for the snapshots of other transactions, that of the lock included.
     drop(lock);
     let created = objects.into_iter().map(|object| create(&mut db, object));
     restored.objects.extend(created);
+    entry.complete(&mut db, log)?;
     let complete = restored.is_complete();
     context.answer(&restored)?;
     if complete {
         return Ok(Outcome::DONE);
     }
     let next = if restored.has_refused_rows() {
-        let folder = shell_word(&restored.folder);
-        format!(
-            "change the columns named above so that they can hold the values, then: usagectl migrate --restore {folder}"
-        )
+        let command = migrations::restore_command(&restored.folder);
+        format!("change the columns named above so that they can hold the values, then: {command}")
     } else if restored.has_all_objects() {
         "compare the kept rows with the files of the export".to_owned()
     } else {
@@ -110,17 +115,41 @@ pub(super) fn run(
     Ok(Outcome::with_next(Exit::Incomplete, next))
 }
 
+/// Gives the application's tables and types back to their owner, or warns with the statements that do.
+fn return_to_owner(
+    context: &mut Context,
+    db: &mut Db,
+    args: &MigrateArgs,
+    owner: &str,
+) -> Result<()> {
+    let statements = migrations::returned_to_owner(db, owner)?;
+    let given = args.locks.retry(context).transaction(db, |db| {
+        for sql in &statements {
+            db.batch_execute(sql)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = given {
+        context.warn(format_args!(
+            "the tables of the application belonged to {owner} ({error}); as a superuser: {};",
+            statements.join("; ")
+        ));
+    }
+    warn_of_owned(context, db)
+}
+
 /// Refuses an export with columns that neither exist nor are created by the migrations up to `newest`.
 fn require_columns(
     db: &mut Db,
     url: &DatabaseUrl,
     exports: &[(&'static Migration, &MigrationExport)],
     newest: &str,
+    engine: &str,
 ) -> Result<()> {
     let tables = exports.iter().flat_map(|(_, export)| &export.tables);
     let created = migrations::created_up_to(db, newest);
     let schema = migrations::application_schema(url);
-    let statements = migrations::missing_columns(db, tables, &created, schema)?;
+    let statements = migrations::missing_columns(db, tables, &created, schema, engine)?;
     if statements.is_empty() {
         return Ok(());
     }

@@ -58,6 +58,49 @@ pub struct Dependent {
     /// The statement that creates it, if the engine gives one.
     #[serde(skip)]
     pub sql: Option<String>,
+    #[serde(skip)]
+    pub removal: Removal,
+}
+
+/// How the user removes an object that prevents a rollback.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removal {
+    /// Objects that others use have a lower number than these, which are removed first.
+    pub depth: i32,
+    /// Without a semicolon; nothing if no single statement does it.
+    pub sql: Option<String>,
+}
+
+/// The objects that prevent a rollback, and what removes them all: statements, and objects that no statement removes.
+pub fn blockers<'a>(
+    dependents: impl IntoIterator<Item = &'a Dependent>,
+) -> Option<(String, String)> {
+    let mut blockers: Vec<&Dependent> = Vec::new();
+    let mut uses: Vec<String> = Vec::new();
+    for dependent in dependents.into_iter().filter(|it| it.blocks) {
+        let object = dependent.object();
+        if blockers.iter().all(|it| it.object() != object) {
+            uses.push(format!("{object} uses {}", dependent.depends_on));
+        }
+        // The type and the default of a column are two.
+        let is_known = |it: &&Dependent| it.object() == object && it.removal == dependent.removal;
+        if !blockers.iter().any(is_known) {
+            blockers.push(dependent);
+        }
+    }
+    // Stable: of one depth as they are listed.
+    blockers.sort_by_key(|it| -it.removal.depth);
+    let statements = blockers.iter().filter_map(|it| it.removal.sql.as_ref());
+    let mut steps: Vec<String> = statements.map(|sql| format!("{sql};")).collect();
+    let others = blockers.iter().filter(|it| it.removal.sql.is_none());
+    let others: Vec<String> = others.map(|it| it.object()).collect();
+    if !others.is_empty() {
+        if !steps.is_empty() {
+            steps.push("then".to_owned());
+        }
+        steps.push(format!("change {},", others.join(", ")));
+    }
+    (!uses.is_empty()).then(|| (uses.join(", "), steps.join(" ")))
 }
 
 impl Dependent {
@@ -96,6 +139,7 @@ pub fn added_enum_values(name: &str, expected: &str, found: &str) -> Vec<Depende
             sql: Some(format!(
                 "ALTER TYPE {quoted} ADD VALUE IF NOT EXISTS {value_literal} {place}"
             )),
+            removal: Removal::default(),
         })
     };
     let values = all.iter().enumerate();
@@ -192,6 +236,12 @@ pub fn in_sqlite(
         depends_on,
         blocks,
         sql: (!blocks && !row.sql.is_empty()).then(|| row.sql.clone()),
+        removal: Removal {
+            depth: 0,
+            // A constraint goes only with its table.
+            sql: (row.kind != "table")
+                .then(|| format!("DROP {} {}", row.kind.to_uppercase(), quoted(&row.name))),
+        },
     };
     let mut dependents = Vec::new();
     for row in catalogue.iter().filter(|row| !is_ours(row)) {
@@ -231,6 +281,42 @@ pub fn in_sqlite(
         let blocks = !goes && kind != DependentKind::Index;
         let name = || row.name.clone();
         dependents.extend(depends_on.map(|it| found(row, kind, name(), it, blocks)));
+    }
+    // SQLite refuses to alter a table while a view uses a missing one.
+    let mut depth = 0;
+    let mut reached = dependents.len();
+    let mut from = 0;
+    while from < reached {
+        depth += 1;
+        let views = dependents[from..]
+            .iter()
+            .filter(|it| it.kind == DependentKind::View);
+        let used = Dropped {
+            tables: views.map(|it| it.name.clone()).collect(),
+            ..Dropped::default()
+        };
+        from = reached;
+        for row in catalogue.iter().filter(|row| !is_ours(row)) {
+            let kind = match row.kind.as_str() {
+                "view" => DependentKind::View,
+                "trigger" => DependentKind::Trigger,
+                _ => continue,
+            };
+            // A trigger goes with its view.
+            let is_known = dependents
+                .iter()
+                .any(|it| it.kind == kind && it.name == row.name);
+            if is_known || used.has_table(&row.table) {
+                continue;
+            }
+            if let Some(table) = used.mentioned_in(&row.sql) {
+                let view = table.replacen("table", "view", 1);
+                let mut dependent = found(row, kind, row.name.clone(), view, true);
+                dependent.removal.depth = depth;
+                dependents.push(dependent);
+            }
+        }
+        reached = dependents.len();
     }
     dependents
 }
@@ -363,6 +449,7 @@ mod tests {
             depends_on: "column api_usage.method".to_owned(),
             blocks: false,
             sql: None,
+            removal: Removal::default(),
         };
         assert_eq!(dependent.table(), "api_usage");
         dependent.depends_on = "table api_alerts".to_owned();

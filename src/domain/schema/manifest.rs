@@ -28,6 +28,9 @@ pub struct Manifest {
     pub database: String,
     pub application_schema: String,
     pub exported_at: String,
+    /// PostgreSQL: the owner of `api_usage`. Exports of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// False until the last migration is reverted.
     pub complete: bool,
     /// In the order in which they were reverted.
@@ -53,7 +56,19 @@ pub struct TableExport {
     pub key: Vec<String>,
     /// The key first.
     pub columns: Vec<ColumnExport>,
+    /// Of a dropped table all columns as they are declared, in the exporting engine's SQL. Exports of earlier versions
+    /// have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub definitions: Vec<ColumnDefinition>,
     pub parts: Vec<Part>,
+}
+
+/// A column as `ADD COLUMN` takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDefinition {
+    pub name: String,
+    /// With its name, type, NOT NULL, default or generating expression.
+    pub sql: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +125,7 @@ impl Manifest {
             database,
             application_schema,
             exported_at,
+            owner: None,
             complete: false,
             migrations: Vec::new(),
         }

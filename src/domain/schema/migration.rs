@@ -56,6 +56,8 @@ pub struct LoggedStep {
     pub entry: LogEntry,
     /// Checksum of the `down.sql`.
     pub down_checksum: String,
+    /// Of a restore its folder.
+    pub detail: Option<String>,
 }
 
 impl LoggedStep {
@@ -127,6 +129,31 @@ pub fn progress(log: &[LoggedStep]) -> BTreeMap<String, Progress> {
         found.insert(version.clone(), progress);
     }
     found
+}
+
+/// The folder of the last restore that was started and neither completed nor reverted.
+pub fn interrupted_restore(log: &[LoggedStep]) -> Option<&str> {
+    let mut started: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for (position, row) in log.iter().enumerate() {
+        let version = row.entry.version.as_str();
+        match row.action.as_str() {
+            "restore" if !row.is_done => {
+                let folder = row.detail.as_deref().unwrap_or_default();
+                started.insert(version, (position, folder));
+            }
+            "restore" | "down" => {
+                started.remove(version);
+            }
+            _ => {}
+        }
+    }
+    let last = started.into_values().max()?;
+    Some(last.1)
+}
+
+/// That a restore is not complete.
+pub fn restore_message(folder: &str) -> String {
+    format!("the restore of {folder} is not complete")
 }
 
 /// The log's record of a migration being applied.
@@ -571,7 +598,22 @@ mod tests {
             step_count: 3,
             entry: logged(version, "same"),
             down_checksum: "down".to_owned(),
+            detail: Some(format!("export-{version}")),
         }
+    }
+
+    #[test]
+    fn restore_is_interrupted_until_it_is_completed_or_reverted() {
+        let mut log = vec![step("restore", "1", 1, true)];
+        assert_eq!(interrupted_restore(&log), None);
+        log.push(step("restore", "1", 1, false));
+        log.push(step("restore", "2", 1, false));
+        log.push(step("up", "2", 3, true));
+        assert_eq!(interrupted_restore(&log), Some("export-2"));
+        log.push(step("down", "2", 1, true));
+        assert_eq!(interrupted_restore(&log), Some("export-1"));
+        log.push(step("restore", "1", 1, true));
+        assert_eq!(interrupted_restore(&log), None);
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Difference {
         }
     }
 
+    /// Whether it is an invalid unique index, which `migrate` rebuilds unless its columns have repeated values.
+    pub fn is_invalid_unique(&self) -> bool {
+        self.what.starts_with("unique ") && self.found.is_some()
+    }
+
     /// Whether the object is this table or belongs to it.
     pub fn is_of(&self, table: &str) -> bool {
         self.what.strip_prefix("table ") == Some(table) || table_of(&self.what) == Some(table)

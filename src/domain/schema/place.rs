@@ -30,6 +30,25 @@ impl Place {
         given == self.name || self.name.rsplit('/').next() == Some(given)
     }
 
+    /// The name to confirm it by where `other` may be meant: with the schema if both are in one database.
+    pub fn confirmation(&self, other: Option<&Place>) -> String {
+        match other {
+            Some(other) if self.name == other.name => self.qualified(),
+            _ => self.name.clone(),
+        }
+    }
+
+    fn qualified(&self) -> String {
+        let schema = self.schema.iter().map(|schema| format!(".{schema}"));
+        self.name.clone() + &schema.collect::<String>()
+    }
+
+    /// Whether `given` confirms it where `other` may be meant.
+    pub fn is_confirmed(&self, given: &str, other: Option<&Place>) -> bool {
+        let is_others = other.is_some_and(|other| other.is_named(given));
+        given == self.qualified() || self.is_named(given) && !is_others
+    }
+
     /// Whether both may be one database: a pooler has another host, but the same database and schema.
     pub fn may_be(&self, other: &Place) -> bool {
         self.host.is_some() == other.host.is_some()
@@ -56,6 +75,23 @@ mod tests {
         assert_eq!(file.to_string(), "database /var/lib/usage.db");
         assert!(file.is_named("usage.db") && file.is_named("/var/lib/usage.db"));
         assert!(!file.is_named("lib") && !file.is_named(""));
+    }
+
+    #[test]
+    fn schema_confirms_where_the_database_is_the_same() {
+        let public = place(Some("db:5432"), "shop");
+        let other = Place {
+            schema: Some("other".to_owned()),
+            ..public.clone()
+        };
+        assert_eq!(public.confirmation(Some(&other)), "shop.public");
+        assert!(public.is_confirmed("shop.public", Some(&other)));
+        assert!(!public.is_confirmed("shop", Some(&other)));
+        assert!(public.is_confirmed("shop", Some(&place(Some("db:5432"), "stage"))));
+        assert!(public.is_confirmed("shop", None));
+        let (a, b) = (place(None, "/a/usage.db"), place(None, "/b/usage.db"));
+        assert!(a.is_confirmed("/a/usage.db", Some(&b)));
+        assert!(!a.is_confirmed("usage.db", Some(&b)));
     }
 
     #[test]

@@ -111,11 +111,6 @@ impl PlanStep {
         self.losses().any(|(_, loss)| loss.is_loss()) || self.dependents.iter().any(|it| !it.blocks)
     }
 
-    /// The first object of the user that prevents the step.
-    pub fn blocker(&self) -> Option<&Dependent> {
-        self.dependents.iter().find(|it| it.blocks)
-    }
-
     /// The objects with their data loss, zero included.
     pub fn losses(&self) -> impl Iterator<Item = (&str, DataLoss)> {
         self.changes
@@ -138,7 +133,7 @@ impl PlanStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::dependents::DependentKind;
+    use crate::domain::schema::dependents::{DependentKind, blockers};
 
     fn lossy(object: &str, loss: DataLoss) -> PlanStep {
         let mut step = PlanStep::new("1", "one", &Effect::parse(&format!("- {object}")));
@@ -160,6 +155,7 @@ mod tests {
             depends_on: "table t".to_owned(),
             blocks,
             sql: None,
+            removal: Default::default(),
         }
     }
 
@@ -205,7 +201,7 @@ mod tests {
         let mut step = PlanStep::new("1", "one", &Effect::default());
         step.dependents.push(index(true));
         assert!(!step.loses_data());
-        assert_eq!(step.blocker(), Some(&index(true)));
+        assert!(blockers(&step.dependents).is_some());
         step.dependents.push(index(false));
         assert!(step.loses_data());
     }

@@ -137,6 +137,19 @@ impl TableText {
         true
     }
 
+    /// A column as it is declared, with its name; nothing if it has a comment, which would hide the rest of a line.
+    pub fn declaration(&self, column: &str) -> Option<String> {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let item = items(&tokens).into_iter().find(|item| {
+            let first = &tokens[item.start];
+            !is_table_constraint(first) && first.name().eq_ignore_ascii_case(column)
+        })?;
+        let (first, last) = (tokens[item.clone()].first()?, tokens[item].last()?);
+        let text = &self.definition[first.range.start..last.range.end];
+        let has_comment = text.contains("--") || text.contains("/*");
+        (!has_comment).then(|| text.to_owned())
+    }
+
     /// Adds a column, as ALTER TABLE does: this does not replace the table.
     pub(super) fn add(&mut self, column: &str, definition: &str) {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();

@@ -91,7 +91,74 @@ impl Step<'_> {
     }
 }
 
+/// What a statement creates under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    Table,
+    /// Also that of a primary key.
+    Index,
+    Type,
+}
+
+impl NameKind {
+    /// With its article.
+    pub fn described(self) -> &'static str {
+        match self {
+            NameKind::Table => "a table",
+            NameKind::Index => "an index",
+            NameKind::Type => "a type",
+        }
+    }
+}
+
+/// The statement that created a view or an index, with another name, which is quoted; nothing if it has a comment, which
+/// would hide the rest of a line.
+pub fn renamed_in(sql: &str, name: &str) -> Option<String> {
+    let words: Vec<Token<'_>> = tokens_of(sql).collect();
+    let is = |at: usize, word: &str| {
+        let token = words.get(at);
+        token.is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+    };
+    let kind = (1..4).find(|at| is(*at, "VIEW") || is(*at, "INDEX"))?;
+    let mut at = kind + 1;
+    if is(at, "IF") {
+        at += 3;
+    }
+    if is(at + 1, ".") {
+        at += 2;
+    }
+    let place = &words.get(at)?.range;
+    let text = format!("{}{name}{}", &sql[..place.start], &sql[place.end..]);
+    let has_comment = text.contains("--") || text.contains("/*");
+    (!has_comment).then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 impl Statement<'_> {
+    /// The kind and name of a table or type that it creates, and of the primary keys and unique constraints, each with
+    /// whether it is in our schema. Indexes have [`Statement::index`].
+    pub fn created_names(&self) -> Vec<(NameKind, bool, String)> {
+        let tokens: Vec<Token<'_>> = tokens_of(self.sql).collect();
+        let is = |at: usize, word: &str| {
+            let token = tokens.get(at);
+            token.is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+        };
+        let kind = match is(0, "CREATE") {
+            true if is(1, "TABLE") => NameKind::Table,
+            true if is(1, "TYPE") => NameKind::Type,
+            _ => return Vec::new(),
+        };
+        let is_own = is(3, ".");
+        let name = |at: usize| tokens.get(at).map(Token::name).unwrap_or_default();
+        let mut names = vec![(kind, is_own, name(if is_own { 4 } else { 2 }))];
+        for at in 0..tokens.len() {
+            let has_index = is(at + 2, "PRIMARY") || is(at + 2, "UNIQUE");
+            if is(at, "CONSTRAINT") && has_index {
+                names.push((NameKind::Index, is_own, name(at + 1)));
+            }
+        }
+        names
+    }
+
     /// `TABLE` or `TYPE` and the name, if it creates one of the application's.
     pub fn created(&self) -> Option<(&'static str, String)> {
         let tokens: Vec<Token<'_>> = tokens_of(self.sql).take(3).collect();

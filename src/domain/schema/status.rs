@@ -24,6 +24,10 @@ pub struct StatusReport {
     pub running: Option<Holder>,
     /// Differences from the objects that the applied migrations created.
     pub drift: Vec<Difference>,
+    /// The folder of a restore that is not complete.
+    pub restoring: Option<String>,
+    /// Whether `migrate` ends all of it.
+    pub is_restorable: bool,
     /// The SQL that ends it, but for triggers and functions.
     pub fix: Vec<String>,
     /// `--strict`: objects on the tables of the migrations that no migration creates.
@@ -127,7 +131,7 @@ impl StatusReport {
         let differs = [&self.drift, &self.extras].iter().any(|it| !it.is_empty());
         let is_adopted =
             self.conflicts.is_empty() && self.origin.is_none() && self.orphaned_triggers.is_empty();
-        if has_untrusted || differs || !is_adopted {
+        if has_untrusted || differs || self.restoring.is_some() || !is_adopted {
             Verdict::Untrustworthy
         } else if is_newer {
             Verdict::Ahead
@@ -194,6 +198,9 @@ mod tests {
         let mut strict = report(&[Applied]);
         strict.extras.push(Difference::missing("column t.own"));
         assert_eq!(strict.verdict(), Verdict::Untrustworthy);
+        let mut restoring = report(&[Applied]);
+        restoring.restoring = Some("export".to_owned());
+        assert_eq!(restoring.verdict(), Verdict::Untrustworthy);
         let mut drifted = report(&[Applied, Pending]);
         drifted.drift.push(Difference::missing("table t"));
         assert_eq!(drifted.verdict(), Verdict::Untrustworthy);

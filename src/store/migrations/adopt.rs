@@ -11,7 +11,7 @@ use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
     ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
-    dialect, is_partitioned, tables, with_versions,
+    dialect, is_partitioned, owners, tables, with_versions,
 };
 use crate::domain::schema::adoption::{
     Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
@@ -188,6 +188,7 @@ pub fn script_of(
         Db::Sqlite(_) => Vec::new(),
     };
     sql.extend(closing_statements(db, differences, expected)?);
+    sql.extend(owners::of_script(db, &sql)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
             *statement = statement.replace(CONCURRENTLY, " ");

@@ -5,7 +5,9 @@ use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
 use super::export::CAPTURE;
 use super::rows::TableColumns;
-use crate::domain::schema::dependents::{self, CatalogueRow, Dependent, DependentKind, Dropped};
+use crate::domain::schema::dependents::{
+    self, CatalogueRow, Dependent, DependentKind, Dropped, Removal,
+};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::store::db::Db;
 use crate::store::tuples::LoadTuples;
@@ -63,8 +65,11 @@ fn added_columns(
     expected: &SchemaObjects,
 ) -> QueryResult<Vec<Dependent>> {
     let found = TableColumns::read(db, table)?;
-    let columns = found.into_iter().flat_map(|it| it.columns);
-    let names = columns.map(|column| format!("{table}.{}", column.name));
+    let columns = found.into_iter().flat_map(|it| {
+        let written = it.columns.into_iter().map(|column| column.name);
+        written.chain(it.generated)
+    });
+    let names = columns.map(|name| format!("{table}.{name}"));
     let added = names.filter(|name| expected.get(&format!("column {name}")).is_none());
     Ok(added
         .map(|name| Dependent {
@@ -73,6 +78,7 @@ fn added_columns(
             depends_on: format!("table {table}"),
             blocks: false,
             sql: None,
+            removal: Removal::default(),
         })
         .collect())
 }
@@ -86,14 +92,24 @@ fn in_postgres(
     let columns: Vec<String> = columns
         .map(|(table, column)| format!("{table}.{column}"))
         .collect();
-    // Kind, name, the dropped object, whether it blocks, its statement, and an index as `SchemaObjects` names it.
-    type Row = (String, String, String, bool, Option<String>, Option<String>);
+    // Kind, name, the dropped object, whether it blocks, its statement, an index as `SchemaObjects` names it, and its
+    // removal.
+    type Row = (
+        String,
+        String,
+        String,
+        bool,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        i32,
+    );
     let rows: Vec<Row> = sql_query(POSTGRES)
         .bind::<Array<Text>, _>(&dropped.tables)
         .bind::<Array<Text>, _>(columns)
         .bind::<Array<Text>, _>(&dropped.types)
         .rows(conn)?;
-    let dependent = |(kind, name, depends_on, blocks, sql, index): Row| {
+    let dependent = |(kind, name, depends_on, blocks, sql, index, removal, depth): Row| {
         let is_ours = index.is_some_and(|index| expected.get(&index).is_some());
         (!is_ours).then(|| Dependent {
             kind: kind.parse().unwrap_or(DependentKind::Other),
@@ -101,6 +117,10 @@ fn in_postgres(
             depends_on,
             sql: sql.filter(|_| !blocks),
             blocks,
+            removal: Removal {
+                depth,
+                sql: removal,
+            },
         })
     };
     let mut found: Vec<Dependent> = rows.into_iter().filter_map(dependent).collect();
@@ -136,6 +156,7 @@ fn grants(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Depende
             name,
             blocks: false,
             sql: Some(sql),
+            removal: Removal::default(),
         })
     };
     Ok(grants.into_iter().filter_map(dependent).collect())

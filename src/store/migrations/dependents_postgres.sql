@@ -1,6 +1,6 @@
 -- The objects that depend on the dropped tables ($1), columns ($2, as table.column) and types ($3) of the schemas
--- in the search path.
-WITH spaces AS (
+-- in the search path, and the views that use such views.
+WITH RECURSIVE spaces AS (
     SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))
 ),
 gone AS (
@@ -38,20 +38,40 @@ depending AS (
       )
     GROUP BY 1, 2, 3
 ),
+views AS (
+    SELECT r.ev_class AS oid, r.oid AS rule, d.what, 1 AS depth
+    FROM depending d
+    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
+    UNION
+    SELECT r.ev_class, r.oid, 'view ' || v.oid::regclass, v.depth + 1
+    FROM views v
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid
+    JOIN pg_class c ON c.oid = r.ev_class AND c.relkind IN ('v', 'm')
+),
 found AS (
-    SELECT 'index' AS kind, c.relname::text AS name, d.what, d.blocks, pg_get_indexdef(c.oid) AS sql, c.oid AS index
+    SELECT 'index' AS kind, c.relname::text AS name, d.what, d.blocks, pg_get_indexdef(c.oid) AS sql, c.oid AS index,
+        'DROP INDEX ' || (pg_identify_object(d.classid, d.objid, 0)).identity AS removal, 0 AS depth
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.objsubid = 0 AND c.relkind IN ('i', 'I')
     UNION ALL
     -- A generated column is dropped with its source by some versions, and prevents the drop in others.
-    SELECT 'column', d.objid::regclass || '.' || a.attname, d.what, true, NULL, NULL
+    -- Its values are kept where its type is dropped.
+    SELECT 'column', d.objid::regclass || '.' || a.attname, d.what, true, NULL, NULL,
+        format(CASE WHEN a.attgenerated = '' THEN 'ALTER TABLE %s ALTER COLUMN %I TYPE text'
+                    ELSE 'ALTER TABLE %s DROP COLUMN %I' END,
+            (pg_identify_object(d.classid, d.objid, 0)).identity, a.attname), 0
     FROM depending d
     JOIN pg_attribute a ON d.classid = 'pg_class'::regclass AND a.attrelid = d.objid AND a.attnum = d.objsubid
     JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'f')
     WHERE d.objsubid > 0
     UNION ALL
-    SELECT 'column', f.adrelid::regclass || '.' || a.attname, d.what, true, NULL, NULL
+    SELECT 'column', f.adrelid::regclass || '.' || a.attname, d.what, true, NULL, NULL,
+        format(CASE WHEN a.attgenerated = '' THEN 'ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT'
+                    ELSE 'ALTER TABLE %s DROP COLUMN %I' END,
+            (pg_identify_object('pg_class'::regclass, f.adrelid, 0)).identity, a.attname), 1
     FROM depending d
     JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
     JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
@@ -63,7 +83,8 @@ found AS (
     SELECT 'constraint', o.conname || ' of ' || o.conrelid::regclass, d.what, d.blocks,
         'ALTER TABLE ' || o.conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(o.conname) || ' '
             || pg_get_constraintdef(o.oid),
-        NULLIF(o.conindid, 0)
+        NULLIF(o.conindid, 0),
+        format('ALTER TABLE %s DROP CONSTRAINT %I', (pg_identify_object('pg_class'::regclass, o.conrelid, 0)).identity, o.conname), 0
     FROM depending d
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
     -- The checks of our own tables are part of them.
@@ -77,43 +98,66 @@ found AS (
         ),
         'ALTER TABLE ' || o.conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(o.conname) || ' '
             || pg_get_constraintdef(o.oid),
-        NULL
+        NULL,
+        format('ALTER TABLE %s DROP CONSTRAINT %I', (pg_identify_object('pg_class'::regclass, o.conrelid, 0)).identity, o.conname), 0
     FROM depending d
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
     WHERE o.contype = 'f'
     UNION ALL
-    SELECT 'trigger', g.tgname || ' of ' || g.tgrelid::regclass, d.what, d.blocks, pg_get_triggerdef(g.oid), NULL
+    SELECT 'trigger', g.tgname || ' of ' || g.tgrelid::regclass, d.what, d.blocks, pg_get_triggerdef(g.oid), NULL,
+        'DROP TRIGGER ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
     WHERE NOT g.tgisinternal AND g.tgname NOT LIKE 'usagectl\_%'
     UNION ALL
-    SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'view' ELSE 'rule' END,
-        CASE WHEN c.relkind IN ('v', 'm') THEN c.oid::regclass::text ELSE r.rulename || ' of ' || c.oid::regclass END,
-        d.what, c.relkind IN ('v', 'm') OR d.blocks, pg_get_ruledef(r.oid), NULL
+    SELECT 'rule', r.rulename || ' of ' || c.oid::regclass, d.what, d.blocks, pg_get_ruledef(r.oid), NULL,
+        'DROP RULE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    JOIN pg_class c ON c.oid = r.ev_class
+    JOIN pg_class c ON c.oid = r.ev_class AND c.relkind NOT IN ('v', 'm')
     UNION ALL
-    SELECT 'policy', p.polname || ' of ' || p.polrelid::regclass, d.what, d.blocks, NULL, NULL
+    SELECT 'view', v.oid::regclass::text, (array_agg(v.what ORDER BY v.depth, v.what))[1], true,
+        pg_get_ruledef(min(v.rule)), NULL,
+        format('DROP %s %s', upper((pg_identify_object('pg_class'::regclass, v.oid, 0)).type),
+            (pg_identify_object('pg_class'::regclass, v.oid, 0)).identity),
+        max(v.depth)
+    FROM views v
+    GROUP BY v.oid
+    UNION ALL
+    SELECT 'policy', p.polname || ' of ' || p.polrelid::regclass, d.what, d.blocks, NULL, NULL,
+        'DROP POLICY ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
     UNION ALL
     SELECT 'publication', p.pubname || ' of ' || r.prrelid::regclass, d.what, d.blocks,
-        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass, NULL
+        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass, NULL,
+        format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname,
+            (pg_identify_object('pg_class'::regclass, r.prrelid, 0)).identity), 0
     FROM depending d
     JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
     JOIN pg_publication p ON p.oid = r.prpubid
     UNION ALL
-    SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL
+    SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL,
+        'DROP STATISTICS ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_statistic_ext s ON d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid
     UNION ALL
-    SELECT 'function', d.objid::regprocedure::text, d.what, d.blocks, NULL, NULL
+    SELECT 'function', d.objid::regprocedure::text, d.what, d.blocks, NULL, NULL,
+        'DROP ROUTINE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     WHERE d.classid = 'pg_proc'::regclass
     UNION ALL
     -- Tables that inherit from it, and its partitions.
-    SELECT 'table', c.oid::regclass::text, d.what, true, NULL, NULL
+    SELECT 'table', c.oid::regclass::text, d.what, true, NULL, NULL,
+        CASE WHEN c.relkind = 'c' THEN 'DROP TYPE ' || (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity
+            ELSE (SELECT format(
+                    CASE WHEN c.relispartition THEN 'ALTER TABLE %2$s DETACH PARTITION %1$s'
+                         ELSE 'ALTER TABLE %1$s NO INHERIT %2$s' END,
+                    (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity,
+                    (pg_identify_object('pg_class'::regclass, h.inhparent, 0)).identity)
+                  FROM pg_inherits h
+                  JOIN gone g ON g.classid = 'pg_class'::regclass AND g.objid = h.inhparent AND g.objsubid = 0
+                  WHERE h.inhrelid = c.oid LIMIT 1) END, 0
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.objsubid = 0 AND c.relkind IN ('r', 'p', 'f', 'c')
@@ -128,6 +172,7 @@ SELECT kind, name, what AS depends_on, blocks, sql,
                 FROM generate_series(1, i.indnkeyatts) AS k (n)
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
             || ')' || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), '')
-     FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid WHERE i.indexrelid = found.index) AS index
+     FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid WHERE i.indexrelid = found.index) AS index,
+    removal, depth
 FROM found
 ORDER BY kind, name

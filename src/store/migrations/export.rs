@@ -9,6 +9,7 @@
 //!    disk, and the capture is dropped. So the export has exactly the rows that are dropped.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::archive::{self, ArchiveError, PartWriter};
 use super::losses::{REBUILT, WRITTEN_BACK};
 use super::rows::{self, TableColumns, fix_text_forms, selected};
 use super::run::{Retry, lock_limit};
-use super::{Bookkeeping, Migration};
+use super::{Bookkeeping, Migration, owners};
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::manifest::{
     self, Line, Manifest, MigrationExport, TableExport, UserObject,
@@ -46,6 +47,14 @@ const MAX_ROUNDS: usize = 20;
 pub struct Export {
     folder: PathBuf,
     manifest: Manifest,
+    created: Option<Created>,
+}
+
+/// What an export that did not begin earlier has created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Created {
+    Files,
+    Folder,
 }
 
 /// Identifies an export in its manifest.
@@ -59,17 +68,39 @@ pub struct ExportOrigin {
 
 impl Export {
     /// Begins an export, or continues one that was interrupted.
-    pub fn open(folder: &Path, db: &Db, origin: ExportOrigin) -> Result<Export> {
+    pub fn open(folder: &Path, db: &mut Db, origin: ExportOrigin) -> Result<Export> {
         let ExportOrigin {
             database,
             application_schema,
             at,
         } = origin;
-        let new = Manifest::new(db.engine(), database, application_schema, at);
+        let mut new = Manifest::new(db.engine(), database, application_schema, at);
+        new.owner = owners::owner(db)?;
+        let created = match fs::read_dir(folder) {
+            Err(_) => Some(Created::Folder),
+            Ok(mut files) => files.next().is_none().then_some(Created::Files),
+        };
         Ok(Export {
             folder: folder.to_owned(),
             manifest: archive::open(folder, new)?,
+            created,
         })
+    }
+
+    /// Removes its files and folder after a failure, if the rows still exist.
+    pub fn discard(self) {
+        // Once its rows are complete, the transaction that drops them may have been committed.
+        let Some(created) = self.created.filter(|_| self.manifest.migrations.is_empty()) else {
+            return;
+        };
+        // The first error is reported; the next run continues an export that is left.
+        let files = fs::read_dir(&self.folder).into_iter().flatten();
+        for file in files.flatten() {
+            let _ = fs::remove_file(file.path());
+        }
+        if created == Created::Folder {
+            let _ = fs::remove_dir(&self.folder);
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -86,6 +117,7 @@ impl Export {
         let mut export = Export {
             folder: folder.to_owned(),
             manifest,
+            created: None,
         };
         export.complete()?;
         Ok(Some(export))
@@ -507,8 +539,13 @@ fn exported_tables(
             let wanted = names.is_none_or(|names| names.contains(&column.name.as_str()));
             wanted && !found.key.contains(&column.name)
         });
+        let definitions = match columns {
+            None => rows::definitions(db, table)?,
+            Some(_) => Vec::new(),
+        };
         exported.push(TableExport {
             table: table.to_owned(),
+            definitions,
             dropped: columns.is_none(),
             columns: key.chain(others).cloned().collect(),
             key: found.key.clone(),

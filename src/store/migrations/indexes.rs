@@ -1,15 +1,16 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use diesel::{QueryResult, sql_query};
 
-use super::run::outside_transaction;
-use super::{Direction, Migration, Survey, expected, is_partitioned};
-use crate::domain::schema::index::{self, FoundIndex, IndexAction};
+use super::run::{Observer, change_index};
+use super::{dialect, expected, is_partitioned};
+use crate::domain::schema::adoption::undecided;
+use crate::domain::schema::index::FoundIndex;
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::{Difference, table_of};
-use crate::domain::schema::script::{self, IndexChange, IndexChangeKind};
+use crate::domain::schema::script::{IndexChange, IndexChangeKind};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
@@ -27,7 +28,8 @@ SELECT x.relname::text,
         || ')',
     i.indisvalid,
     EXISTS (SELECT 1 FROM pg_stat_progress_create_index p
-        WHERE p.datname = current_database() AND p.index_relid = i.indexrelid)
+        WHERE p.datname = current_database() AND p.index_relid = i.indexrelid),
+    EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_am m ON m.oid = x.relam AND m.amname = 'btree'
@@ -35,7 +37,6 @@ JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace s ON s.oid = t.relnamespace
 WHERE s.nspname = ANY (current_schemas(false)) AND i.indpred IS NULL AND i.indexprs IS NULL
     AND i.indnatts = i.indnkeyatts
-    AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
 ORDER BY x.relname";
 
 const SQLITE: &str = r#"
@@ -45,6 +46,7 @@ SELECT i.name,
             FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE "key" ORDER BY seqno) k)
         || ')',
     true,
+    false,
     false
 FROM sqlite_master t, pragma_index_list(t.name) i
 WHERE t.type = 'table' AND i.origin = 'c' AND NOT i.partial
@@ -52,29 +54,46 @@ WHERE t.type = 'table' AND i.origin = 'c' AND NOT i.partial
 ORDER BY i.name"#;
 
 pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
+    let all = read_all(db)?.into_iter();
+    let ordinary = all.filter(|(_, is_constraint)| !is_constraint);
+    Ok(ordinary.map(|(index, _)| index).collect())
+}
+
+/// The indexes, each with whether it belongs to a constraint.
+fn read_all(db: &mut Db) -> QueryResult<Vec<(FoundIndex, bool)>> {
     let query = match db {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
-    let rows: Vec<(String, String, bool, bool)> = on!(db, |conn| sql_query(query).rows(conn))?;
-    let index = |(name, object, is_valid, is_building)| FoundIndex {
-        name,
-        object,
-        is_valid,
-        is_building,
+    let rows: Vec<(String, String, bool, bool, bool)> =
+        on!(db, |conn| sql_query(query).rows(conn))?;
+    let index = |(name, object, is_valid, is_building, is_constraint)| {
+        let index = FoundIndex {
+            name,
+            object,
+            is_valid,
+            is_building,
+        };
+        (index, is_constraint)
     };
     Ok(rows.into_iter().map(index).collect())
 }
 
+/// The invalid indexes that no server process is building.
+fn all_invalid(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
+    let all = read_all(db)?.into_iter().map(|(index, _)| index);
+    Ok(all.filter(|it| !it.is_valid && !it.is_building).collect())
+}
+
 /// The names of the invalid indexes that no server process is building, by object.
 pub(super) fn invalid(db: &mut Db) -> QueryResult<BTreeMap<String, String>> {
-    let invalid = read(db)?.into_iter().rev();
-    let invalid = invalid.filter(|it| !it.is_valid && !it.is_building);
+    let invalid = all_invalid(db)?.into_iter().rev();
     // Of several the first by name: a failed REINDEX leaves copies whose names are longer.
     Ok(invalid.map(|it| (it.object, it.name)).collect())
 }
 
-/// The invalid indexes among those that the applied migrations created: table and name.
+/// The invalid indexes among those that the applied migrations created: table and name. A unique index whose columns
+/// have repeated values is left out, since the user must decide about them.
 ///
 /// That of a partitioned table is left out: it becomes valid with those of its partitions.
 pub fn broken_indexes(
@@ -85,13 +104,30 @@ pub fn broken_indexes(
     if invalid.is_empty() || is_partitioned(db)? {
         return Ok(Vec::new());
     }
-    let differences = expected(db, statuses).differences(&schema_objects::read(db)?);
-    let broken = differences.into_iter().filter(Difference::is_restorable);
-    let broken = broken.filter_map(|it| {
-        let name = invalid.remove(&it.what)?;
-        Some((table_of(&it.what)?.to_owned(), name))
-    });
-    Ok(broken.collect())
+    let mut broken = Vec::new();
+    for difference in expected(db, statuses).differences(&schema_objects::read(db)?) {
+        if let Some(name) = invalid.remove(&difference.what)
+            && let Some(table) = table_of(&difference.what)
+            && is_restorable(db, &difference)?
+        {
+            broken.push((table.to_owned(), name));
+        }
+    }
+    Ok(broken)
+}
+
+/// Whether `migrate` ends the difference.
+pub fn is_restorable(db: &mut Db, difference: &Difference) -> QueryResult<bool> {
+    if !difference.is_invalid_unique() {
+        return Ok(difference.is_restorable());
+    }
+    match undecided(difference, &[], dialect(db)) {
+        None => Ok(false),
+        Some(query) => {
+            let repeated: i64 = on!(db, |conn| sql_query(query).row(conn))?;
+            Ok(repeated == 0)
+        }
+    }
 }
 
 /// Builds an invalid index again, while the table can be written to.
@@ -99,67 +135,41 @@ pub fn rebuild_index(
     db: &mut Db,
     application_schema: &str,
     (table, name): (&str, &str),
+    observer: &mut dyn Observer,
 ) -> Result<()> {
-    fault::point("statement");
-    outside_transaction(db, &rebuild_statement(application_schema, table, name))?;
-    fault::point("statement done");
+    for sql in rebuild_statements(db, application_schema, table, name)? {
+        fault::point("statement");
+        change_index(db, name, &sql, observer)?;
+        fault::point("statement done");
+    }
     Ok(())
 }
 
-pub(super) fn rebuild_statement(application_schema: &str, table: &str, name: &str) -> String {
+/// The statements that build an invalid index again, after those that drop what an interrupted rebuild left.
+pub(super) fn rebuild_statements(
+    db: &mut Db,
+    application_schema: &str,
+    table: &str,
+    name: &str,
+) -> QueryResult<Vec<String>> {
     let schema = match table.starts_with("usagectl_") {
         true => OWN_SCHEMA,
         false => application_schema,
     };
-    let (schema, name) = (quote_identifier(schema), quote_identifier(name));
-    format!("REINDEX INDEX CONCURRENTLY {schema}.{name}")
-}
-
-/// The names of all indexes of any kind.
-fn names(db: &mut Db) -> QueryResult<BTreeSet<String>> {
-    let query = match db {
-        Db::Pg(_) => {
-            "SELECT relname::text FROM pg_class
-             WHERE relkind IN ('i', 'I') AND relnamespace = to_regnamespace(quote_ident(current_schema()))"
-        }
-        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'index'",
-    };
-    let names: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
-    Ok(names.into_iter().collect())
-}
-
-/// The first name under which `plan` would create an index and that another index has.
-pub fn taken_name(
-    db: &mut Db,
-    survey: &Survey,
-    plan: &[&Migration],
-) -> QueryResult<Option<String>> {
-    let (mut found, mut names) = (read(db)?, names(db)?);
-    for migration in plan {
-        let sql = migration.runnable_sql(db, Direction::Up)?;
-        let steps = script::parse(&sql);
-        let steps = steps.iter().skip(survey.steps_done(migration));
-        let statements = steps.flat_map(|step| &step.statements);
-        for change in statements.filter_map(|statement| statement.index.as_ref()) {
-            if let IndexAction::Run { name } = index::action(change, &found) {
-                match &change.kind {
-                    IndexChangeKind::Create { .. } if !names.insert(name.clone()) => {
-                        return Ok(Some(name));
-                    }
-                    IndexChangeKind::Create { .. } => {}
-                    IndexChangeKind::Drop { .. } => {
-                        names.remove(&name);
-                    }
-                    IndexChangeKind::Rename { to } => {
-                        names.remove(&name);
-                        names.insert(to.clone());
-                    }
-                }
-            }
-            index::apply(change, &mut found);
-        }
-    }
-    Ok(None)
+    let schema = quote_identifier(schema);
+    let invalid = all_invalid(db)?.into_iter();
+    let leftovers = invalid.filter(|it| {
+        let copy = it.name.strip_prefix(name).unwrap_or_default();
+        table_of(&it.object) == Some(table)
+            && (copy.starts_with("_ccnew") || copy.starts_with("_ccold"))
+    });
+    let drops = leftovers.map(|it| {
+        let name = quote_identifier(&it.name);
+        format!("DROP INDEX CONCURRENTLY {schema}.{name}")
+    });
+    let name = quote_identifier(name);
+    let rebuild = format!("REINDEX INDEX CONCURRENTLY {schema}.{name}");
+    Ok(drops.chain([rebuild]).collect())
 }
 
 /// The statement of a script, for the index of this name. On PostgreSQL names are qualified with

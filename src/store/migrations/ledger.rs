@@ -23,7 +23,7 @@ use crate::domain::schema::migration::{
     self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
 };
 use crate::domain::schema::objects::{Difference, SchemaObjects};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, shell_word};
 use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
@@ -92,6 +92,11 @@ CREATE TABLE IF NOT EXISTS {schema}usagectl_migration_log (
 /// The command that records the migrations of tables that exist.
 pub const ADOPT: &str = "usagectl migrate --adopt";
 
+/// The command that completes a restore.
+pub fn restore_command(folder: &str) -> String {
+    format!("usagectl migrate --restore {}", shell_word(folder))
+}
+
 /// The state of the log row that is committed together with its step.
 pub(super) const DONE: &str = "done";
 /// The state of the log row that is written before a step that is not a transaction.
@@ -116,6 +121,8 @@ pub enum SchemaError {
     /// Tables of applied migrations were dropped, renamed or replaced.
     #[error("tables of applied migrations are missing: {}", .0.join(", "))]
     MissingTables(Vec<String>),
+    #[error("{}", migration::restore_message(.0))]
+    Restoring(String),
     #[error("the database has migrations unknown to this program: {0}")]
     Ahead(String),
     #[error(
@@ -145,6 +152,7 @@ impl From<SchemaError> for Error {
                 };
                 (Exit::Untrustworthy, next.to_owned())
             }
+            SchemaError::Restoring(folder) => (Exit::Untrustworthy, restore_command(folder)),
             SchemaError::Ahead(_) => (
                 Exit::Untrustworthy,
                 "use the version of usagectl that applied them".to_owned(),
@@ -185,6 +193,7 @@ struct LogRow {
     done_by: String,
     at: UtcTimestamp,
     duration_ms: i64,
+    detail: Option<String>,
 }
 
 impl LogRow {
@@ -204,6 +213,7 @@ impl LogRow {
                 tool_version: self.tool_version,
             },
             down_checksum: self.down_sha256,
+            detail: self.detail,
         }
     }
 }
@@ -310,6 +320,11 @@ impl Bookkeeping {
     /// The migrations whose last run did not complete, by version.
     pub(super) fn progress(&self) -> BTreeMap<String, Progress> {
         migration::progress(&self.log)
+    }
+
+    /// The folder of a restore that was started and not completed.
+    pub fn interrupted_restore(&self) -> Option<&str> {
+        migration::interrupted_restore(&self.log)
     }
 
     /// Whether ledger and log exist.
@@ -459,8 +474,8 @@ pub(super) fn exists(db: &Db, schema: &str, name: &str) -> String {
 /// Checks in one query that exactly this program's migrations are applied. A database that a newer version has
 /// migrated may be enough for `how` it is used; then returns the unknown versions.
 pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
-    // Version, served and requested schema.
-    type Applied = (String, Option<String>, Option<String>);
+    // Version, served and requested schema, whether a restore was ever started.
+    type Applied = (String, Option<String>, Option<String>, bool);
     let ledger = ledger_name(db);
     let requested = match db {
         Db::Pg(_) => "(current_schemas(false))[1]::text",
@@ -468,7 +483,8 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     };
     let query = format!(
         "SELECT version,
-                (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1), {requested}
+                (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1), {requested},
+                EXISTS (SELECT 1 FROM usagectl_migration_log WHERE action = 'restore' AND state = '{STARTED}')
          FROM {ledger}"
     );
     let rows: Vec<Applied> = match on!(db, |conn| sql_query(query).rows(conn)) {
@@ -484,7 +500,8 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     let Some(first) = rows.first() else {
         return Err(not_migrated(db, SchemaError::NotMigrated)?.into());
     };
-    if let (_, Some(served), Some(requested)) = first
+    let (_, served, requested, was_restored) = first;
+    if let (Some(served), Some(requested)) = (served, requested)
         && served != requested
     {
         return Err(SchemaError::OtherApplication {
@@ -492,6 +509,13 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
             requested: requested.clone(),
         }
         .into());
+    }
+    // A restore keeps new records.
+    if *was_restored
+        && how != Use::Record
+        && let Some(folder) = Bookkeeping::read(db)?.interrupted_restore()
+    {
+        return Err(SchemaError::Restoring(folder.to_owned()).into());
     }
     let versions = rows.iter().map(|(version, ..)| version.as_str());
     let (known, unknown): (Vec<&str>, Vec<&str>) =
@@ -547,9 +571,17 @@ fn missing_tables(db: &mut Db) -> QueryResult<Vec<String>> {
 fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
     let survey = super::survey(db)?;
     let mut statuses = survey.statuses.iter();
-    if let Some((migration, direction)) =
-        statuses.find_map(|status| Some((status.full_name(), status.partial()?)))
+    let partial = statuses.find_map(|status| Some((status.full_name(), status.partial()?)));
+    let is_reverted = matches!(partial, Some((_, Direction::Down)));
+    // A restore completes its migrations first.
+    if let Some(folder) = survey
+        .bookkeeping
+        .interrupted_restore()
+        .filter(|_| !is_reverted)
     {
+        return Ok(SchemaError::Restoring(folder.to_owned()));
+    }
+    if let Some((migration, direction)) = partial {
         return Ok(SchemaError::Partial {
             migration,
             direction,

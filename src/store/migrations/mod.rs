@@ -9,6 +9,7 @@
 //! ledger  Diesel's ledger and our log: the applied migrations, their time and author
 //! run     runs a migration up or down, step by step, with its ledger and log rows
 //! indexes reads the indexes that steps create and drop
+//! names  finds objects of the user under the names of new ones
 //! tables  the parts of a script that depend on the table it replaces
 //! estimate  the locks and the duration of the steps of a plan
 //! losses  counts the data that a rollback would drop
@@ -30,6 +31,7 @@ mod export;
 mod indexes;
 mod ledger;
 mod losses;
+mod names;
 mod owners;
 pub mod prisma;
 mod restore;
@@ -65,11 +67,14 @@ pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
 };
-pub use indexes::{broken_indexes, rebuild_index, taken_name};
-pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
+pub use indexes::{broken_indexes, is_restorable, rebuild_index};
+pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
-pub use owners::{OtherOwner, defects as owner_defects, other_owner};
-pub use restore::{Target, log_restore, missing_columns, restore_object, restore_table};
+pub use names::{TakenName, taken_name};
+pub use owners::{
+    OtherOwner, defects as owner_defects, other_owner, returned as returned_to_owner,
+};
+pub use restore::{RestoreLog, Target, missing_columns, restore_object, restore_table};
 pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
 
 pub use script::script;

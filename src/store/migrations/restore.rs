@@ -20,9 +20,10 @@ use serde_json::Value;
 
 use super::archive;
 use super::dependents::GRANTS;
+use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry, SESSION_LIMITS};
+use super::run::{LogContext, Retry, SESSION_LIMITS, commit_guarded};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -133,20 +134,39 @@ pub fn restore_table(
     Ok(sum)
 }
 
-/// Records that the data of a migration was restored.
-pub fn log_restore(
-    db: &mut Db,
-    migration: &Migration,
-    entry: LogContext<'_>,
-    folder: &Path,
-) -> Result<()> {
-    let checksums = migration.checksums(db);
-    let folder = folder.display().to_string();
-    let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);
-    row.action = "restore";
-    row.detail = Some(&folder);
-    fault::point("log");
-    Ok(row.insert(db)?)
+/// A restore of the data of migrations, for the log.
+#[derive(Clone, Debug)]
+pub struct RestoreLog {
+    pub migrations: Vec<&'static Migration>,
+    /// Absolute.
+    pub folder: String,
+}
+
+impl RestoreLog {
+    /// Records that it begins; the log must exist.
+    pub fn start(&self, db: &mut Db, entry: LogContext<'_>) -> Result<()> {
+        self.write(db, entry, STARTED)
+    }
+
+    /// Records that it is complete.
+    pub fn complete(&self, db: &mut Db, entry: LogContext<'_>) -> Result<()> {
+        self.write(db, entry, DONE)
+    }
+
+    fn write(&self, db: &mut Db, entry: LogContext<'_>, state: &'static str) -> Result<()> {
+        commit_guarded(db, |db| {
+            for migration in &self.migrations {
+                let checksums = migration.checksums(db);
+                let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);
+                row.action = "restore";
+                row.state = state;
+                row.detail = Some(&self.folder);
+                fault::point("log");
+                row.insert(db)?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Creates an object of the user again; false if it exists.
@@ -241,6 +261,7 @@ pub fn missing_columns<'a>(
     tables: impl Iterator<Item = &'a TableExport>,
     expected: &SchemaObjects,
     application_schema: &str,
+    engine: &str,
 ) -> QueryResult<Vec<String>> {
     let mut statements = Vec::new();
     for table in tables {
@@ -251,20 +272,31 @@ pub fn missing_columns<'a>(
             (Db::Pg(_), true) => format!("{OWN_SCHEMA}."),
             (Db::Pg(_), false) => quote_identifier(application_schema) + ".",
         };
-        let has = |column: &&ColumnExport| {
+        let has = |column: &String| {
             let exists = existing
                 .as_ref()
-                .is_some_and(|it| it.get(&column.name).is_some());
-            let what = format!("column {name}.{}", column.name);
+                .is_some_and(|it| it.get(column).is_some() || it.generated.contains(column));
+            let what = format!("column {name}.{column}");
             exists || expected.get(&what).is_some()
         };
-        let missing = table.columns.iter().filter(|column| !has(column));
-        statements.extend(missing.map(|column| {
-            let (table, new) = (quote_identifier(name), quote_identifier(&column.name));
-            format!(
-                "ALTER TABLE {schema}{table} ADD COLUMN {new} {};",
-                column.declared
-            )
+        // Those of another engine are in its SQL.
+        let definitions = match engine == db.engine() {
+            true => table.definitions.as_slice(),
+            false => &[],
+        };
+        let undefined = table.columns.iter().filter(|column| {
+            let mut definitions = definitions.iter();
+            !definitions.any(|it| it.name == column.name)
+        });
+        let undefined = undefined.map(|it| {
+            let sql = format!("{} {}", quote_identifier(&it.name), it.declared);
+            (&it.name, sql)
+        });
+        let definitions = definitions.iter().map(|it| (&it.name, it.sql.clone()));
+        let missing = definitions.chain(undefined).filter(|(name, _)| !has(name));
+        statements.extend(missing.map(|(_, sql)| {
+            let table = quote_identifier(name);
+            format!("ALTER TABLE {schema}{table} ADD COLUMN {sql};")
         }));
     }
     Ok(statements)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
-use diesel::sql_types::{Array, Text};
+use diesel::sql_types::{Array, Integer, Text};
 
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
@@ -124,7 +125,7 @@ pub enum Event<'a> {
     },
     /// The server still builds the index for a run that was interrupted.
     Building { index: &'a str },
-    /// A concurrent build or drop of the index waits for older transactions; `holder` has the oldest.
+    /// A concurrent build or drop of the index waits for another session's transaction.
     Waiting { index: &'a str, holder: String },
 }
 
@@ -176,6 +177,9 @@ const SHORT: Duration = Duration::from_millis(50);
 
 /// The longest pause between two attempts to lock a table.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a concurrent build runs before the session that it waits for is reported.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 /// The interval of looking for the end of a concurrent build.
 const POLL: Duration = Duration::from_millis(250);
@@ -330,13 +334,9 @@ impl RunningStep<'_> {
                 }
             };
             commit_guarded(db, |db| self.log(db, STARTED, Duration::ZERO))?;
-            if let Some(holder) = oldest_transaction(db) {
-                let index = &change.name;
-                observer.event(Event::Waiting { index, holder });
-            }
             for sql in statements {
                 fault::point("statement");
-                outside_transaction(db, &sql)?;
+                change_index(db, &change.name, &sql, observer)?;
                 fault::point("statement done");
             }
             if index::action(change, &indexes::read(db)?) == IndexAction::Nothing {
@@ -557,24 +557,61 @@ fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
     found.ok().flatten()
 }
 
-/// The session of the oldest transaction that a concurrent index build waits for, if the server shows it. Short ones are
-/// left out.
-fn oldest_transaction(db: &mut Db) -> Option<String> {
+/// Runs a statement that builds or drops an index concurrently, and reports the sessions that it waits for.
+pub(super) fn change_index(
+    db: &mut Db,
+    index: &str,
+    sql: &str,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let Db::Pg(postgres) = db else {
+        return outside_transaction(db, sql);
+    };
+    let url = postgres.url().to_owned();
+    let process = postgres.server_process()?;
+    thread::scope(|scope| {
+        let (sender, ended) = mpsc::channel();
+        scope.spawn(move || {
+            // It is received, unless the program ends.
+            let _ = sender.send(outside_transaction(db, sql));
+        });
+        let mut watcher = None;
+        let mut pause = FIRST_REPORT;
+        loop {
+            match ended.recv_timeout(pause) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let message = format!("the change of the index {index} was interrupted");
+                    return Err(Error::message(Exit::Failed, message));
+                }
+            }
+            // Only for a message.
+            watcher = watcher.or_else(|| PgConnection::establish(&url).ok());
+            let found = watcher
+                .as_mut()
+                .and_then(|conn| blocker(conn, process).ok());
+            pause = FIRST_REPORT;
+            if let Some(holder) = found.flatten() {
+                observer.event(Event::Waiting { index, holder });
+                pause = LONGEST_PAUSE;
+            }
+        }
+    })
+}
+
+/// The session that this process of the server waits for, if the server shows it: of those that have a lock, a snapshot or
+/// a transaction the oldest.
+fn blocker(conn: &mut PgConnection, process: i32) -> QueryResult<Option<String>> {
     let query = format!(
         "SELECT {SESSION}
          FROM pg_stat_activity a
-         WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
-             AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
-             AND a.xact_start < clock_timestamp() - interval '1 second'
+         WHERE a.pid = ANY (pg_blocking_pids($1))
          ORDER BY a.xact_start
          LIMIT 1"
     );
-    // Only for a message.
-    let found = db.read_tx(|db| match db {
-        Db::Pg(postgres) => postgres.run(|conn| sql_query(query).row(conn).optional()),
-        Db::Sqlite(_) => Ok(None),
-    });
-    found.ok().flatten()
+    let query = sql_query(query).bind::<Integer, _>(process);
+    query.row(conn).optional()
 }
 
 /// A session of `pg_stat_activity` as text.

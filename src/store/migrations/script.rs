@@ -71,7 +71,8 @@ pub fn script(
     if direction == Direction::Up {
         let [before, after] = SESSION_LIMITS;
         for (table, name) in indexes::broken_indexes(db, &survey.statuses)? {
-            let sql = indexes::rebuild_statement(entry.application_schema, &table, &name);
+            let schema = entry.application_schema;
+            let sql = indexes::rebuild_statements(db, schema, &table, &name)?.join(";\n");
             let _ = write!(
                 out,
                 "\n-- rebuild an invalid index\n{before};\n{sql};\n{after};\n"

@@ -195,6 +195,7 @@ impl<'a> Archive<'a> {
             .iter()
             .filter(|it| !columns.key.contains(&it.name));
         let table = TableExport {
+            definitions: Vec::new(),
             table: TABLE.to_owned(),
             dropped: true,
             columns: key.chain(others).cloned().collect(),

@@ -266,6 +266,79 @@ fn locked_table_is_retried(#[values(Sqlite, Postgresql)] engine: Engine) {
     run.wait().success();
 }
 
+#[rstest]
+fn name_that_another_object_has_is_refused_with_its_rename(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let view = "CREATE VIEW taken AS SELECT 1 AS one";
+    let mut objects = vec![
+        ("view", view, "a table", "api_alerts"),
+        (
+            "view",
+            view,
+            "an index",
+            "api_usage_api_name_success_timestamp_idx",
+        ),
+        (
+            "table",
+            "CREATE TABLE taken (id integer)",
+            "an index",
+            "api_usage_success_timestamp_idx",
+        ),
+    ];
+    if engine == Postgresql {
+        objects.extend([
+            (
+                "sequence",
+                "CREATE SEQUENCE taken",
+                "a table",
+                "InfrastructureLimit",
+            ),
+            (
+                "materialized view",
+                "CREATE MATERIALIZED VIEW taken AS SELECT 1 AS one",
+                "an index",
+                "api_alerts_pkey",
+            ),
+            (
+                "domain",
+                "CREATE DOMAIN taken AS text",
+                "a type",
+                "MetricType",
+            ),
+            (
+                "index",
+                "CREATE INDEX taken ON api_usage (id, endpoint)",
+                "",
+                "api_usage_success_timestamp_idx",
+            ),
+        ]);
+    }
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    for (kind, sql, created, name) in objects {
+        db.execute(&sql.replace("taken", &format!("\"{name}\"")));
+        let whole = whole_catalogue(&db);
+        let refused = db.usagectl(["migrate"]).run();
+        assert_eq!(refused.code, 5, "{}", refused.snapshot());
+        assert_eq!(whole_catalogue(&db), whole);
+        let error = match kind {
+            "index" => format!("error: the index {name} has other columns"),
+            _ => format!(
+                "error: the {kind} {name} has the name of {created} that a pending migration creates"
+            ),
+        };
+        assert!(refused.stderr.starts_with(&error), "{}", refused.stderr);
+        let (_, next) = refused.stderr.split_once("next: ").unwrap();
+        let (rename, _) = next.split_once(" then run the same command again").unwrap();
+        db.run_script(rename);
+    }
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+}
+
 /// A server that ends idle transactions does not release the run lock.
 #[test]
 fn run_lock_survives_idle_transaction_timeout_postgresql() {
@@ -358,7 +431,24 @@ fn failed_migration_is_rolled_back_and_earlier_ones_stay(
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
         .success();
-    db.execute("CREATE TABLE api_alerts_api_name_enabled_idx (x INTEGER)");
+    let (prevent, allow) = match engine {
+        // Names of columns have no case.
+        Sqlite => (
+            "ALTER TABLE api_usage ADD COLUMN METHOD TEXT",
+            "ALTER TABLE api_usage DROP COLUMN METHOD",
+        ),
+        Postgresql => (
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+             CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse()",
+            "DROP EVENT TRIGGER refuse; DROP FUNCTION refuse()",
+        ),
+    };
+    let role = (engine == Postgresql).then(|| OtherRole::new(&db));
+    let administer = |sql: &str| match &role {
+        Some(role) => role.administer(&[sql]),
+        None => db.execute(sql),
+    };
+    administer(prevent);
     let before = whole_catalogue(&db);
     let run = db.usagectl(["migrate"]).run();
     assert_eq!(run.code, 1, "{}", run.snapshot());
@@ -367,7 +457,7 @@ fn failed_migration_is_rolled_back_and_earlier_ones_stay(
             .contains("20260123210146_enhance_api_monitoring failed and was rolled back")
     );
     assert_eq!(whole_catalogue(&db), before);
-    db.execute("DROP TABLE api_alerts_api_name_enabled_idx");
+    administer(allow);
     db.usagectl(["migrate"]).run().success();
     assert_eq!(log(&db), each_once());
 }

@@ -900,9 +900,27 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     let db = TestDatabase::migrated(engine);
     let columns = [
         "ALTER TABLE api_alerts ADD COLUMN tenant text",
-        "ALTER TABLE api_alerts ADD COLUMN \"Seen by\" integer",
+        "ALTER TABLE api_alerts ADD COLUMN \"Seen by\" integer NOT NULL DEFAULT (-1)",
+        "ALTER TABLE api_alerts ADD COLUMN code text GENERATED ALWAYS AS ('x' || period) STORED",
+        "ALTER TABLE api_alerts ADD COLUMN size numeric(5,2) DEFAULT 1.5 CHECK (size > 0)",
+        "ALTER TABLE api_alerts ADD COLUMN number serial",
+        "ALTER TABLE api_alerts ADD COLUMN place bigint GENERATED ALWAYS AS IDENTITY",
+        "ALTER TABLE api_alerts ADD COLUMN word text COLLATE \"C\" NOT NULL DEFAULT 'it''s; so'",
     ];
+    let columns = match engine {
+        Postgresql => columns.to_vec(),
+        Sqlite => {
+            let text = columns[3].replace("numeric", "decimal");
+            let stored = columns[2]
+                .replace("STORED", "VIRTUAL")
+                .replace("|| period", "|| \"period\"");
+            let columns = [columns[0], columns[1], &stored, &text];
+            columns.iter().for_each(|sql| db.execute(sql));
+            Vec::new()
+        }
+    };
     columns.iter().for_each(|sql| db.execute(sql));
+    let before = whole_catalogue(&db);
     db.execute(
         "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at, tenant, \"Seen by\")
              VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00', 'a', 7)",
@@ -914,6 +932,10 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         let line = format!("drop column api_alerts.{column}, which no migration created");
         assert!(plan.stdout.contains(&line), "{}", plan.stdout);
     }
+    let lacking = match engine {
+        Sqlite => 4,
+        Postgresql => 7,
+    };
     let export = ["--yes", "--export", folder.to_str().unwrap()];
     db.usagectl(rollback).args(export).run().success();
     let whole = whole_catalogue(&db);
@@ -921,8 +943,9 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     let refused = restore();
     assert_eq!(refused.code, 5, "{}", refused.snapshot());
     assert_eq!(whole_catalogue(&db), whole);
-    let error = "error: the database lacks 2 columns of the export; nothing was changed\n";
-    let steps = refused.stderr.strip_prefix(error).unwrap();
+    let error =
+        format!("error: the database lacks {lacking} columns of the export; nothing was changed\n");
+    let steps = refused.stderr.strip_prefix(&error).unwrap();
     let steps = steps.strip_prefix("next: usagectl migrate --to ").unwrap();
     let (to, sql) = steps.split_once(", then ").unwrap();
     db.usagectl(["migrate", "--to", to]).run().success();
@@ -931,4 +954,5 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     restore().success();
     let restored = "SELECT id, tenant, \"Seen by\" FROM api_alerts";
     assert_eq!(db.rows(restored), ["1|a|7"]);
+    assert_eq!(whole_catalogue(&db), before);
 }

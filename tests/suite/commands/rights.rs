@@ -2,6 +2,7 @@
 
 use rstest::rstest;
 
+use super::restore::export_folder;
 use crate::support::Engine::Postgresql;
 use crate::support::adoption::{deployed, pushed};
 use crate::support::{OtherRole, Run, TestDatabase};
@@ -173,6 +174,43 @@ fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgr
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
 }
 
+/// Also where the rollback dropped `api_usage`, whose owner is that of the others.
+#[test]
+fn restored_tables_and_types_belong_to_the_owner_before_the_rollback_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    let role = OtherRole::new(&db);
+    let owner = &role.name;
+    role.administer(&[&format!("GRANT USAGE, CREATE ON SCHEMA public TO {owner}")]);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    role.administer(&[&format!("ALTER TABLE api_usage OWNER TO {owner}")]);
+    db.usagectl(["migrate"]).run().success();
+    let owned = || {
+        db.rows(&format!(
+            "SELECT count(*) FROM (SELECT relowner AS owner FROM pg_class WHERE relkind = 'r'
+                 UNION ALL SELECT typowner FROM pg_type WHERE typtype = 'e') AS objects
+             WHERE owner = '{owner}'::regrole"
+        ))
+    };
+    assert_eq!(owned(), ["10"]);
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--all", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert_eq!(owned(), ["10"]);
+    // The printed SQL gives them too.
+    db.execute("DROP TABLE api_alerts");
+    let fix = db.usagectl(["status"]).run().stdout;
+    let line = format!("  fix: ALTER TABLE \"api_alerts\" OWNER TO \"{owner}\";\n");
+    assert!(fix.contains(&line), "{fix}");
+}
+
 /// The role that migrates cannot give its tables to the application's.
 #[test]
 fn tables_that_the_application_cannot_use_are_named_postgresql() {
@@ -203,6 +241,8 @@ fn tables_that_the_application_cannot_use_are_named_postgresql() {
          as a superuser: {fix}",
         role.name
     );
+    assert!(run.stderr.contains(&problem), "{}", run.snapshot());
+    let problem = format!("; as a superuser: ALTER TYPE public.\"MetricType\" OWNER TO {owner};");
     assert!(run.stderr.contains(&problem), "{}", run.snapshot());
     let verify = db.usagectl(["status", "--verify"]).run();
     assert_eq!(verify.code, 4, "{}", verify.snapshot());

@@ -325,11 +325,54 @@ fn view_that_uses_a_dropped_column_is_refused_in_the_plan(
     assert_eq!(
         run.stderr,
         "error: view slow_calls uses column api_usage.response_time; nothing was changed\n\
-         next: drop or change view slow_calls, then run the same command again\n"
+         next: DROP VIEW \"slow_calls\"; then run the same command again\n"
+            .replace(
+                "\"slow_calls\"",
+                match engine {
+                    Sqlite => "\"slow_calls\"",
+                    Postgresql => "public.slow_calls",
+                }
+            )
     );
     // Nor are the migrations before that one in the plan.
     assert_eq!(whole_catalogue(&db), whole);
     db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000;
+         CREATE VIEW slowest AS SELECT id FROM slow_calls;
+         CREATE VIEW open_alerts AS SELECT id FROM api_alerts",
+    );
+    if engine == Postgresql {
+        db.execute(
+            "CREATE TABLE mine (alert TEXT REFERENCES api_alerts (id), kind \"MetricType\" DEFAULT 'LATENCY_MS');
+             CREATE MATERIALIZED VIEW kept AS SELECT id FROM slowest;
+             CREATE FUNCTION one(alert api_alerts) RETURNS text LANGUAGE sql AS 'SELECT (alert).id'",
+        );
+    }
+    let whole = whole_catalogue(&db);
+    let folder = db.sandbox().work().join("export");
+    let rollback = || {
+        let run = db.usagectl(["rollback", "--all", "--yes", "--export"]);
+        run.arg(&folder).run()
+    };
+    let refused = rollback();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    for object in ["view slow_calls", "view slowest", "view open_alerts"] {
+        assert!(refused.stderr.contains(object), "{}", refused.stderr);
+    }
+    assert_eq!(whole_catalogue(&db), whole);
+    assert!(!folder.exists());
+    let (_, next) = refused.stderr.split_once("next: ").unwrap();
+    let (sql, _) = next.split_once(" then run the same command again").unwrap();
+    db.run_script(sql);
+    rollback().success();
 }
 
 #[rstest]
@@ -503,6 +546,38 @@ fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] 
     assert_eq!(run(&["--confirm-database", name]).code, 0);
     assert_ne!(whole_catalogue(&prod), whole);
     assert_eq!(whole_catalogue(&stage), whole);
+}
+
+#[test]
+fn other_schema_of_direct_url_requires_its_name_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let name = db.url().rsplit('/').next().unwrap();
+    let name = name.split('?').next().unwrap();
+    let joint = if db.url().contains('?') { '&' } else { '?' };
+    let other = format!("{}{joint}schema=other", db.url());
+    let run = |flags: &[&str]| {
+        let program = db.usagectl(["migrate"]).env("DIRECT_URL", db.url());
+        let program = program.env("DATABASE_URL", &other);
+        flags.iter().fold(program, |run, flag| run.arg(flag)).run()
+    };
+    let qualified = format!("{name}.public");
+    for flags in [&[] as &[&str], &["--confirm-database", name]] {
+        let refused = run(flags);
+        assert_eq!(refused.code, 5, "{}", refused.snapshot());
+        let next = format!("add --confirm-database {qualified}\n");
+        assert!(refused.stderr.ends_with(&next), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("schema other"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let confirmed = run(&["--confirm-database", &qualified]).success();
+    assert!(
+        confirmed.stderr.contains("warning: DIRECT_URL is"),
+        "{}",
+        confirmed.stderr
+    );
 }
 
 #[rstest]

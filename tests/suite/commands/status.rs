@@ -332,7 +332,26 @@ fn invalid_index_is_rebuilt_postgresql() {
     db.run_script(&db.usagectl(["migrate", "--sql"]).run().stdout);
     status().success();
 
-    // It may have repeated values: the user runs the printed SQL.
+    // A unique index and that of a primary key too.
+    for index in [
+        "api_alerts_api_name_alert_type_period_key",
+        "api_usage_pkey",
+        "api_usage_aggregates_pkey",
+    ] {
+        let run = invalidate(index);
+        assert!(run.stdout.contains(index), "{}", run.stdout);
+        assert!(
+            run.stderr.ends_with("next: usagectl migrate\n"),
+            "{}",
+            run.stderr
+        );
+        let run = db.usagectl(["migrate"]).run().success();
+        let rebuilt = format!("rebuilt the invalid index {index}\n");
+        assert!(run.stdout.starts_with(&rebuilt), "{}", run.stdout);
+        status().success();
+    }
+
+    // The printed SQL does the same.
     let run = invalidate("api_alerts_api_name_alert_type_period_key");
     let fix = run.stdout.lines();
     let fix: Vec<&str> = fix
@@ -340,6 +359,27 @@ fn invalid_index_is_rebuilt_postgresql() {
         .collect();
     db.run_script(&fix.join("\n"));
     status().success();
+}
+
+/// Limits of the role or the database that no query can keep.
+#[test]
+fn time_limits_do_not_end_a_command_that_reads_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let settings = [
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "statement_timeout",
+    ];
+    let set = settings.map(|setting| {
+        format!("EXECUTE format('ALTER DATABASE %I SET {setting} = 1', current_database());")
+    });
+    db.execute(&format!("DO $$ BEGIN {} END $$", set.concat()));
+    for command in ["status", "stats", "limits"] {
+        for _ in 0..3 {
+            db.usagectl([command]).run().success();
+        }
+    }
+    db.usagectl(["status", "--verify"]).run().success();
 }
 
 /// Each by itself is drift, and is named in exactly one line.
