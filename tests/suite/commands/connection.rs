@@ -630,7 +630,7 @@ fn direct_url_is_used_by_migrate_and_rollback_only() {
         .success();
     assert!(
         run.stderr
-            .starts_with("using sqlite:direct.db (from DIRECT_URL)\n"),
+            .contains("using sqlite:direct.db (from DIRECT_URL)\n"),
         "{}",
         run.stderr
     );
