@@ -230,7 +230,9 @@ impl MapRule {
         let read = increase(&context.counters, &name, &epoch, value, uptime, context.now);
         let points: Vec<NewPoint> = match read.today {
             Some(today) if self.metric == Metric::CommandsPerDay => {
-                vec![new(today).with_period_start(midnight(context.now))]
+                let days = read.earlier.iter().copied().chain([(context.now, today)]);
+                let of_day = |(at, used)| new_at(used, at).with_period_start(midnight(at));
+                days.map(of_day).collect()
             }
             _ => {
                 let amounts = read.amounts.iter().map(|(at, amount)| new_at(*amount, *at));

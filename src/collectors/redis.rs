@@ -149,10 +149,17 @@ pub(super) fn from_info(
         let uptime = uptime.and_then(|seconds| TimeDelta::try_seconds(seconds as i64));
         let (known, now) = (&context.counters, context.now);
         let read = increase(known, &name, epoch, commands, uptime, now);
+        let of_day = |at, commands| {
+            let point = points_at(source, Service::VercelKv, at)(Metric::CommandsPerDay, commands);
+            let point = point.with_period_start(midnight(at));
+            point.with("quality", "derived")
+        };
+        let earlier = read.earlier.iter();
+        collected
+            .points
+            .extend(earlier.map(|(at, commands)| of_day(*at, *commands)));
         if let Some(today) = read.today {
-            let mut point = new(Metric::CommandsPerDay, today)
-                .with_period_start(midnight(now))
-                .with("quality", "derived");
+            let mut point = of_day(now, today);
             if read.reset {
                 point = point.with("reset", true);
                 let note = "the server restarted; earlier commands may be missing";

@@ -23,6 +23,8 @@ pub struct Increase {
     pub amounts: Vec<(DateTime<Utc>, f64)>,
     /// On this UTC day, as far as it was observed.
     pub today: Option<f64>,
+    /// The whole increase of each earlier UTC day since the last reading, with its last instant.
+    pub earlier: Vec<(DateTime<Utc>, f64)>,
     /// Whether the counter restarted in between, so that some of the increase may be missing.
     pub reset: bool,
     /// The last reading, if it is too long ago to spread the increase over the days since.
@@ -77,12 +79,22 @@ pub fn increase(
     let since_last = if reset { value } else { value - last.value };
     let earlier_today = find(&daily_name).filter(|counter| counter.epoch == day);
     let amounts = spread(since_last, last.read_at, now);
+    let on_day = |(at, amount): &(DateTime<Utc>, f64)| {
+        let day = format::time(midnight(*at));
+        let before = find(&daily_name).filter(|counter| counter.epoch == day);
+        (*at, before.map_or(0.0, |counter| counter.value) + amount)
+    };
+    let earlier = amounts
+        .iter()
+        .filter(|(at, _)| midnight(*at) < midnight(now));
+    let earlier = earlier.map(on_day).collect();
     let of_today = amounts.last().map_or(0.0, |(_, amount)| *amount);
     let today = earlier_today.map_or(0.0, |counter| counter.value) + of_today;
     Increase {
         since_last: Some(since_last),
         amounts,
         today: Some(today),
+        earlier,
         reset,
         too_long_since: None,
         remember: vec![
@@ -155,6 +167,21 @@ mod tests {
         let expected = [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0];
         assert_eq!(days, expected);
         assert_eq!(amounts[5].0, at("25T12:00"));
+        // Earlier days have what was counted on them before, too.
+        let counter = |name: &str, epoch: &str, value| Counter {
+            name: name.to_owned(),
+            epoch: epoch.to_owned(),
+            value,
+            read_at: at("20T12:00"),
+        };
+        let known = [
+            counter("c", "a", 0.0),
+            counter("c today", "2026-01-20T00:00:00Z", 500.0),
+        ];
+        let read = increase(&known, "c", "a", 60_000.0, None, at("25T12:00"));
+        let earlier: Vec<f64> = read.earlier.iter().map(|(_, amount)| *amount).collect();
+        assert_eq!(earlier, [6_500.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0]);
+        assert_eq!(read.today, Some(6_000.0));
     }
 
     #[test]
