@@ -165,7 +165,7 @@ impl<'a> Readings<'a> {
                 None => used * (1.0 - (from - begin).num_seconds() as f64 / 86_400.0),
             }
         };
-        amounts.map(amount).sum()
+        without_rounding_errors(amounts.map(amount).sum())
     }
 
     /// The days without an amount between `from`, the start of a period, and the newest one. A counter has none: it
@@ -294,6 +294,11 @@ impl<'a> Readings<'a> {
             span: days,
         })
     }
+}
+
+/// A sum of amounts with at most eleven digits, which binary fractions do not hold exactly: ten times 0.1 is 1.
+fn without_rounding_errors(sum: f64) -> f64 {
+    format!("{sum:.11e}").parse().unwrap_or(sum)
 }
 
 fn is_before(newest: &MetricDay, start: DateTime<Utc>) -> bool {

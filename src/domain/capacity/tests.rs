@@ -282,6 +282,23 @@ fn pace_of_amounts_is_that_of_the_measured_days() {
     assert!((46.0..50.0).contains(&used), "{used}");
 }
 
+#[test]
+fn sum_of_amounts_at_the_limit_is_at_the_limit() {
+    for (each, count, limit_value) in [(0.1, 10, 1.0), (3.6, 25, 90.0), (0.07, 14, 0.98)] {
+        let begin = at("2026-01-01T00:00:00Z");
+        let points = (0..count).map(|hour| (begin + TimeDelta::hours(hour), each));
+        let points: Vec<_> = points.collect();
+        let series = series(Metric::BandwidthGb, Reading::Amount, &points);
+        let limit = LimitInForce {
+            value: limit_value,
+            ..limit(Metric::BandwidthGb)
+        };
+        let long = TimeDelta::days(60);
+        let found = Capacity::new(&series, Some(&limit), now(), Some(long));
+        assert_eq!(found.state, LimitState::Over, "{:?}", found.usage);
+    }
+}
+
 /// A counter or amounts of 10 a day, read every six hours since November, except between these two times.
 #[rstest]
 #[case::over_a_period_boundary("2025-12-31T23:00:00Z", "2026-01-04T00:00:00Z")]
