@@ -159,7 +159,7 @@ fn outdated_text(approved: &Recommendation, plan: &str) -> String {
     ];
     format!(
         "{id} is approved, a change from {from} to {to}, but the plan {plan} is in use: no other plan is recommended until \
-         it is closed: usagectl recommend dismiss {id} --by NAME"
+         it is closed: usagectl recommend dismiss {id} --by NAME --note TEXT"
     )
 }
 

@@ -11,7 +11,7 @@ pub struct Risk {
     /// Usage in percent of the limit.
     pub used_percent: f64,
     pub critical_percent: f64,
-    /// Chance of reaching the limit within 7 days, the time that a change takes.
+    /// Chance of reaching the limit within 7 days, the time that a change takes, or within the horizon if that is nearer.
     pub chance_7: Option<f64>,
     /// Chance within 30 days, or within the horizon if that is nearer.
     pub soon: Option<f64>,
@@ -40,7 +40,8 @@ impl Risk {
         Risk {
             used_percent: capacity.usage.unwrap_or(0.0) / limit.value * 100.0,
             critical_percent: limit.critical_percent,
-            chance_7: chance(0),
+            // A horizon of less than a week says as much as is known about it.
+            chance_7: chance(0).or_else(|| crossing.map(|crossing| crossing.soon.1)),
             soon: crossing.map(|crossing| crossing.soon.1),
             chance_90: chance(2),
             chance_over: capacity.chance_over(),

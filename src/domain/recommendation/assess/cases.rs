@@ -23,13 +23,17 @@ pub(super) fn cases(
         forecast.map_or(1, |forecast| forecast.paths.iter().len())
     };
     let paths = billed.iter().map(paths).max().unwrap_or(1);
-    let period = |window: &Window| {
+    let period = |(index, window): (usize, &Window)| {
         let mut cases = vec![Case::new(); paths];
         let [from, to] = [window.from, window.to].map(|at| day_number(at.date_naive()));
         for capacity in billed.iter().filter(|it| it.measure != Measure::Pace) {
             let (service, metric) = (capacity.series.service, capacity.series.metric);
             let share = plan.and_then(|plan| included(capacity, plan));
-            let uses = uses(capacity, from, to).unwrap_or_default();
+            let mut uses = uses(capacity, from, to).unwrap_or_default();
+            // A plan must hold what is stored when it is changed, even where that falls.
+            if let (0, Measure::Level, Some(level)) = (index, capacity.measure, capacity.usage) {
+                uses.iter_mut().for_each(|it| *it = it.max(level));
+            }
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
                 // A path may lead beyond any measurement.
                 let Some(used) = decimal(used.min(LARGEST)) else {
@@ -51,7 +55,7 @@ pub(super) fn cases(
         }
         cases
     };
-    periods.iter().map(period).collect()
+    periods.iter().enumerate().map(period).collect()
 }
 
 /// The usage between two days on each path, of which the forecast is used within its horizon only: beyond it a level

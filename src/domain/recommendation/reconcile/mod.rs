@@ -198,7 +198,7 @@ pub fn outdated_approvals<'a>(
     stored: &'a [Recommendation],
     assessed: &'a [Assessed],
 ) -> impl Iterator<Item = (&'a Recommendation, &'a str)> {
-    let approved = stored.iter().filter(|it| is_frozen(it.status));
+    let approved = stored.iter().filter(|it| it.status == Status::Approved);
     approved.filter_map(|it| {
         let topic = &assessed.iter().find(|one| one.topic.matches(it))?.topic;
         (topic.plan != it.current_plan).then_some((it, topic.plan.as_str()))

@@ -629,7 +629,42 @@ fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engin
     import.stdin(more).run().success();
     assert!(day_later(&["recommend", "run"]).contains("new"));
     day_later(&["limits", "plan", "upstash", "fixed-1gb"]);
-    assert!(day_later(&["recommend", "run"]).contains("expired"));
+    let run = case.db.usagectl(["recommend", "run"]);
+    let run = run.now("2026-11-26T13:00:00Z").run().success();
+    assert!(run.stdout.contains("expired"), "{}", run.snapshot());
+    // Neither of the two is approved.
+    assert!(!run.stderr.contains("is approved"), "{}", run.snapshot());
+}
+
+#[rstest]
+fn plan_holds_the_present_level_and_an_hour_is_urgent(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    let set = |case: &Case, hour: u32, size: f64| {
+        let start = format!("2026-11-25T{hour:02}:00:00Z");
+        let line = lines(storage, &start, 24, &[], |days, _| {
+            (days == 0.0).then_some(size)
+        });
+        case.import(&line);
+    };
+    let case = Case::new(engine, "upstash=free");
+    set(&case, 8, 6_000.0);
+    set(&case, 12, 5_000.0);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    // It is far too small now, although usage falls.
+    assert_ne!(it["recommended_plan"], "fixed-1gb", "{it}");
+    let small = compared(it, "fixed-1gb");
+    assert_eq!(small["chance_exceeded"]["value"], "100", "{small}");
+    let case = Case::new(engine, "upstash=free");
+    set(&case, 10, 250.0);
+    set(&case, 12, 252.0);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["priority"], "CRITICAL", "{it}");
 }
 
 #[rstest]
