@@ -104,7 +104,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         interrupt::end_before_changes(context, args.without_consent(context))?;
     }
     let access = if preview { Access::Read } else { Access::Write };
-    let mut db = context.open_to_migrate(&url, access)?;
+    let mut db = context.open_unchecked(&url, access)?;
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
@@ -249,7 +249,15 @@ fn revert(
         0 => error,
         _ => {
             let count = format::counted(reverted, "migration");
-            error.context(format!("{count} reverted, the next one failed"))
+            let error = error.context(format!("{count} reverted, the next one failed"));
+            match args.after(reverted) {
+                None => error,
+                // The same command again would revert more than was asked for: it is no run to repeat.
+                Some(rest) => error.with_exit(Exit::Failed).with_next(format!(
+                    "remove the cause, then {}",
+                    rest.without_consent(context)
+                )),
+            }
         }
     })?;
     if let Some(export) = &mut export {
@@ -445,6 +453,20 @@ impl RollbackArgs {
             otherwise: "usagectl status".to_owned(),
             restored: None,
         }
+    }
+
+    /// The rest of a run by number of steps, after some of them.
+    fn after(&self, reverted: u64) -> Option<RollbackArgs> {
+        let is_counted = !self.all && self.to.is_none();
+        let rest = self
+            .steps
+            .get()
+            .saturating_sub(usize::try_from(reverted).ok()?);
+        let steps = NonZeroUsize::new(rest).filter(|_| is_counted)?;
+        Some(RollbackArgs {
+            steps,
+            ..self.clone()
+        })
     }
 
     /// The same command without its consent flags.

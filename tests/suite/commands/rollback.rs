@@ -604,6 +604,27 @@ fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine
     assert_eq!(whole_catalogue(&db), whole);
 }
 
+/// A job that repeats the run may not revert more than was asked for.
+#[test]
+fn run_by_number_of_steps_is_continued_by_its_rest_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
+    let rollback = ["rollback", "--steps", "5", "--yes", "--accept-data-loss"];
+    let run = db.usagectl(rollback).args(["--lock-wait", "1s"]).run();
+    let failed = "error: 4 migrations reverted, the next one failed";
+    let next = "next: remove the cause, then usagectl rollback\n";
+    assert!(
+        run.code == 1 && run.stderr.contains(failed) && run.stderr.ends_with(next),
+        "{}",
+        run.snapshot()
+    );
+    other.batch_execute("ROLLBACK").unwrap();
+    let rest = ["rollback", "--yes", "--accept-data-loss"];
+    db.usagectl(rest).run().success();
+    let left = db.rows("SELECT version FROM usagectl.__diesel_schema_migrations");
+    assert_eq!(left.len(), 3);
+}
+
 #[rstest]
 fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
