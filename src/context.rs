@@ -194,17 +194,6 @@ impl Context {
         Ok(db)
     }
 
-    /// Opens the database for `migrate` and `rollback`, whose statements may take longer than the role's time limits.
-    pub fn open_to_migrate(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
-        let mut db = self.open_unchecked(url, access)?;
-        if access != Access::Read
-            && let Db::Pg(postgres) = &mut db
-        {
-            postgres.lift_time_limits();
-        }
-        Ok(db)
-    }
-
     /// Opens the database without checking its schema.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let db = db::open(url, access).map_err(|error| {

@@ -315,10 +315,8 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
         }
         DatabaseTarget::Postgres(target) => {
             let mut postgres = open_postgres(target, &url.application)?;
-            // A command that only reads blocks no session.
-            if access == Access::Read {
-                postgres.lift_time_limits();
-            }
+            // Waiting for locks has limits of its own.
+            postgres.lift_time_limits();
             Ok(Db::Pg(postgres))
         }
     }

@@ -168,7 +168,6 @@ fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres
     let Db::Pg(mut second) = opened? else {
         return Err(Error::message(Exit::Failed, "not a PostgreSQL database"));
     };
-    second.lift_time_limits();
     if shares_sessions(first, &mut second)? {
         let message = "a pooler such as PgBouncer gives its clients other server sessions in turn; \
                        nothing was changed";

@@ -52,7 +52,7 @@ pub(super) fn run(
     } else {
         Access::Write
     };
-    let mut db = context.open_to_migrate(url, access)?;
+    let mut db = context.open_unchecked(url, access)?;
     // Without a lock, so that a prompt does not block other runs.
     let findings = find(&mut db, url, args, context.now)?;
     if findings.is_complete() {

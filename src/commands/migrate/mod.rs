@@ -304,7 +304,7 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     if let Some(folder) = &args.restore {
         return restore::run(context, &url, &args, folder);
     }
-    let mut db = context.open_to_migrate(&url, Access::Create)?;
+    let mut db = context.open_unchecked(&url, Access::Create)?;
     let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     let result = Run::new(context, &mut db, &url, &args).apply_pending(&mut applied);
@@ -585,7 +585,7 @@ fn preview(
 ) -> Result<Outcome> {
     let mut db = match &url.target {
         DatabaseTarget::Sqlite(path) if !path.exists() => db::open_in_memory()?,
-        _ => context.open_to_migrate(url, Access::Read)?,
+        _ => context.open_unchecked(url, Access::Read)?,
     };
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;

@@ -32,7 +32,7 @@ pub(super) fn run(
     context.detail(format_args!("verifying {}", folder.display()));
     archive::verify(folder, &manifest)?;
 
-    let mut db = context.open_to_migrate(url, Access::Create)?;
+    let mut db = context.open_unchecked(url, Access::Create)?;
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let entry = RestoreLog {
         migrations: exports.iter().map(|(migration, _)| *migration).collect(),

@@ -95,12 +95,23 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
         ],
         ("prune", _) => &[("api_usage", &[Select, Insert, Delete])],
         ("aggregate", _) => &[("api_usage", &[Select]), ("api_usage_aggregates", CHANGE)],
-        (_, "alerts add" | "alerts init") => &[("api_alerts", &[Select, Insert, Update])],
+        (_, "alerts add") => &[
+            ("api_usage_aggregates", &[Select]),
+            ("api_alerts", &[Select, Insert, Update]),
+        ],
+        (_, "alerts init") => &[("api_alerts", &[Select, Insert, Update])],
         (_, "alerts check") => &[("api_usage", &[Select]), ("api_alerts", &[Select, Update])],
-        (_, "alerts set" | "alerts enable" | "alerts disable") => {
-            &[("api_alerts", &[Select, Update])]
-        }
+        (_, "alerts set") => &[
+            ("api_usage_aggregates", &[Select]),
+            ("api_alerts", &[Select, Update]),
+        ],
+        (_, "alerts enable" | "alerts disable") => &[("api_alerts", &[Select, Update])],
         (_, "alerts remove") => &[("api_alerts", &[Select, Delete])],
+        (_, "alerts backtest" | "alerts show") => &[
+            ("api_usage", &[Select]),
+            ("api_usage_aggregates", &[Select]),
+            ("api_alerts", &[Select]),
+        ],
         ("alerts", _) => &[("api_usage", &[Select]), ("api_alerts", &[Select])],
         (_, "limits init" | "limits plan") => &[("InfrastructureLimit", CHANGE)],
         (_, "limits set" | "limits import") => {

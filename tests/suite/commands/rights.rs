@@ -84,6 +84,25 @@ fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str
 }
 
 #[test]
+fn printed_grants_are_sufficient_for_rules_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let once = |words: &[&str]| {
+        let steps = until_success(&role, words, "");
+        assert_eq!(steps.len(), 1, "{words:?} {steps:?}");
+        for grant in &steps[0] {
+            role.administer(&[&revoke(grant)]);
+        }
+    };
+    let add = "alerts add --api finnhub --type ERROR_SPIKE --threshold 1 --period HOUR";
+    once(&add.split(' ').collect::<Vec<_>>());
+    let id = db.rows("SELECT id FROM api_alerts").remove(0);
+    once(&["alerts", "set", &id, "--threshold", "2"]);
+    once(&["alerts", "backtest", &id, "--from", "2026-01-30"]);
+    once(&["alerts", "show", &id]);
+}
+
+#[test]
 fn role_without_rights_can_migrate_after_printed_statements_postgresql() {
     let db = TestDatabase::empty(Postgresql);
     let role = OtherRole::new(&db);
