@@ -1,12 +1,14 @@
 //! The rights of the connected role, from PostgreSQL's catalogue, which every role may read.
 
-use diesel::sql_types::Text;
+use diesel::sql_types::{Array, Text};
 use diesel::{QueryResult, sql_query};
 
 use super::db::{Db, OWN_SCHEMA, on};
 use super::tuples::LoadTuples;
 use crate::domain::named::Named;
-use crate::domain::schema::rights::{Held, HeldOnSchema, HeldOnTable, Verb};
+use crate::domain::schema::rights::{
+    ForeignObject, Held, HeldOnSchema, HeldOnTable, Owner, Verb, application_tables,
+};
 
 /// Reads the rights of the role that `db`, a PostgreSQL database, is connected as.
 pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
@@ -53,10 +55,45 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
                 name,
                 verbs: verbs.filter_map(Verb::named).collect(),
                 is_owner,
-                owner,
-                owner_can_be_granted,
+                owner: Owner {
+                    name: owner,
+                    can_be_granted: owner_can_be_granted,
+                },
             }
         };
+    let foreign = sql_query(
+        "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
+         FROM (
+             SELECT 'FUNCTION ' || p.oid::regprocedure AS object, p.proowner AS owner
+             FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $2
+             UNION
+             SELECT 'TYPE ' || format('%I.%I', n.nspname, t.typname), t.typowner
+             FROM pg_type t
+             JOIN pg_namespace n ON n.oid = t.typnamespace AND n.nspname = $1
+             JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
+             JOIN pg_class c ON c.oid = a.attrelid AND c.relnamespace = n.oid AND c.relname = ANY ($3)
+             WHERE t.typtype = 'e'
+         ) o
+         JOIN pg_roles owner ON owner.oid = o.owner
+         WHERE NOT pg_has_role(owner.oid, 'USAGE')
+         ORDER BY o.object",
+    )
+    .bind::<Text, _>(application_schema)
+    .bind::<Text, _>(OWN_SCHEMA)
+    .bind::<Array<Text>, _>(application_tables("migrate --restore").iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let foreign: Vec<(String, String, bool)> = match db {
+        Db::Pg(postgres) => postgres.run(|conn| foreign.rows(conn))?,
+        Db::Sqlite(_) => Vec::new(),
+    };
+    let foreign = foreign
+        .into_iter()
+        .map(|(object, name, can_be_granted)| ForeignObject {
+            object,
+            owner: Owner {
+                name,
+                can_be_granted,
+            },
+        });
     Ok(Held {
         role,
         database,
@@ -65,5 +102,6 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
         creates_temporary_tables,
         schemas: schemas.into_iter().map(schema).collect(),
         tables: tables.into_iter().map(table).collect(),
+        foreign: foreign.collect(),
     })
 }

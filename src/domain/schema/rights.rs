@@ -35,6 +35,8 @@ pub struct Held {
     pub schemas: Vec<HeldOnSchema>,
     /// All tables in them.
     pub tables: Vec<HeldOnTable>,
+    /// Our functions, and the types of the application's tables, that the role does not own.
+    pub foreign: Vec<ForeignObject>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,9 +52,33 @@ pub struct HeldOnTable {
     pub name: String,
     pub verbs: Vec<Verb>,
     pub is_owner: bool,
-    pub owner: String,
-    /// Whether membership in the owner can be granted without granting a superuser's rights.
-    pub owner_can_be_granted: bool,
+    pub owner: Owner,
+}
+
+/// The role that an object belongs to.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub name: String,
+    /// Whether membership in it can be granted without granting a superuser's rights.
+    pub can_be_granted: bool,
+}
+
+/// An object that belongs to another role.
+#[derive(Clone, Debug)]
+pub struct ForeignObject {
+    /// Kind and qualified name as in SQL: `FUNCTION usagectl.f()`.
+    pub object: String,
+    pub owner: Owner,
+}
+
+impl Owner {
+    /// The statement that gives the role an owner's rights on an object.
+    fn give(&self, object: &str, role: &str) -> String {
+        match self.can_be_granted {
+            true => format!("GRANT {} TO {role}", quoted(&self.name)),
+            false => format!("ALTER {object} OWNER TO {role}"),
+        }
+    }
 }
 
 /// Prisma's ledger in the application's schema.
@@ -179,10 +205,20 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
                 _ => Change::Definition,
             })
         }),
-        Work::Revert => missing_for_schema(held, |table| match table {
-            PRISMA_LEDGER => Change::Rows(&[Select, Update]),
-            _ => Change::Definition,
-        }),
+        Work::Revert => {
+            let mut statements = missing_for_schema(held, |table| match table {
+                PRISMA_LEDGER => Change::Rows(&[Select, Update]),
+                _ => Change::Definition,
+            });
+            let role = quoted(&held.role);
+            for foreign in &held.foreign {
+                let statement = foreign.owner.give(&foreign.object, &role);
+                if !statements.contains(&statement) {
+                    statements.push(statement);
+                }
+            }
+            statements
+        }
     }
 }
 
@@ -273,10 +309,10 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
                 let (verbs, table) = (lacks.join(", "), table.qualified());
                 format!("GRANT {verbs} ON {table} TO {role}")
             }
-            Change::Definition if table.owner_can_be_granted => {
-                format!("GRANT {} TO {role}", quoted(&table.owner))
+            Change::Definition => {
+                let object = format!("TABLE {}", table.qualified());
+                table.owner.give(&object, &role)
             }
-            Change::Definition => format!("ALTER TABLE {} OWNER TO {role}", table.qualified()),
         };
         if !statements.contains(&statement) {
             statements.push(statement);
@@ -320,8 +356,10 @@ mod tests {
                 name: name.to_owned(),
                 verbs: verbs.split(' ').filter_map(Verb::named).collect(),
                 is_owner: false,
-                owner: "owner".to_owned(),
-                owner_can_be_granted: true,
+                owner: Owner {
+                    name: "owner".to_owned(),
+                    can_be_granted: true,
+                },
             }
         };
         Held {
@@ -332,6 +370,7 @@ mod tests {
             creates_temporary_tables: true,
             schemas: schemas.split(", ").map(schema).collect(),
             tables: tables.split_terminator(", ").map(table).collect(),
+            foreign: Vec::new(),
         }
     }
 
@@ -386,7 +425,7 @@ mod tests {
              public.InfrastructureLimit",
         );
         // Of a superuser.
-        held.tables[4].owner_can_be_granted = false;
+        held.tables[4].owner.can_be_granted = false;
         let effect = Effect::parse(
             "+ column api_usage.method: text\n+ index api_usage (method)\n+ column api_alerts.id: text\n\
              + trigger InfrastructureMetric.t: x\n+ index InfrastructureLimit (id)\n\

@@ -98,8 +98,31 @@ fn printed_grants_are_sufficient_for_rules_postgresql() {
     once(&add.split(' ').collect::<Vec<_>>());
     let id = db.rows("SELECT id FROM api_alerts").remove(0);
     once(&["alerts", "set", &id, "--threshold", "2"]);
-    once(&["alerts", "backtest", &id, "--from", "2026-01-30"]);
+    once(&["alerts", "backtest", &id, "--from", "2026-01-30T00:00:00Z"]);
     once(&["alerts", "show", &id]);
+}
+
+/// The objects are a superuser's, as after `migrate` by one.
+#[test]
+fn role_that_owns_nothing_can_roll_back_after_printed_statements_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    role.administer(&["DO $$ DECLARE change text; BEGIN
+        FOR change IN
+            SELECT format('ALTER TABLE %s OWNER TO postgres', oid::regclass) FROM pg_class
+            WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
+            UNION ALL
+            SELECT format('ALTER FUNCTION %s OWNER TO postgres', oid::regprocedure) FROM pg_proc
+            WHERE pronamespace = 'usagectl'::regnamespace
+            UNION ALL
+            SELECT format('ALTER TYPE %s OWNER TO postgres', oid::regtype) FROM pg_type
+            WHERE typtype = 'e' AND typnamespace = 'public'::regnamespace
+        LOOP EXECUTE change; END LOOP;
+        ALTER SCHEMA usagectl OWNER TO postgres; END $$"]);
+    let rollback = ["rollback", "--all", "--yes", "--accept-data-loss"];
+    let steps = until_success(&role, &rollback, "");
+    assert!(steps.len() <= 2, "{steps:#?}");
+    role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
 }
 
 #[test]
