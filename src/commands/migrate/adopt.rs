@@ -268,17 +268,19 @@ impl Run<'_> {
         if !findings.orphaned_triggers.is_empty() || !recreated.is_empty() {
             let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
             let drops = schema_objects::drop_triggers(self.db, &findings.orphaned_triggers);
-            args.locks.retry(self.context).transaction(self.db, |db| {
-                fault::point("trigger");
-                if !tables.is_empty() {
-                    db.batch_execute(&drops)?;
-                }
-                for statement in &recreated {
-                    fault::point("table");
-                    db.batch_execute(statement)?;
-                }
-                Ok(())
-            })?;
+            args.locks
+                .retry(self.context)
+                .transaction(self.db, &[], |db| {
+                    fault::point("trigger");
+                    if !tables.is_empty() {
+                        db.batch_execute(&drops)?;
+                    }
+                    for statement in &recreated {
+                        fault::point("table");
+                        db.batch_execute(statement)?;
+                    }
+                    Ok(())
+                })?;
             if !tables.is_empty() {
                 let message =
                     format_args!("dropped the triggers that made writes to {tables} fail");
@@ -295,7 +297,9 @@ impl Run<'_> {
         let (schema, found) = (log.application_schema, &findings.survey.bookkeeping);
         migrations::prepare(self.db, schema, found, args.locks.locks(), self.context)?;
         let mut retry = args.locks.retry(self.context);
-        retry.transaction(self.db, |db| adopt::record(db, &findings.evidence, log))?;
+        retry.transaction(self.db, &[], |db| {
+            adopt::record(db, &findings.evidence, log)
+        })?;
         *adopted = true;
         // Restores missing triggers too.
         let survey = migrations::survey(self.db)?;

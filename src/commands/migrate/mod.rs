@@ -281,8 +281,8 @@ impl LockArgs {
 
     /// For transactions outside the steps of a migration.
     pub(super) fn retry<'a>(&self, observer: &'a mut dyn Observer) -> Retry<'a> {
-        let timeout = self.lock_timeout;
-        Retry { timeout, observer }
+        let locks = self.locks();
+        Retry { locks, observer }
     }
 }
 

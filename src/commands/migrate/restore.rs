@@ -123,7 +123,7 @@ fn return_to_owner(
     owner: &str,
 ) -> Result<()> {
     let statements = migrations::returned_to_owner(db, owner)?;
-    let given = args.locks.retry(context).transaction(db, |db| {
+    let given = args.locks.retry(context).transaction(db, &[], |db| {
         for sql in &statements {
             db.batch_execute(sql)?;
         }

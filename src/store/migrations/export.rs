@@ -173,7 +173,7 @@ impl Export {
                 table,
                 read_to: 0,
             };
-            retry.transaction(db, |db| capture.install(db))?;
+            retry.transaction(db, &[], |db| capture.install(db))?;
             tables.push(capture);
         }
         let objects = step.dependents.iter().filter_map(|dependent| {
@@ -587,7 +587,7 @@ pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
     for (name, table) in captures(db)? {
         let drop = drop_sql(db, &name, table.as_deref()).concat();
         fault::point("capture");
-        retry.transaction(db, |db| Ok(db.batch_execute(&drop)?))?;
+        retry.transaction(db, &[], |db| Ok(db.batch_execute(&drop)?))?;
     }
     Ok(())
 }

@@ -367,7 +367,9 @@ impl Target {
         rows: &[Vec<Value>],
         retry: &mut Retry<'_>,
     ) -> Result<RestoredRows> {
-        let error = match retry.transaction(db, |db| self.write(db, rows)) {
+        let error = match retry.transaction(db, std::slice::from_ref(&self.table), |db| {
+            self.write(db, rows)
+        }) {
             Err(error) if error.is_of_database() => error,
             done => return done,
         };

@@ -425,29 +425,23 @@ fn with_detail(error: DieselError) -> Error {
     next.into_iter().fold(error, Error::with_next)
 }
 
-/// How long to wait for tables in use outside the steps of a migration.
-const TOTAL_WAIT: Duration = Duration::from_secs(60);
-
 /// Transactions outside the steps of a migration that wait for tables in use.
 pub struct Retry<'a> {
-    /// For each attempt.
-    pub timeout: Duration,
+    pub locks: Locks,
     pub observer: &'a mut dyn Observer,
 }
 
 impl Retry<'_> {
     /// Runs `work` in a transaction that waits at most the timeout for each table lock, and repeats it for a while.
-    /// [`Exit::Busy`] if no attempt got its locks.
+    /// [`Exit::Busy`] if no attempt got its locks; with the session that uses one of the tables.
     pub fn transaction<T>(
         &mut self,
         db: &mut Db,
+        tables: &[String],
         mut work: impl FnMut(&mut Db) -> Result<T>,
     ) -> Result<T> {
-        let locks = Locks {
-            timeout: self.timeout,
-            total: TOTAL_WAIT,
-        };
-        let done = in_locked_transaction(db, locks, &[], self.observer, |db, _| work(db))?;
+        let observer = &mut *self.observer;
+        let done = in_locked_transaction(db, self.locks, tables, observer, |db, _| work(db))?;
         fault::point("committed");
         Ok(done)
     }

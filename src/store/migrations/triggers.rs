@@ -129,7 +129,7 @@ impl TriggerSet {
     /// Runs [`TriggerSet::repair`].
     pub fn restore(self, db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
         for sql in self.repair(db) {
-            retry.transaction(db, |db| {
+            retry.transaction(db, &[], |db| {
                 fault::point("trigger");
                 db.batch_execute(&sql)?;
                 fault::point("trigger done");

@@ -475,6 +475,28 @@ fn damaged_export_is_refused_before_anything_changes(#[values(Sqlite, Postgresql
     );
 }
 
+#[test]
+fn restore_waits_for_a_locked_row_as_long_as_allowed_and_names_its_holder_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    put_old_rows(&db, 3);
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    db.usagectl(rollback).arg(&folder).run().success();
+    db.usagectl(["migrate"]).run().success();
+    let mut other = db.open_transaction("UPDATE api_usage SET api_name = 'x' WHERE id = 'old1'");
+    let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder);
+    let began = Instant::now();
+    let run = restore().args(["--lock-wait", "1s"]).run();
+    assert!(
+        run.code == 6 && run.stderr.contains("a table is in use by "),
+        "{}",
+        run.snapshot()
+    );
+    assert!(began.elapsed() < Duration::from_secs(20));
+    other.batch_execute("ROLLBACK").unwrap();
+    restore().run().success();
+}
+
 #[rstest]
 fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
