@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -19,7 +21,7 @@ use crate::store::db::{Access, Db, OpenError};
 use crate::store::lock::{LockRequest, RunKind, RunLock};
 use crate::store::migrations;
 use crate::store::unknown_values::take_skipped;
-use crate::store::url::{self, DatabaseUrl, UrlError, UrlSource};
+use crate::store::url::{self, DatabaseTarget, DatabaseUrl, UrlError, UrlSource};
 
 /// How much is printed on stderr beside warnings and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,6 +211,15 @@ impl Context {
         self.detail(format_args!("using {} (from {})", url.target, url.source));
         for note in &url.notes {
             self.detail(note);
+        }
+        // SQLite keeps its log beside each name, so that programs with different names do not see each other.
+        if let DatabaseTarget::Sqlite(path) = &url.target
+            && fs::metadata(path).is_ok_and(|file| file.nlink() > 1)
+        {
+            self.warn(format_args!(
+                "{} has several names (hard links): rows are lost if programs open it by different ones",
+                path.display()
+            ));
         }
         Ok(db)
     }

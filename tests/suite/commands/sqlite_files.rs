@@ -161,6 +161,26 @@ fn lock_file_is_not_written_through_a_symbolic_link() {
 }
 
 #[test]
+fn second_hard_link_is_warned_of() {
+    let sandbox = Sandbox::new();
+    let record = || {
+        let args = ["record", "--api", "finnhub", "--status", "200"];
+        let run = sandbox.usagectl(args).database("sqlite:usage.db").run();
+        run.success().stderr
+    };
+    let migrate = sandbox.usagectl(["migrate"]).database("sqlite:usage.db");
+    migrate.run().success();
+    assert!(!record().contains("hard links"));
+    let (file, link) = (sandbox.work().join("usage.db"), sandbox.work().join("b.db"));
+    fs::hard_link(file, link).unwrap();
+    let warning = record();
+    assert!(
+        warning.contains("has several names (hard links)"),
+        "{warning}"
+    );
+}
+
+#[test]
 fn runs_by_two_names_of_one_file_exclude_each_other() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.work().join("data")).unwrap();
