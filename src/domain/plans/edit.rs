@@ -109,7 +109,8 @@ impl LimitEdit {
             }
         };
         let own = stored.and_then(LimitRow::own_details);
-        let is_cited = own.is_none_or(|own| own.value == value || own.origin != Origin::Catalogue);
+        let is_of_catalogue = |own: &LimitDetails| own.citation.catalogue_version.is_some();
+        let is_cited = own.is_none_or(|own| own.value == value || !is_of_catalogue(own));
         let is_budget = self.is_budget || old.is_some_and(|old| old.origin == Origin::Budget);
         let at_limit = self.at_limit.or(old.map(|old| old.at_limit));
         Ok(LimitDetails {
@@ -311,6 +312,15 @@ mod tests {
         assert_eq!(row.citation(), published.citation());
         let row = edit(700.0).apply(KEY, Some(&published), at(1)).unwrap();
         assert_eq!(row.origin(), Origin::User);
+        assert_eq!(row.citation(), Citation::default());
+        // Nor does a page state a number that is set after the consequence.
+        let consequence = LimitEdit {
+            at_limit: Some(AtLimit::Reject),
+            ..LimitEdit::default()
+        };
+        let row = consequence.apply(KEY, Some(&published), at(1)).unwrap();
+        assert_eq!(row.citation(), published.citation());
+        let row = edit(700.0).apply(KEY, Some(&row), at(1)).unwrap();
         assert_eq!(row.citation(), Citation::default());
         // A row of another program stays its own.
         let foreign = LimitRow {
