@@ -1,6 +1,6 @@
 //! `limits show`: the catalogue's rows of a provider.
 
-use super::plan::{catalogue_name, require_provider};
+use super::plan::{catalogue_name, require_provider, unknown_plan};
 use crate::commands::prelude::*;
 use crate::domain::plans::diff::CatalogueRow;
 use crate::domain::plans::selection;
@@ -33,6 +33,11 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     rows.retain(|row| {
         row.provider == args.provider && (args.plan.is_none() || row.plan == args.plan)
     });
+    if let (true, Some(plan)) = (rows.is_empty(), &args.plan) {
+        let listed = catalogue.plans_of(&args.provider);
+        return Err(unknown_plan(&args.provider, plan, listed)
+            .with_next(format!("usagectl limits show {}", args.provider)));
+    }
     let answer = ProviderPlans {
         catalogue_version: catalogue.version.to_string(),
         plan_in_use: in_use.map(|selected| selected.plan.clone()),

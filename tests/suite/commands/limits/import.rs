@@ -241,6 +241,8 @@ fn show_prints_all_rows_of_a_plan(#[values(Sqlite, Postgresql)] engine: Engine) 
         "1,000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1"
     );
     assert_eq!(db.usagectl(["limits", "show", "heroku"]).run().code, 2);
+    let unknown = ["limits", "show", "vercel", "--plan", "nix"];
+    assert_eq!(db.usagectl(unknown).run().code, 2);
 }
 
 #[rstest]
