@@ -146,7 +146,8 @@ fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
 /// The times and values of a CSV file, from the columns `timestamp` and `value`, or else from the first two.
 fn read_values(file: impl Read) -> Result<Vec<(DateTime<Utc>, f64)>> {
     let mut reader = csv::ReaderBuilder::new();
-    let mut reader = reader.trim(csv::Trim::All).from_reader(file);
+    let reader = reader.trim(csv::Trim::All).flexible(true);
+    let mut reader = reader.from_reader(file);
     let headers = reader.headers()?.clone();
     let column = |name: &str, otherwise: usize| {
         let mut headers = headers.iter();
