@@ -252,7 +252,7 @@ fn revert(
             let error = error.context(format!("{count} reverted, the next one failed"));
             match args.after(reverted) {
                 None => error,
-                // The same command again would revert more than was asked for: it is no run to repeat.
+                // Repeating the command would revert more migrations than requested.
                 Some(rest) => error.with_exit(Exit::Failed).with_next(format!(
                     "remove the cause, then {}",
                     rest.without_consent(context)

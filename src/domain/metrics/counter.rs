@@ -167,7 +167,7 @@ mod tests {
         let expected = [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0];
         assert_eq!(days, expected);
         assert_eq!(amounts[5].0, at("25T12:00"));
-        // Earlier days have what was counted on them before, too.
+        // The amounts counted earlier on each day are included.
         let counter = |name: &str, epoch: &str, value| Counter {
             name: name.to_owned(),
             epoch: epoch.to_owned(),

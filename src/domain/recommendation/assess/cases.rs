@@ -30,7 +30,7 @@ pub(super) fn cases(
             let (service, metric) = (capacity.series.service, capacity.series.metric);
             let share = plan.and_then(|plan| included(capacity, plan));
             let mut uses = uses(capacity, from, to).unwrap_or_default();
-            // A plan must hold what is stored when it is changed, even where that falls.
+            // The new plan must hold the present level, even if the level falls.
             if let (0, Measure::Level, Some(level)) = (index, capacity.measure, capacity.usage) {
                 uses.iter_mut().for_each(|it| *it = it.max(level));
             }

@@ -115,7 +115,7 @@ fn redis_server_is_measured_and_commands_counted(#[values(Sqlite, Postgresql)] e
         today["metadata"]["period_start"],
         "2026-01-31T00:00:00.000Z"
     );
-    // What was counted since the last run is of both days.
+    // The increase since the last run belongs to both days.
     let next = run("2026-02-01T00:10:00Z");
     let values = next["collectors"][0]["values"].as_array().unwrap();
     let of_day = values
