@@ -105,6 +105,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     }
     let access = if preview { Access::Read } else { Access::Write };
     let mut db = context.open_unchecked(&url, access)?;
+    require_adopted(&mut db, &url)?;
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
@@ -166,6 +167,18 @@ fn exported(export: &Export) -> Exported {
         folder: export.folder().display().to_string(),
         rows: export.rows(),
     }
+}
+
+/// Refuses a database whose tables are not in its ledger, or are missing: nothing there could be reverted.
+fn require_adopted(db: &mut Db, url: &DatabaseUrl) -> Result<()> {
+    let survey = migrations::survey(db)?;
+    survey.bookkeeping.check_application(url)?;
+    let found = schema_objects::read(db)?;
+    if migrations::adopt::is_needed(db, &survey, &found) {
+        return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
+    }
+    let expected = migrations::expected(db, &survey.statuses);
+    Ok(migrations::require_tables(&expected, &found, false)?)
 }
 
 /// Reverts `plan`, if it is still as shown. Returns the export.
@@ -328,16 +341,9 @@ fn check_unchanged(
     }
 }
 
-/// The migrations to revert. Refuses a database whose tables are not in its ledger, or are missing.
 fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'static Migration>> {
     let survey = migrations::survey(db)?;
     survey.bookkeeping.check_application(url)?;
-    let found = schema_objects::read(db)?;
-    if migrations::adopt::is_needed(db, &survey, &found) {
-        return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
-    }
-    let expected = migrations::expected(db, &survey.statuses);
-    migrations::require_tables(&expected, &found, false)?;
     let target = match (&args.to, args.all) {
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,
