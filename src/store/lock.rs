@@ -157,6 +157,8 @@ impl RunLock {
 /// Opens the connection that holds the lock of `migrate`. Refuses a transaction pooler: statements of
 /// `migrate` run outside a transaction and depend on settings of the session.
 fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres> {
+    // A pooler in statement pooling mode refuses the first transaction, with an error of its own.
+    first.batch_execute("SELECT")?;
     let opened = db::open(url, Access::Write).map_err(|error| {
         Error::from(error)
             .context("migrate and rollback require a second session")
