@@ -46,6 +46,18 @@ FROM tables t
 JOIN pg_index i ON i.indrelid = t.oid
 JOIN pg_class x ON x.oid = i.indexrelid
 UNION ALL
+-- A unique index of a partitioned table has the columns of the partition key. The others are unique in each partition.
+SELECT 'unique', t.relname, '', CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END, '', others.columns, others.options
+FROM tables t
+JOIN pg_partitioned_table p ON p.partrelid = t.oid
+JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+CROSS JOIN LATERAL (
+    SELECT string_agg(key::text, ' ' ORDER BY place) AS columns, string_agg('0', ' ') AS options, count(*)
+    FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS keys(key, place)
+    WHERE key <> ALL (p.partattrs)
+) others
+WHERE others.count BETWEEN 1 AND i.indnkeyatts - 1
+UNION ALL
 SELECT 'trigger', t.relname, g.tgname,
     regexp_replace(pg_get_triggerdef(g.oid, true), '^CREATE TRIGGER \S+ ', '')
         || CASE WHEN g.tgenabled IN ('O', 'A') THEN '' ELSE ' disabled' END,
