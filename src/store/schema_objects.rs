@@ -14,6 +14,7 @@ use crate::domain::schema::orphaned_triggers::{OrphanedTrigger, TriggerText, orp
 
 /// Covers the connection's search path: the application's schema, then `usagectl`.
 const POSTGRES: &str = include_str!("schema_objects_postgres.sql");
+const PARTITIONED: &str = include_str!("schema_objects_partitioned.sql");
 const SQLITE: &str = include_str!("schema_objects_sqlite.sql");
 
 /// Kind, table, name and definition. Then the body of a function or trigger, whose checksum becomes part of the
@@ -48,7 +49,12 @@ fn read_where(db: &mut Db, all: &str) -> QueryResult<SchemaObjects> {
         Db::Sqlite(_) => SQLITE,
     };
     let query = query.replace("{all}", all);
-    let rows: Vec<Row> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let mut rows: Vec<Row> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let is_partitioned = |(kind, _, _, _, body, ..): &Row| kind == "table" && body.is_some();
+    if rows.iter().any(is_partitioned) {
+        let further: Vec<Row> = on!(db, |conn| sql_query(PARTITIONED).rows(conn))?;
+        rows.extend(further);
+    }
     let columns = rows
         .iter()
         .filter_map(|(kind, table, name, .., number, _)| {

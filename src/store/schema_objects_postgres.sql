@@ -7,7 +7,7 @@ WITH spaces AS MATERIALIZED (
     SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))
 ),
 tables AS MATERIALIZED (
-    SELECT c.oid, c.relname FROM pg_class c
+    SELECT c.oid, c.relname, c.relkind FROM pg_class c
     WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM spaces)) AND c.relkind IN ('r', 'p')
       AND (c.relname LIKE 'usagectl\_%' AND c.relname <> 'usagectl_migration_log'
            OR c.relname IN ('api_usage', 'api_usage_aggregates', 'api_alerts',
@@ -15,7 +15,7 @@ tables AS MATERIALIZED (
            OR {all})
 )
 SELECT 'table' AS kind, '' AS "table", relname::text AS name, '' AS how,
-    NULL AS body, NULL AS numbers, NULL AS options
+    CASE relkind WHEN 'p' THEN 'partitioned' END AS body, NULL AS numbers, NULL AS options
 FROM tables
 UNION ALL
 SELECT 'column', t.relname, a.attname,
@@ -45,18 +45,6 @@ SELECT CASE WHEN i.indisunique THEN 'unique' ELSE 'index' END, t.relname,
 FROM tables t
 JOIN pg_index i ON i.indrelid = t.oid
 JOIN pg_class x ON x.oid = i.indexrelid
-UNION ALL
--- A unique index of a partitioned table has the columns of the partition key. The others are unique in each partition.
-SELECT 'unique', t.relname, '', CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END, '', others.columns, others.options
-FROM tables t
-JOIN pg_partitioned_table p ON p.partrelid = t.oid
-JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
-CROSS JOIN LATERAL (
-    SELECT string_agg(key::text, ' ' ORDER BY place) AS columns, string_agg('0', ' ') AS options, count(*)
-    FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS keys(key, place)
-    WHERE key <> ALL (p.partattrs)
-) others
-WHERE others.count BETWEEN 1 AND i.indnkeyatts - 1
 UNION ALL
 SELECT 'trigger', t.relname, g.tgname,
     regexp_replace(pg_get_triggerdef(g.oid, true), '^CREATE TRIGGER \S+ ', '')

@@ -1,0 +1,14 @@
+-- A unique index of a partitioned table has the columns of the partition key. The others are unique in each partition.
+-- The columns are those of schema_objects_postgres.sql.
+SELECT 'unique' AS kind, t.relname::text AS "table", '' AS name, CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END AS how,
+    NULL AS body, others.columns AS numbers, others.options
+FROM pg_partitioned_table p
+JOIN pg_class t ON t.oid = p.partrelid
+JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+CROSS JOIN LATERAL (
+    SELECT string_agg(key::text, ' ' ORDER BY place) AS columns, string_agg('0', ' ') AS options, count(*)
+    FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS keys(key, place)
+    WHERE key <> ALL (p.partattrs)
+) others
+WHERE t.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))))
+  AND others.count BETWEEN 1 AND i.indnkeyatts - 1
