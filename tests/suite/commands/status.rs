@@ -990,11 +990,7 @@ fn rows_with_unknown_values_are_kept_and_skipped(
     ])
     .run()
     .success();
-    match engine {
-        // The tables that Prisma creates have no checks.
-        Engine::Sqlite => db.execute(&format!("PRAGMA ignore_check_constraints = ON; {insert}")),
-        Engine::Postgresql => db.execute(insert),
-    }
+    db.execute(insert);
     let (table, column_name) = column.split_once('.').unwrap();
     let set = column_name;
     let stored = || {
