@@ -167,6 +167,26 @@ fn additional_objects_and_index_names_are_no_drift(#[values(Sqlite, Postgresql)]
     db.usagectl(["status"]).run().success();
 }
 
+/// A unique index on the same columns in another order refuses the same rows.
+#[rstest]
+fn unique_index_in_another_order_is_no_drift(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "DROP INDEX api_usage_aggregates_api_name_aggregation_type_period_start_key;
+         CREATE UNIQUE INDEX other ON api_usage_aggregates (period_start DESC, api_name, aggregation_type);
+         DROP INDEX \"InfrastructureLimit_service_metric_currentPlan_key\";
+         CREATE UNIQUE INDEX another ON \"InfrastructureLimit\" (\"currentPlan\", service, metric)",
+    );
+    db.usagectl(["status"]).run().success();
+    db.usagectl(["limits", "init"]).run().success();
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00')");
+    db.usagectl(["aggregate"]).run().success();
+    db.execute(
+        "DROP INDEX other; CREATE UNIQUE INDEX other ON api_usage_aggregates (period_start, aggregation_type)",
+    );
+    assert_eq!(db.usagectl(["status"]).run().code, 4);
+}
+
 #[rstest]
 fn dirty_hours_do_not_change_the_exit_code(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
