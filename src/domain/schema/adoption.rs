@@ -255,6 +255,20 @@ pub enum Origin {
     Other,
 }
 
+impl Origin {
+    /// The origin of tables without a ledger, by the names and tables of their indexes. That of a primary key is no
+    /// evidence: PostgreSQL gives it by itself.
+    pub fn by_indexes<'a>(indexes: impl Iterator<Item = (&'a str, &'a str)>) -> Origin {
+        let endings = indexes.map(|(name, table)| name.strip_prefix(table).unwrap_or_default());
+        let mut endings = endings.filter(|it| *it != "_pkey").peekable();
+        let is_prisma_name = |it: &str| it.ends_with("_key") || it.ends_with("_idx");
+        match endings.peek().is_some() && endings.all(is_prisma_name) {
+            true => Origin::PrismaDbPush,
+            false => Origin::Other,
+        }
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -114,16 +114,9 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
         return Ok(None);
     }
     let indexes = indexes(db)?;
-    let mut indexes = indexes.iter().filter(|it| tables.contains(&it.1));
-    let is_prisma_name = |(name, table): &(String, String)| {
-        let ending = name.strip_prefix(table).unwrap_or_default();
-        let endings = ["_pkey", "_key", "_idx"];
-        endings.iter().any(|end| ending.ends_with(end))
-    };
-    Ok(Some(match indexes.all(is_prisma_name) {
-        true => Origin::PrismaDbPush,
-        false => Origin::Other,
-    }))
+    let indexes = indexes.iter().filter(|it| tables.contains(&it.1));
+    let indexes = indexes.map(|(name, table)| (name.as_str(), table.as_str()));
+    Ok(Some(Origin::by_indexes(indexes)))
 }
 
 /// The names of all indexes and their tables, without those that SQLite makes by itself.
