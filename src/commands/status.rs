@@ -162,6 +162,9 @@ fn report(
     let mut differences = expected.differences(&found);
     migrations::leave_out_unwanted(db, &mut differences)?;
     drift.append(&mut differences);
+    drift.append(&mut schema_objects::unfilled_columns(
+        db, &expected, &found,
+    )?);
     let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {

@@ -21,6 +21,9 @@ const EVENT_TIMES: &[&str] = &["api_usage.timestamp", "InfrastructureMetric.time
 /// In the format of stored times, which that of CURRENT_TIMESTAMP is not.
 pub const NOW_IN_SQLITE: &str = "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')";
 
+/// The default that only the user can choose, for a column of the application that no insert of ours gives a value.
+pub const CHOSEN: &str = "<value>";
+
 /// Types of PostgreSQL and wider ones, each of which holds every value of the former.
 const WIDER: &[(&str, &[&str])] = &[
     ("integer", &["bigint"]),

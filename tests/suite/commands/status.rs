@@ -187,6 +187,171 @@ fn unique_index_in_another_order_is_no_drift(#[values(Sqlite, Postgresql)] engin
     assert_eq!(db.usagectl(["status"]).run().code, 4);
 }
 
+/// A command that inserts into a table of the application, and its input.
+const INSERTING: [(&str, &str, &str); 6] = [
+    (
+        "api_usage",
+        "record",
+        r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#,
+    ),
+    ("api_usage_aggregates", "aggregate", ""),
+    (
+        "api_alerts",
+        "alerts add --api tmdb --type ERROR_SPIKE --threshold 5 --period DAY",
+        "",
+    ),
+    ("InfrastructureLimit", "limits init", ""),
+    (
+        "InfrastructureMetric",
+        "collect set --service VERCEL_KV --metric STORAGE_MB 250",
+        "",
+    ),
+    ("UpgradeRecommendation", "recommend run", ""),
+];
+
+#[rstest]
+fn required_column_of_the_application_is_reported_with_its_default(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "init"]).run().success();
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB --at 2026-01-31T11:00:00Z 250";
+    db.usagectl(set.split(' ')).run().success();
+    db.execute("DELETE FROM \"InfrastructureLimit\" WHERE service <> 'VERCEL_KV'");
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00')");
+    for (table, command, input) in INSERTING {
+        // A table with rows gets a required column by way of a default.
+        db.execute(&match engine {
+            Engine::Postgresql => format!(
+                "ALTER TABLE \"{table}\" ADD tenant text NOT NULL DEFAULT 'a', ADD \"Org Unit\" text NOT NULL DEFAULT 'b';
+                 ALTER TABLE \"{table}\" ALTER tenant DROP DEFAULT, ALTER \"Org Unit\" DROP DEFAULT"
+            ),
+            Engine::Sqlite => format!(
+                "ALTER TABLE \"{table}\" ADD COLUMN tenant text NOT NULL DEFAULT 'a';
+                 ALTER TABLE \"{table}\" ADD COLUMN \"Org Unit\" text NOT NULL DEFAULT 'b';
+                 PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = replace(replace(sql, ' DEFAULT ''a''', ''), ' DEFAULT ''b''', '')
+                 WHERE name = '{table}';
+                 PRAGMA writable_schema = RESET"
+            ),
+        });
+        let run = db.usagectl(command.split(' ')).stdin(input).run();
+        assert_eq!(run.code, 4, "{command}: {}", run.snapshot());
+        let problem = format!("column {table}.tenant is required, and usagectl does not write it");
+        assert!(run.stderr.contains(&problem), "{}", run.snapshot());
+        let next = match engine {
+            Engine::Postgresql => format!(
+                "next: give it a default: ALTER TABLE \"{table}\" ALTER COLUMN \"tenant\" SET DEFAULT <value>;\n"
+            ),
+            Engine::Sqlite => "next: usagectl status, which prints the SQL for it\n".to_owned(),
+        };
+        assert!(run.stderr.ends_with(&next), "{}", run.snapshot());
+
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let drift = lines(&run, "drift");
+        assert_eq!(drift.len(), 2, "{}", run.stdout);
+        let wanted = format!(
+            "column {table}.tenant is `text not null`, expected `text not null default <value>`"
+        );
+        assert!(drift.contains(&wanted.as_str()), "{}", run.stdout);
+        let decisions = run.stdout.lines();
+        let decisions = decisions.filter_map(|line| line.strip_prefix("  fix: -- "));
+        let sql: Vec<String> = decisions
+            .filter(|line| !line.starts_with("to be decided: "))
+            .map(|line| line.replace("<value>", "'x'"))
+            .collect();
+        db.run_script(&sql.join("\n"));
+        db.usagectl(["status", "--verify"]).run().success();
+        let run = db.usagectl(command.split(' ')).stdin(input).run();
+        assert!([0, 3, 10, 11].contains(&run.code), "{}", run.snapshot());
+        let filled = format!("SELECT count(*) > 0 FROM \"{table}\" WHERE tenant = 'x'");
+        assert_eq!(db.rows(&filled), ["1"], "{command}: {}", run.snapshot());
+    }
+}
+
+/// Lines that no column takes are kept: they are not at fault.
+#[rstest]
+fn record_keeps_all_lines_where_a_column_refuses_them(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(3, 1_200)] lines: usize,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute("ALTER TABLE api_usage ADD COLUMN tenant text NOT NULL DEFAULT 'a'");
+    db.execute(match engine {
+        Engine::Postgresql => "ALTER TABLE api_usage ALTER tenant DROP DEFAULT",
+        Engine::Sqlite => {
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, ' DEFAULT ''a''', '') WHERE name = 'api_usage';
+             PRAGMA writable_schema = RESET"
+        }
+    });
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    let input = format!("{call}\n").repeat(lines);
+    let rejects = db.sandbox().work().join("rejects.ndjson");
+    let record = |args: &[&str]| {
+        let program = db.usagectl(["record", "--rejects"]).arg(&rejects);
+        program.args(args).stdin(&input).run()
+    };
+    let run = record(&[]);
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(!run.stderr.contains("correct"), "{}", run.snapshot());
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["0"]);
+    let kept = fs::read_to_string(&rejects).unwrap();
+    assert_eq!(kept.lines().count(), lines);
+    db.execute("ALTER TABLE api_usage DROP COLUMN tenant");
+    let replay = db.usagectl(["record", "--replay"]).arg(&rejects).run();
+    replay.success();
+    let stored = db.rows("SELECT count(*) FROM api_usage");
+    assert_eq!(stored, [lines.to_string()]);
+}
+
+#[test]
+fn required_column_with_a_value_is_no_drift_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "CREATE DOMAIN code AS text DEFAULT 'x' NOT NULL;
+         ALTER TABLE api_usage ADD number integer NOT NULL GENERATED ALWAYS AS IDENTITY,
+             ADD serial serial NOT NULL, ADD size integer NOT NULL GENERATED ALWAYS AS (1) STORED,
+             ADD code code, ADD optional text, ADD tenant text NOT NULL;
+         CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.tenant := ''a''; RETURN NEW; END';
+         CREATE TRIGGER fill BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION fill()",
+    );
+    db.usagectl(["status"]).run().success();
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    db.usagectl(["record"]).stdin(call).run().success();
+    db.execute("ALTER TABLE api_usage DISABLE TRIGGER fill");
+    let drift = |args: &[&str]| {
+        let run = db.usagectl(["status"]).args(args).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let lines = lines(&run, "drift").into_iter();
+        lines.filter(|it| it.contains(".tenant ")).count()
+    };
+    assert_eq!(drift(&[]), 1);
+    assert_eq!(drift(&["--strict"]), 1);
+    db.execute("ALTER TABLE api_usage ALTER tenant DROP NOT NULL");
+    db.usagectl(["status"]).run().success();
+    db.execute(
+        "CREATE DOMAIN required AS text NOT NULL; ALTER TABLE api_alerts ADD owner required",
+    );
+    let run = db.usagectl(["status"]).run();
+    let expected = "column api_alerts.owner is `required not null`, expected `required not null default <value>`";
+    assert_eq!(lines(&run, "drift"), [expected]);
+}
+
+#[test]
+fn required_column_with_a_value_is_no_drift_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.execute(
+        "ALTER TABLE api_alerts ADD COLUMN size integer NOT NULL AS (1);
+         ALTER TABLE api_alerts ADD COLUMN owner text NOT NULL DEFAULT 'a';
+         ALTER TABLE api_alerts ADD COLUMN note text;
+         CREATE TABLE notes (id integer PRIMARY KEY NOT NULL, body text NOT NULL)",
+    );
+    db.usagectl(["status"]).run().success();
+}
+
 /// PostgreSQL names the index of a primary key as Prisma does.
 #[rstest]
 #[case("CREATE TABLE api_alerts (x INTEGER)")]
