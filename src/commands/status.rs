@@ -213,6 +213,7 @@ fn report(
         is_restorable,
         restoring: survey.bookkeeping.interrupted_restore().map(str::to_owned),
         running: lock::running_migrate(db, url)?,
+        others: survey.bookkeeping.others.into_iter().collect(),
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,

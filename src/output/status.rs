@@ -83,6 +83,13 @@ impl Status<'_> {
                  its triggers"
             ));
         }
+        if !report.others.is_empty() {
+            lines.push(format!(
+                "ledger: also has {} of another Diesel program, which usagectl leaves alone: {}",
+                counted(report.others.len() as u64, "migration"),
+                report.others.join(", ")
+            ));
+        }
         let running = report.running.iter();
         lines.extend(running.map(|holder| format!("running: {holder}")));
         let restoring = report.restoring.iter();
@@ -274,6 +281,7 @@ impl Answer for Status<'_> {
             in_sync: verdict == Verdict::InSync,
             verdict: verdict,
             migrations: migrations.collect::<Vec<_>>(),
+            other_migrations: &report.others,
             lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
             restoring: report.restoring.as_deref(),
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),

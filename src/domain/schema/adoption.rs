@@ -251,7 +251,9 @@ pub enum Origin {
     PrismaContract,
     /// usagectl, whose ledger or log is incomplete.
     Usagectl,
-    /// No ledger, and every index has the name that Prisma gives it.
+    /// Another program that uses Diesel, by its rows in the ledger.
+    Diesel,
+    /// No ledger, and the indexes have the names that Prisma gives them.
     PrismaDbPush,
     /// No ledger, and other names.
     Other,
@@ -294,6 +296,9 @@ impl std::fmt::Display for Origin {
             }
             Origin::PrismaContract => f.write_str("Prisma 8 or newer (schema prisma_contract)"),
             Origin::Usagectl => f.write_str("usagectl, whose ledger is incomplete"),
+            Origin::Diesel => {
+                f.write_str("another Diesel program (its migrations are in the ledger)")
+            }
             Origin::PrismaDbPush => {
                 f.write_str("prisma db push (no ledger, index names of Prisma)")
             }

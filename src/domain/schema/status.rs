@@ -20,6 +20,8 @@ pub struct StatusReport {
     pub engine_version: String,
     /// In the order of versions.
     pub migrations: Vec<MigrationStatus>,
+    /// The versions in the ledger that another program wrote.
+    pub others: Vec<String>,
     /// The `migrate` or `rollback` that is running now.
     pub running: Option<Holder>,
     /// Differences from the objects that the applied migrations created.

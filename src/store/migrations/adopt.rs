@@ -114,6 +114,9 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
     if tables.is_empty() {
         return Ok(None);
     }
+    if !survey.bookkeeping.others.is_empty() {
+        return Ok(Some(Origin::Diesel));
+    }
     let indexes = indexes(db)?;
     let indexes = indexes.iter().filter(|it| tables.contains(&it.1));
     let indexes = indexes.map(|(name, table)| (name.as_str(), table.as_str()));

@@ -12,6 +12,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::pushed;
 use crate::support::{Engine, OtherRole, Run, Sandbox, TestDatabase};
 use rstest::rstest;
 
@@ -349,6 +350,105 @@ fn required_column_with_a_value_is_no_drift_sqlite() {
          ALTER TABLE api_alerts ADD COLUMN note text;
          CREATE TABLE notes (id integer PRIMARY KEY NOT NULL, body text NOT NULL)",
     );
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn migrations_of_another_diesel_program_are_left_alone(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let (ledger, before) = match engine {
+        Engine::Sqlite => ("__diesel_schema_migrations", ""),
+        Engine::Postgresql => (
+            "usagectl.__diesel_schema_migrations",
+            "CREATE SCHEMA usagectl;",
+        ),
+    };
+    let db = TestDatabase::empty(engine);
+    if engine == Engine::Sqlite {
+        fs::File::create(db.path()).unwrap();
+    }
+    db.execute(&format!(
+        "{before} CREATE TABLE {ledger} (
+             version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+         );
+         INSERT INTO {ledger} (version) VALUES ('20200101000000'), ('20260301000000');
+         CREATE TABLE posts (id INTEGER PRIMARY KEY)"
+    ));
+    let others = ["20200101000000", "20260301000000", "20990101000000"];
+    let versions = || db.rows(&format!("SELECT version FROM {ledger} ORDER BY version"));
+    let line = "also has 2 migrations of another Diesel program, which usagectl leaves alone: \
+                20200101000000, 20260301000000";
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    assert_eq!(lines(&run, "ledger"), [line]);
+    assert!(!run.stdout.contains("created by"), "{}", run.snapshot());
+    let run = db.usagectl(["stats"]).run();
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+
+    db.usagectl(["migrate"]).run().success();
+    // Its next migration.
+    db.execute(&format!(
+        "INSERT INTO {ledger} (version) VALUES ('20990101000000')"
+    ));
+    db.usagectl(["status", "--verify"]).run().success();
+    let found = json(&db.usagectl(["status", "--format", "json"]).run());
+    assert_eq!(found["other_migrations"], serde_json::json!(others));
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    db.usagectl(["record"]).stdin(call).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["migrate"]).run().success();
+
+    // A lost row of ours, and all of them.
+    for lost in [
+        "= '20260202000000'",
+        "NOT IN ('20200101000000', '20260301000000', '20990101000000')",
+    ] {
+        db.execute(&format!("DELETE FROM {ledger} WHERE version {lost}"));
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+        db.usagectl(["status"]).run().success();
+    }
+    let back = ["rollback", "--all", "--yes", "--accept-data-loss"];
+    db.usagectl(back).run().success();
+    assert_eq!(versions(), others);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+    assert_eq!(versions().len(), 11);
+}
+
+#[rstest]
+fn tables_beside_the_ledger_of_a_diesel_program_are_adopted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = pushed(engine, 2);
+    let (ledger, before) = match engine {
+        Engine::Sqlite => ("__diesel_schema_migrations", ""),
+        Engine::Postgresql => (
+            "usagectl.__diesel_schema_migrations",
+            "CREATE SCHEMA usagectl;",
+        ),
+    };
+    db.execute(&format!(
+        "{before} CREATE TABLE {ledger} (
+             version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+         );
+         INSERT INTO {ledger} (version) VALUES ('20270101000000')"
+    ));
+    let run = db.usagectl(["status"]).run();
+    let created = "created by another Diesel program (its migrations are in the ledger)\n";
+    assert!(run.stdout.contains(created), "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        run.stderr
+    );
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
     db.usagectl(["status"]).run().success();
 }
 
