@@ -1,13 +1,16 @@
-//! Explains an error of the database that only the whole command can explain: a full disk, missing rights.
+//! Explains an error of the database that only the whole command can explain: a full disk, a column that differs from the
+//! migrations, missing rights.
 
 use crate::context::Context;
+use crate::domain::schema::adoption::set_default;
 use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::objects::Difference;
 use crate::domain::schema::rights::{self, Work};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;
-use crate::store::url::DatabaseUrl;
+use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The
 /// catalogue decides, not the message: Diesel passes on no SQLSTATE, the server's language may be any, and a table in a
@@ -22,6 +25,11 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     if db::is_full(&error.to_string()) {
         return error.context(format!("{command} failed"));
     }
+    if let Some(column) = error.find().and_then(db::unfilled_column)
+        && let Ok(Some(difference)) = drifted_column(url, column)
+    {
+        return refused_by(&difference, error, url);
+    }
     let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     match missing(url, *access, command, restores) {
         Ok((role, statements)) if !statements.is_empty() => error
@@ -29,6 +37,39 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
             .with_next(format!("as a superuser, {}", statements.join("; "))),
         _ => error,
     }
+}
+
+/// The error of a command whose rows a column refuses that differs from the migrations.
+fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error {
+    let (table, column) = difference.column().unwrap_or_default();
+    let next = match url.target {
+        DatabaseTarget::Postgres(_) if difference.is_unfilled() => {
+            format!("give it a default: {}", set_default(table, column))
+        }
+        _ => "usagectl status, which prints the SQL for it".to_owned(),
+    };
+    let message = match difference.is_unfilled() {
+        true => format!("column {table}.{column} is required, and usagectl does not write it"),
+        false => difference.to_string(),
+    };
+    error
+        .with_exit(Exit::Untrustworthy)
+        .context(message)
+        .with_next(next)
+}
+
+/// How the column of a failed insert differs from the migrations.
+fn drifted_column(url: &DatabaseUrl, (table, column): (&str, &str)) -> Result<Option<Difference>> {
+    let mut db = db::open(url, Access::Read)?;
+    let survey = migrations::survey(&mut db)?;
+    let expected = migrations::expected(&db, &survey.statuses);
+    let found = schema_objects::read(&mut db)?;
+    let mut differences = schema_objects::unfilled_columns(&mut db, &expected, &found)?;
+    differences.extend(expected.differences(&found));
+    differences.retain(|it| it.column().is_some_and(|(_, name)| name == column));
+    // The error may name a partition.
+    let exact = differences.iter().position(|it| it.is_of(table));
+    Ok(differences.into_iter().nth(exact.unwrap_or(0)))
 }
 
 /// The role, and the statements that grant its missing rights. On a connection of its own, since the failed one may be

@@ -162,6 +162,9 @@ fn report(
     let mut differences = expected.differences(&found);
     migrations::leave_out_unwanted(db, &mut differences)?;
     drift.append(&mut differences);
+    drift.append(&mut schema_objects::unfilled_columns(
+        db, &expected, &found,
+    )?);
     let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {
@@ -187,7 +190,11 @@ fn report(
     let has_alerts = has_own_tables
         && has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
     let has_usage = has_rollups && has_tables("api_usage");
-    let extras = expected.extras(&found);
+    let has_published = has_usage
+        && has_tables("api_usage_aggregates")
+        && !drift.iter().any(|it| it.is_of("api_usage_aggregates"));
+    let mut extras = expected.extras(&found);
+    extras.retain(|extra| drift.iter().all(|it| it.what != extra.what));
     // PostgreSQL's own types hold only their values.
     let may_have_unknown_values = match db {
         Db::Pg(_) => extras.iter().any(|extra| extra.what.starts_with("enum ")),
@@ -206,11 +213,14 @@ fn report(
         is_restorable,
         restoring: survey.bookkeeping.interrupted_restore().map(str::to_owned),
         running: lock::running_migrate(db, url)?,
+        others: survey.bookkeeping.others.into_iter().collect(),
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
         orphaned_triggers: schema_objects::orphaned_triggers(db)?,
-        freshness: has_rollups.then(|| status::freshness(db)).transpose()?,
+        freshness: has_rollups
+            .then(|| status::freshness(db, has_published))
+            .transpose()?,
         alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
         unknown_values: if has_capacity && may_have_unknown_values {

@@ -345,6 +345,18 @@ impl Window {
         [Window::new(self.from, before), Window::new(after, self.to)]
     }
 
+    /// Joins each window to the one before it if there is no gap between them. They are given in their order.
+    pub fn joined(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
+        let mut joined: Vec<Window> = Vec::new();
+        for window in windows {
+            match joined.last_mut() {
+                Some(last) if window.from <= last.to => last.to = last.to.max(window.to),
+                _ => joined.push(window),
+            }
+        }
+        joined
+    }
+
     /// The periods that overlap the window.
     pub fn widened(&self, granularity: Granularity) -> Window {
         Window::new(
@@ -393,6 +405,16 @@ mod tests {
     fn all_windows_are_in_years_of_four_digits() {
         assert_eq!(Window::ALL.from, at("0001-01-01T00:00:00Z"));
         assert_eq!(Window::ALL.to, at("+10000-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn windows_without_gaps_are_joined() {
+        let day = |from: u32, to: u32| {
+            let at = |day: u32| at(&format!("2026-01-{day:02}T00:00:00Z"));
+            Window::new(at(from), at(to))
+        };
+        let joined = Window::joined([day(1, 2), day(2, 3), day(4, 5)]);
+        assert_eq!(joined, [day(1, 3), day(4, 5)]);
     }
 
     #[test]

@@ -83,6 +83,13 @@ impl Status<'_> {
                  its triggers"
             ));
         }
+        if !report.others.is_empty() {
+            lines.push(format!(
+                "ledger: also has {} of another Diesel program, which usagectl leaves alone: {}",
+                counted(report.others.len() as u64, "migration"),
+                report.others.join(", ")
+            ));
+        }
         let running = report.running.iter();
         lines.extend(running.map(|holder| format!("running: {holder}")));
         let restoring = report.restoring.iter();
@@ -106,14 +113,20 @@ impl Status<'_> {
         lines.extend(origin.map(|origin| format!("created by {origin}")));
         lines.extend(conflicts_line(&report.conflicts));
         if let Some(found) = report.freshness {
-            lines.push(match found.oldest {
-                None => "roll-ups: up to date".to_owned(),
-                Some(oldest) => format!(
+            match found.oldest {
+                None if found.is_incomplete => {}
+                None => lines.push("roll-ups: up to date".to_owned()),
+                Some(oldest) => lines.push(format!(
                     "roll-ups: {} pending, oldest {}",
                     counted(found.hours_waiting.unsigned_abs(), "hour"),
                     age(self.now, oldest)
-                ),
-            });
+                )),
+            }
+            if found.is_incomplete {
+                let text =
+                    "another program deleted rows of them; usagectl aggregate writes them again";
+                lines.push(format!("roll-ups: {text}"));
+            }
             lines.extend(found.undecided.map(|window| {
                 format!(
                     "roll-ups: another program deleted the rows from {} to {}; they still count",
@@ -236,6 +249,7 @@ impl Answer for Status<'_> {
             object! {
                 hours_waiting: found.hours_waiting,
                 oldest: found.oldest.map(format::time_ms),
+                incomplete: found.is_incomplete,
                 undecided_from: found.undecided.map(|window| format::time_ms(window.from)),
                 undecided_to: found.undecided.map(|window| format::time_ms(window.to)),
             }
@@ -267,6 +281,7 @@ impl Answer for Status<'_> {
             in_sync: verdict == Verdict::InSync,
             verdict: verdict,
             migrations: migrations.collect::<Vec<_>>(),
+            other_migrations: &report.others,
             lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
             restoring: report.restoring.as_deref(),
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),

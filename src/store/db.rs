@@ -517,6 +517,8 @@ impl From<DieselError> for Error {
 
 const NOT_A_DATABASE: &str = "file is not a database";
 const MALFORMED: &str = "malformed";
+/// Followed by table and column.
+const NOT_NULL: &str = "NOT NULL constraint failed: ";
 /// libpq's, for a URL that requires TLS.
 const NO_TLS: &str = "not compiled in";
 /// PgBouncer's, for BEGIN.
@@ -533,6 +535,24 @@ pub(super) fn is_busy(error: &DieselError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the server canceled the statement: by a time limit, or as a user requested.
+pub(super) fn is_canceled(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if information.message().contains("canceling statement"))
+}
+
+/// The table and the required column that a row has no value for. On PostgreSQL the table may be a partition.
+pub fn unfilled_column(error: &DieselError) -> Option<(&str, &str)> {
+    let DieselError::DatabaseError(DatabaseErrorKind::NotNullViolation, information) = error else {
+        return None;
+    };
+    let named = information.table_name().zip(information.column_name());
+    named.or_else(|| {
+        let name = information.message().strip_prefix(NOT_NULL)?;
+        name.split_once('.')
+    })
 }
 
 /// Whether a message is about a full disk.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::db::{Db, on, quote_identifier};
 use super::tuples::LoadTuples;
 use crate::domain::format::hex;
-use crate::domain::schema::objects::SchemaObjects;
+use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::orphaned_triggers::{OrphanedTrigger, TriggerText, orphaned};
 
 /// Covers the connection's search path: the application's schema, then `usagectl`.
@@ -94,6 +94,54 @@ fn line(row: &Row, columns: &Columns<'_>) -> (String, String) {
         _ => how.clone(),
     };
     (what, how.trim_start().to_owned())
+}
+
+/// The required columns without a default that no migration creates, on the application's tables among the expected
+/// ones: every insert of ours would fail. Not where a trigger may give them a value, which on SQLite it cannot.
+pub fn unfilled_columns(
+    db: &mut Db,
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+) -> QueryResult<Vec<Difference>> {
+    let extras = expected.extras(found);
+    if !extras.iter().any(|it| it.what.starts_with("column ")) {
+        return Ok(Vec::new());
+    }
+    let query = match db {
+        Db::Pg(_) => {
+            r"SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+             FROM pg_class c
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             JOIN pg_type y ON y.oid = a.atttypid
+             WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
+               AND c.relkind IN ('r', 'p') AND c.relname NOT LIKE 'usagectl\_%'
+               AND (a.attnotnull OR y.typnotnull)
+               AND NOT a.atthasdef AND a.attidentity = '' AND y.typdefault IS NULL
+               -- BEFORE INSERT FOR EACH ROW, enabled.
+               AND NOT EXISTS (
+                   SELECT FROM pg_trigger g
+                   WHERE g.tgrelid = c.oid AND g.tgtype & 7 = 7 AND g.tgenabled IN ('O', 'A')
+               )
+             ORDER BY c.relname, a.attnum"
+        }
+        // The key of type INTEGER is the number of the row.
+        Db::Sqlite(_) => {
+            r#"SELECT t.name, c.name, c.type FROM sqlite_master t, pragma_table_xinfo(t.name) c
+             WHERE t.type = 'table' AND t.name NOT LIKE 'usagectl\_%' ESCAPE '\'
+               AND c."notnull" AND coalesce(upper(c.dflt_value), 'NULL') = 'NULL' AND c.hidden = 0
+               AND NOT (c.pk = 1 AND upper(c.type) = 'INTEGER')
+             ORDER BY t.name, c.cid"#
+        }
+    };
+    let columns: Vec<(String, String, String)> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let columns = columns
+        .into_iter()
+        .filter_map(|(table, column, data_type)| {
+            let difference = Difference::unfilled(&format!("{table}.{column}"), &data_type);
+            let is_extra = extras.iter().any(|it| it.what == difference.what);
+            is_extra.then_some(difference)
+        });
+    Ok(columns.collect())
 }
 
 /// The triggers of ours that make every write to the application's tables fail. On PostgreSQL there are none: their

@@ -7,6 +7,7 @@ use super::db::{Db, on};
 use super::time::UtcTimestamp;
 use super::tuples::LoadTuples;
 use super::unknown_values::known;
+use super::usage::rollups;
 use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
@@ -58,7 +59,8 @@ pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }
 
-pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
+/// `has_published`: whether the application's tables can be compared with the roll-ups.
+pub fn freshness(db: &mut Db, has_published: bool) -> QueryResult<Freshness> {
     type Found = (
         i64,
         Option<UtcTimestamp>,
@@ -78,6 +80,7 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
     Ok(Freshness {
         hours_waiting,
         oldest: oldest.map(UtcTimestamp::utc),
+        is_incomplete: has_published && !rollups::lost(db)?.is_empty(),
         undecided: from.zip(last).map(undecided),
     })
 }

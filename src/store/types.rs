@@ -16,7 +16,7 @@ use super::time::UtcTimestamp;
 use crate::domain::metrics::names::{Metric, Priority, Service, Status};
 use crate::domain::named::Named;
 
-/// A member of a closed set: a native enum in PostgreSQL, text with a CHECK in SQLite.
+/// A member of a closed set: a native enum in PostgreSQL, text in SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = sql_types::InfrastructureService)]
 #[diesel(sql_type = sql_types::MetricType)]

@@ -1,14 +1,10 @@
--- SQLite has no enum types: the closed sets are TEXT with a CHECK of the same names.
+-- SQLite has no enum types. The enums are TEXT without a CHECK, as Prisma creates them: the application may add values.
 
 -- Measurements.
 CREATE TABLE "InfrastructureMetric" (
     "id" TEXT NOT NULL PRIMARY KEY,
-    "service" TEXT NOT NULL CHECK ("service" IN (
-        'VERCEL_KV', 'VERCEL_POSTGRES', 'VERCEL_PLATFORM', 'VERCEL_BUILD', 'VERCEL_FUNCTIONS',
-        'VERCEL_BANDWIDTH', 'VERCEL_EDGE_REQUESTS', 'VERCEL_ISR_READS', 'AI_OPENAI', 'AI_CREDITS')),
-    "metric" TEXT NOT NULL CHECK ("metric" IN (
-        'STORAGE_MB', 'STORAGE_GB', 'COMMANDS_PER_DAY', 'CONNECTIONS', 'LATENCY_MS', 'BANDWIDTH_GB',
-        'INVOCATIONS', 'BUILD_MINUTES', 'REQUEST_COUNT', 'COST_USD', 'USAGE_PERCENT')),
+    "service" TEXT NOT NULL,
+    "metric" TEXT NOT NULL,
     "value" REAL NOT NULL,
     "timestamp" DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "metadata" JSONB
@@ -20,12 +16,8 @@ CREATE INDEX "InfrastructureMetric_timestamp_idx" ON "InfrastructureMetric" ("ti
 -- Limits of the plans in use, with warning thresholds.
 CREATE TABLE "InfrastructureLimit" (
     "id" TEXT NOT NULL PRIMARY KEY,
-    "service" TEXT NOT NULL CHECK ("service" IN (
-        'VERCEL_KV', 'VERCEL_POSTGRES', 'VERCEL_PLATFORM', 'VERCEL_BUILD', 'VERCEL_FUNCTIONS',
-        'VERCEL_BANDWIDTH', 'VERCEL_EDGE_REQUESTS', 'VERCEL_ISR_READS', 'AI_OPENAI', 'AI_CREDITS')),
-    "metric" TEXT NOT NULL CHECK ("metric" IN (
-        'STORAGE_MB', 'STORAGE_GB', 'COMMANDS_PER_DAY', 'CONNECTIONS', 'LATENCY_MS', 'BANDWIDTH_GB',
-        'INVOCATIONS', 'BUILD_MINUTES', 'REQUEST_COUNT', 'COST_USD', 'USAGE_PERCENT')),
+    "service" TEXT NOT NULL,
+    "metric" TEXT NOT NULL,
     "currentPlan" TEXT NOT NULL,
     "limitValue" REAL NOT NULL,
     "warningPercent" REAL NOT NULL DEFAULT 75,
@@ -39,17 +31,12 @@ CREATE UNIQUE INDEX "InfrastructureLimit_service_metric_currentPlan_key"
 -- Upgrade recommendations: reason, cost and status.
 CREATE TABLE "UpgradeRecommendation" (
     "id" TEXT NOT NULL PRIMARY KEY,
-    "service" TEXT NOT NULL CHECK ("service" IN (
-        'VERCEL_KV', 'VERCEL_POSTGRES', 'VERCEL_PLATFORM', 'VERCEL_BUILD', 'VERCEL_FUNCTIONS',
-        'VERCEL_BANDWIDTH', 'VERCEL_EDGE_REQUESTS', 'VERCEL_ISR_READS', 'AI_OPENAI', 'AI_CREDITS')),
-    "metric" TEXT CHECK ("metric" IN (
-        'STORAGE_MB', 'STORAGE_GB', 'COMMANDS_PER_DAY', 'CONNECTIONS', 'LATENCY_MS', 'BANDWIDTH_GB',
-        'INVOCATIONS', 'BUILD_MINUTES', 'REQUEST_COUNT', 'COST_USD', 'USAGE_PERCENT')),
+    "service" TEXT NOT NULL,
+    "metric" TEXT,
     "currentPlan" TEXT NOT NULL,
     "recommendedPlan" TEXT NOT NULL,
-    "priority" TEXT NOT NULL CHECK ("priority" IN ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
-    "status" TEXT NOT NULL DEFAULT 'PENDING' CHECK ("status" IN (
-        'PENDING', 'REVIEWED', 'APPROVED', 'IMPLEMENTED', 'DISMISSED', 'EXPIRED')),
+    "priority" TEXT NOT NULL,
+    "status" TEXT NOT NULL DEFAULT 'PENDING',
     "currentUsage" REAL,
     "limitValue" REAL,
     "usagePercent" REAL,

@@ -74,7 +74,7 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
             }
             if acknowledgements.len() == before {
                 let message = format!("{rule} is not firing; nothing was changed");
-                return Err(Error::message(Exit::Failed, printable(&message))
+                return Err(Error::message(Exit::Refused, printable(&message))
                     .with_next("usagectl alerts status"));
             }
         }

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::meaning::{Column, Index, can_be_added, column_fit, missing_values, value_for_rows};
+use super::meaning::{
+    CHOSEN, Column, Index, can_be_added, column_fit, missing_values, value_for_rows,
+};
 use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted, table_of};
 use super::prisma::PrismaMigration;
 use super::rebuild::TableText;
@@ -249,10 +251,26 @@ pub enum Origin {
     PrismaContract,
     /// usagectl, whose ledger or log is incomplete.
     Usagectl,
-    /// No ledger, and every index has the name that Prisma gives it.
+    /// Another program that uses Diesel, by its rows in the ledger.
+    Diesel,
+    /// No ledger, and the indexes have the names that Prisma gives them.
     PrismaDbPush,
     /// No ledger, and other names.
     Other,
+}
+
+impl Origin {
+    /// The origin of tables without a ledger, by the names and tables of their indexes. That of a primary key is no
+    /// evidence: PostgreSQL gives it by itself.
+    pub fn by_indexes<'a>(indexes: impl Iterator<Item = (&'a str, &'a str)>) -> Origin {
+        let endings = indexes.map(|(name, table)| name.strip_prefix(table).unwrap_or_default());
+        let mut endings = endings.filter(|it| *it != "_pkey").peekable();
+        let is_prisma_name = |it: &str| it.ends_with("_key") || it.ends_with("_idx");
+        match endings.peek().is_some() && endings.all(is_prisma_name) {
+            true => Origin::PrismaDbPush,
+            false => Origin::Other,
+        }
+    }
 }
 
 impl std::fmt::Display for Origin {
@@ -278,6 +296,9 @@ impl std::fmt::Display for Origin {
             }
             Origin::PrismaContract => f.write_str("Prisma 8 or newer (schema prisma_contract)"),
             Origin::Usagectl => f.write_str("usagectl, whose ledger is incomplete"),
+            Origin::Diesel => {
+                f.write_str("another Diesel program (its migrations are in the ledger)")
+            }
             Origin::PrismaDbPush => {
                 f.write_str("prisma db push (no ledger, index names of Prisma)")
             }
@@ -425,6 +446,42 @@ fn decision(difference: &Difference, count: i64, dialect: Dialect) -> String {
     )
 }
 
+/// The comment with the statements that give columns of a table a default, which the user must choose.
+fn default_decision(
+    table: &str,
+    columns: &[&str],
+    text: Option<&TableText>,
+    dialect: Dialect,
+) -> String {
+    let names: Vec<String> = columns.iter().map(|it| format!("{table}.{it}")).collect();
+    let statements = match dialect {
+        Dialect::Postgres => columns.iter().map(|it| set_default(table, it)).collect(),
+        Dialect::Sqlite => {
+            let mut text = text.cloned().unwrap_or_default();
+            for column in columns {
+                text.change(column, true, Some(Some(CHOSEN)), None);
+            }
+            let mut statements = text.statements(table);
+            statements.insert(0, ".bail on".to_owned());
+            statements
+        }
+    };
+    let title = format!(
+        "to be decided: a default for {}, which usagectl does not write; replace {CHOSEN} and run:",
+        names.join(" and ")
+    );
+    let statements = statements.join("\n");
+    let lines = std::iter::once(title.as_str()).chain(statements.lines());
+    let lines: Vec<String> = lines.map(|line| format!("-- {line}")).collect();
+    lines.join("\n")
+}
+
+/// The statement of PostgreSQL that gives a column a default, which the user must choose.
+pub fn set_default(table: &str, column: &str) -> String {
+    let (table, column) = (quoted(table), quoted(column));
+    format!("ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {CHOSEN};")
+}
+
 /// The statements that close the differences between expected and found objects: types, tables, columns,
 /// unique indexes, indexes. A difference without a statement becomes a comment, and so does one whose rows the user
 /// must change first.
@@ -449,6 +506,7 @@ pub fn closing_sql(
     let mut groups: [Vec<String>; 5] = Default::default();
     let mut taken = existing.index_names.clone();
     let mut tables = existing.tables.clone();
+    let mut unfilled: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for difference in differences {
         let Difference {
             what,
@@ -478,6 +536,12 @@ pub fn closing_sql(
             }
             _ if of_missing_table(what) => continue,
             "enum" => (0, enum_values(name, expected, found.as_deref(), scripts)),
+            "column" if difference.is_unfilled() => {
+                if let Some((table, column)) = difference.column() {
+                    unfilled.entry(table).or_default().push(column);
+                }
+                continue;
+            }
             "column" => {
                 let (table, _) = name.split_once('.').unwrap_or((name, ""));
                 let undecided = existing.undecided.get(what);
@@ -560,6 +624,14 @@ pub fn closing_sql(
     // A shell that continues after an error would drop the table whose copy failed.
     let stop = (!replaced.is_empty()).then(|| ".bail on".to_owned());
     groups[2].extend(replaced);
+    for (table, columns) in unfilled {
+        groups[4].push(default_decision(
+            table,
+            &columns,
+            tables.get(table),
+            dialect,
+        ));
+    }
     stop.into_iter()
         .chain(groups.into_iter().flatten())
         .collect()
@@ -1087,6 +1159,45 @@ mod tests {
             &existing,
             dialect,
         )
+    }
+
+    #[test]
+    fn default_of_an_unknown_required_column_is_left_to_the_user() {
+        let differences = ["usage.tenant", "usage.plan"].map(|it| Difference::unfilled(it, "TEXT"));
+        let expected = SchemaObjects::default();
+        let table = "(id TEXT, tenant TEXT NOT NULL, plan TEXT NOT NULL CHECK (plan <> ''))";
+        let text = TableText::new(table.to_owned(), vec!["id".to_owned()], Vec::new());
+        let existing = Existing {
+            tables: BTreeMap::from([("usage".to_owned(), text)]),
+            ..Existing::default()
+        };
+        let sql =
+            |dialect| closing_sql(&differences, &expected, &[], &existing, dialect).join("\n");
+        let title = "-- to be decided: a default for usage.tenant and usage.plan, which usagectl does not write; \
+                     replace <value> and run:\n";
+        let postgres = "-- ALTER TABLE \"usage\" ALTER COLUMN \"tenant\" SET DEFAULT <value>;\n\
+                        -- ALTER TABLE \"usage\" ALTER COLUMN \"plan\" SET DEFAULT <value>;";
+        assert_eq!(sql(Dialect::Postgres), format!("{title}{postgres}"));
+        let sqlite = sql(Dialect::Sqlite);
+        let created = "-- CREATE TABLE \"usagectl_new_usage\" (id TEXT, tenant TEXT NOT NULL DEFAULT <value>, \
+                       plan TEXT CHECK (plan <> '') NOT NULL DEFAULT <value>);\n";
+        assert!(sqlite.contains(created), "{sqlite}");
+        assert!(
+            sqlite.lines().all(|line| line.starts_with("-- ")),
+            "{sqlite}"
+        );
+    }
+
+    #[test]
+    fn index_names_are_evidence_of_prisma_db_push() {
+        let names = |names: &[&str]| {
+            let origin = Origin::by_indexes(names.iter().map(|name| (*name, "usage")));
+            origin == Origin::PrismaDbPush
+        };
+        assert!(names(&["usage_pkey", "usage_at_idx", "usage_id_key"]));
+        for other in [&[][..], &["usage_pkey"], &["usage_at_idx", "by_time"]] {
+            assert!(!names(other), "{other:?}");
+        }
     }
 
     #[test]

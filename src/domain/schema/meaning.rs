@@ -21,6 +21,9 @@ const EVENT_TIMES: &[&str] = &["api_usage.timestamp", "InfrastructureMetric.time
 /// In the format of stored times, which that of CURRENT_TIMESTAMP is not.
 pub const NOW_IN_SQLITE: &str = "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')";
 
+/// The default that only the user can choose, for a column of the application that no insert of ours gives a value.
+pub const CHOSEN: &str = "<value>";
+
 /// Types of PostgreSQL and wider ones, each of which holds every value of the former.
 const WIDER: &[(&str, &[&str])] = &[
     ("integer", &["bigint"]),
@@ -276,14 +279,24 @@ impl<'a> Index<'a> {
     }
 
     /// Whether this index of a database, if it is valid, does the work of `expected`: it begins with the same
-    /// columns in the same directions. Uniqueness requires exactly the same columns.
+    /// columns in the same directions. Uniqueness requires exactly the same columns, in any order and direction.
     pub(super) fn serves(&self, expected: &Index<'_>) -> bool {
         let columns_serve = if expected.is_unique {
-            self.is_unique && self.columns == expected.columns
+            self.is_unique && self.sorted_columns() == expected.sorted_columns()
         } else {
             self.columns.starts_with(&expected.columns)
         };
         self.table == expected.table && self.rest == expected.rest && columns_serve
+    }
+
+    /// The columns without their directions, in the order of names.
+    fn sorted_columns(&self) -> Vec<&str> {
+        let columns = self.columns.iter();
+        let mut columns: Vec<&str> = columns
+            .map(|it| it.strip_suffix(" desc").unwrap_or(it))
+            .collect();
+        columns.sort_unstable();
+        columns
     }
 }
 
@@ -397,7 +410,8 @@ t.n | INTEGER | TEXT
             index t (a) | index t (a, b)
             index t (a) | unique t (a)
             index t (lower(a), b) | index t (lower(a), b, coalesce(c, d))
-            unique t (a, b) | unique t (a, b)";
+            unique t (a, b) | unique t (a, b)
+            unique t (a, b) | unique t (b desc, a)";
         let others = "\
             index t (a desc) | index t (a)
             index t (a, b) | index t (b, a)

@@ -227,6 +227,33 @@ impl MigrationStatus {
     }
 }
 
+/// The rows of the ledger that another program wrote, which uses Diesel and its table too.
+///
+/// A newer version of this program logs its migrations. An unknown version without a record is nevertheless taken for one
+/// of them, whose record may be lost, unless the ledger has one that this program cannot have written: earlier than
+/// all of its migrations, by version or by time.
+pub fn of_other_programs(
+    known: &[&str],
+    ledger: &[(String, DateTime<Utc>)],
+    is_logged: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let is_known = |version: &str| known.contains(&version);
+    let own = ledger.iter().filter(|(version, _)| is_known(version));
+    let since = own.map(|(_, at)| *at).min();
+    let strange = ledger.iter();
+    let strange: Vec<_> = strange
+        .filter(|(version, _)| !is_known(version) && !is_logged(version))
+        .collect();
+    let is_evidence = |(version, at): &&(String, DateTime<Utc>)| {
+        let first = known.first().copied().unwrap_or_default();
+        version.as_str() < first || since.is_none_or(|since| *at < since)
+    };
+    match strange.iter().any(is_evidence) {
+        true => strange.into_iter().map(|it| it.0.clone()).collect(),
+        false => BTreeSet::new(),
+    }
+}
+
 /// Compares this program's migrations with the ledger (`applied`) and the log: its completed applications,
 /// oldest first, and its unfinished runs. The result is ordered by version.
 pub fn statuses(
@@ -464,6 +491,33 @@ fn find<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_another_program_are_recognised_by_version_or_time() {
+        let others = |rows: &[(&str, i64)], logged: &[&str]| {
+            let at = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|(it, s)| ((*it).to_owned(), at(*s)))
+                .collect();
+            let found = of_other_programs(&["2", "4"], &rows, |it| logged.contains(&it));
+            found.into_iter().collect::<Vec<String>>().join(" ")
+        };
+        assert_eq!(others(&[("2", 1), ("4", 2)], &["2", "4"]), "");
+        // A newer version, with and without its record.
+        assert_eq!(
+            others(&[("2", 1), ("4", 2), ("5", 3)], &["2", "4", "5"]),
+            ""
+        );
+        assert_eq!(others(&[("2", 1), ("4", 2), ("5", 3)], &["2", "4"]), "");
+        assert_eq!(others(&[("2", 1), ("3", 3), ("4", 2)], &["2", "4"]), "");
+        assert_eq!(others(&[("1", 5), ("2", 1), ("4", 2)], &["2", "4"]), "1");
+        assert_eq!(others(&[("2", 1), ("4", 2), ("5", 0)], &["2", "4"]), "5");
+        assert_eq!(others(&[("1", 0), ("3", 3), ("4", 1)], &["4"]), "1 3");
+        assert_eq!(others(&[("1", 0), ("5", 3), ("6", 3)], &["6"]), "1 5");
+        assert_eq!(others(&[("5", 3)], &[]), "5");
+        assert_eq!(others(&[("5", 3)], &["5"]), "");
+    }
 
     fn known() -> [KnownMigration; 3] {
         [("1", "one"), ("2", "two"), ("3", "three")].map(|(version, name)| KnownMigration {

@@ -16,7 +16,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::meaning::{Index, column_serves, missing_values};
+use super::meaning::{CHOSEN, Index, column_serves, missing_values};
 
 /// The objects of a database: kind and name, and definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,26 @@ impl Difference {
             expected: Some(String::new()),
             found: None,
         }
+    }
+
+    /// A required column of the application without a default, which refuses every row that this program inserts.
+    pub fn unfilled(column: &str, data_type: &str) -> Difference {
+        Difference {
+            what: format!("column {column}"),
+            expected: Some(format!("{data_type} not null default {CHOSEN}")),
+            found: Some(format!("{data_type} not null")),
+        }
+    }
+
+    /// Whether it is an [unfilled](Difference::unfilled) column.
+    pub fn is_unfilled(&self) -> bool {
+        let default = self.expected.as_deref().and_then(|it| it.rsplit_once(' '));
+        default.is_some_and(|(_, default)| default == CHOSEN)
+    }
+
+    /// The table and the name of a column.
+    pub fn column(&self) -> Option<(&str, &str)> {
+        self.what.strip_prefix("column ")?.split_once('.')
     }
 
     /// Whether `migrate` restores the object: a trigger, a function or an invalid index. A unique index may have

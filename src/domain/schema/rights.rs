@@ -158,6 +158,7 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
         _ => &[
             (PRISMA_LEDGER, &[Select]),
             ("api_usage", &[Select]),
+            ("api_usage_aggregates", &[Select]),
             ("api_alerts", &[Select]),
             ("InfrastructureLimit", &[Select]),
             ("InfrastructureMetric", &[Select]),

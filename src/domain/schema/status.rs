@@ -20,6 +20,8 @@ pub struct StatusReport {
     pub engine_version: String,
     /// In the order of versions.
     pub migrations: Vec<MigrationStatus>,
+    /// The versions in the ledger that another program wrote.
+    pub others: Vec<String>,
     /// The `migrate` or `rollback` that is running now.
     pub running: Option<Holder>,
     /// Differences from the objects that the applied migrations created.
@@ -73,6 +75,8 @@ pub struct Freshness {
     /// Hours of an API with changes since the last `aggregate`.
     pub hours_waiting: i64,
     pub oldest: Option<DateTime<Utc>>,
+    /// Whether another program deleted rows of roll-ups, which the next `aggregate` writes again.
+    pub is_incomplete: bool,
     /// Where another program deleted the oldest rows, and the user has not decided whether their calls still count.
     pub undecided: Option<Window>,
 }
@@ -215,6 +219,7 @@ mod tests {
         behind.freshness = Some(Freshness {
             hours_waiting: 9,
             oldest: None,
+            is_incomplete: true,
             undecided: None,
         });
         assert_eq!(behind.verdict(), Verdict::InSync);

@@ -26,6 +26,7 @@ use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
+use crate::store::usage::rollups::LIST_ALL_AS_STALE;
 
 /// The evidence for all of this program's migrations.
 pub fn gather(
@@ -113,17 +114,13 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
     if tables.is_empty() {
         return Ok(None);
     }
+    if !survey.bookkeeping.others.is_empty() {
+        return Ok(Some(Origin::Diesel));
+    }
     let indexes = indexes(db)?;
-    let mut indexes = indexes.iter().filter(|it| tables.contains(&it.1));
-    let is_prisma_name = |(name, table): &(String, String)| {
-        let ending = name.strip_prefix(table).unwrap_or_default();
-        let endings = ["_pkey", "_key", "_idx"];
-        endings.iter().any(|end| ending.ends_with(end))
-    };
-    Ok(Some(match indexes.all(is_prisma_name) {
-        true => Origin::PrismaDbPush,
-        false => Origin::Other,
-    }))
+    let indexes = indexes.iter().filter(|it| tables.contains(&it.1));
+    let indexes = indexes.map(|(name, table)| (name.as_str(), table.as_str()));
+    Ok(Some(Origin::by_indexes(indexes)))
 }
 
 /// The names of all indexes and their tables, without those that SQLite makes by itself.
@@ -188,6 +185,9 @@ pub fn script_of(
         Db::Sqlite(_) => Vec::new(),
     };
     sql.extend(closing_statements(db, differences, expected)?);
+    if is_filled_by_aggregate(differences, expected) {
+        sql.push(LIST_ALL_AS_STALE.to_owned());
+    }
     sql.extend(owners::of_script(db, &sql)?);
     if is_partitioned(db)? {
         for statement in &mut sql {
@@ -199,6 +199,20 @@ pub fn script_of(
         }
     }
     Ok(sql)
+}
+
+/// Whether the next `aggregate` has to fill a table or a column that is created again.
+fn is_filled_by_aggregate(differences: &[Difference], expected: &SchemaObjects) -> bool {
+    let is_part =
+        |it: &&Difference| it.what.starts_with("table ") || it.what.starts_with("column ");
+    let mut parts = differences.iter().filter(is_part);
+    let has_rollups = ["usagectl_rollups", "usagectl_stale_periods"]
+        .iter()
+        .all(|table| {
+            expected.get(&format!("table {table}")).is_some()
+                && !differences.iter().any(|it| it.is_of(table))
+        });
+    has_rollups && parts.any(|it| it.is_of("api_usage_aggregates") && !it.is_unfilled())
 }
 
 fn closing_statements(

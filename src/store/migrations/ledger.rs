@@ -5,7 +5,7 @@
 //! which Prisma does not look at. The log also records the application's schema: a database has one schema
 //! `usagectl`, so it serves one application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use diesel::backend::Backend;
@@ -256,6 +256,8 @@ pub struct Bookkeeping {
     pub has_log: bool,
     /// The ledger: version and time, in the order of versions.
     pub applied: Vec<(String, DateTime<Utc>)>,
+    /// The versions in the ledger that another program wrote.
+    pub others: BTreeSet<String>,
     /// The log, oldest row first.
     log: Vec<LoggedStep>,
     /// Of the last row of the log.
@@ -293,6 +295,12 @@ impl Bookkeeping {
             found.served = rows.last().map(|row| row.application_schema.clone());
             found.log = rows.into_iter().map(LogRow::step).collect();
         }
+        let known: Vec<&str> = ALL.iter().map(|it| it.version).collect();
+        let is_logged = |version: &str| found.log.iter().any(|it| it.entry.version == version);
+        found.others = migration::of_other_programs(&known, &found.applied, is_logged);
+        found
+            .applied
+            .retain(|(version, _)| !found.others.contains(version));
         Ok(found)
     }
 
@@ -518,11 +526,16 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
         return Err(SchemaError::Restoring(folder.to_owned()).into());
     }
     let versions = rows.iter().map(|(version, ..)| version.as_str());
-    let (known, unknown): (Vec<&str>, Vec<&str>) =
+    let (known, mut unknown): (Vec<&str>, Vec<&str>) =
         versions.partition(|version| Migration::find(version).is_some());
+    if !unknown.is_empty() {
+        let others = Bookkeeping::read(db)?.others;
+        unknown.retain(|version| !others.contains(*version));
+    }
     let missing = ALL.len() - known.len();
     if unknown.is_empty() {
         return match missing {
+            _ if known.is_empty() => Err(not_migrated(db, SchemaError::NotMigrated)?.into()),
             0 => match missing_tables(db)?.as_slice() {
                 [] => Ok(Vec::new()),
                 tables => Err(SchemaError::MissingTables(tables.to_vec()).into()),

@@ -218,6 +218,12 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// Whether `api_usage` has rows.
+pub(super) fn has_rows(db: &mut Db) -> QueryResult<bool> {
+    let rows = diesel::dsl::exists(api_usage::table.select(api_usage::id));
+    on!(db, |conn| diesel::select(rows).get_result(conn))
+}
+
 /// Lists the rows with odd timestamps again: without the triggers none were listed.
 pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
     match db {

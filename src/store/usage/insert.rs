@@ -25,7 +25,7 @@ use diesel::sqlite::Sqlite;
 use super::bulk::Bulk;
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
-use crate::store::db::{Db, is_busy, is_full, on};
+use crate::store::db::{Db, is_busy, is_canceled, is_full, on, unfilled_column};
 use crate::store::prelude::*;
 use crate::store::schema::api_usage;
 use crate::store::types::{LenientInt, MaybeTimestamp};
@@ -247,7 +247,11 @@ enum Blame {
 
 fn blame(error: &DieselError) -> Blame {
     use DatabaseErrorKind as Kind;
+    let is_own =
+        |(table, column): (&str, &str)| !table.starts_with("api_usage") || NAMES.contains(&column);
     match error {
+        // A column of the application that no record fills.
+        error if unfilled_column(error).is_some_and(|it| !is_own(it)) => Blame::Elsewhere,
         DieselError::DatabaseError(
             Kind::UniqueViolation
             | Kind::ForeignKeyViolation
@@ -258,9 +262,7 @@ fn blame(error: &DieselError) -> Blame {
             _,
         ) => Blame::Row,
         DieselError::DatabaseError(Kind::Unknown, information)
-            if !is_busy(error)
-                && !is_full(information.message())
-                && !information.message().contains("canceling statement") =>
+            if !is_busy(error) && !is_full(information.message()) && !is_canceled(error) =>
         {
             Blame::InDoubt
         }

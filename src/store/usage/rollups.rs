@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::pg::PgRowByRowLoadingMode;
+use diesel::sql_types::Text;
 
 use super::dirty;
 use crate::domain::format;
@@ -708,6 +709,116 @@ pub fn list_stored_as_stale(
         })?;
     }
     Ok(())
+}
+
+/// The statement that lists all stored periods as stale, for a script that created the application's table of them or
+/// a column of it again.
+pub const LIST_ALL_AS_STALE: &str =
+    "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
+SELECT aggregation_type, period_start, api_name FROM usagectl_rollups
+WHERE aggregation_type IN ('HOURLY', 'DAILY', 'MONTHLY') AND scope = 'API'
+ON CONFLICT DO NOTHING;";
+
+/// What another program deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Rows of a granularity in the application's table: of an API, or of all.
+    Published(Granularity, Option<String>),
+    /// All roll-ups, while `api_usage` has rows and none of them is waiting.
+    RollUps,
+}
+
+/// Finds deleted days and months in the application's table by their number, hours where all of an API are deleted, and a
+/// deletion of all roll-ups. To count hours would take a noticeable time; `aggregate --verify` compares them.
+pub fn lost(db: &mut Db) -> QueryResult<Vec<Lost>> {
+    const QUERY: &str = "
+        SELECT aggregation_type, api_name
+        FROM (
+            SELECT aggregation_type, api_name, count(*) AS periods FROM usagectl_rollups
+            WHERE aggregation_type IN ('DAILY', 'MONTHLY') AND scope = 'API'
+            GROUP BY aggregation_type, api_name
+        ) AS stored
+        WHERE periods > (
+            SELECT count(*) FROM api_usage_aggregates AS published
+            WHERE published.api_name = stored.api_name AND published.aggregation_type = stored.aggregation_type
+        )
+        UNION ALL
+        SELECT 'HOURLY', api_name
+        FROM (SELECT DISTINCT api_name FROM usagectl_rollups WHERE aggregation_type = 'DAILY' AND scope = 'API') AS stored
+        WHERE NOT EXISTS (
+            SELECT 1 FROM api_usage_aggregates AS published
+            WHERE published.api_name = stored.api_name AND published.aggregation_type = 'HOURLY'
+        )
+        UNION ALL
+        SELECT 'HOURLY', NULL
+        WHERE EXISTS (SELECT 1 FROM usagectl_rollups WHERE aggregation_type = 'HOURLY')
+          AND NOT EXISTS (SELECT 1 FROM usagectl_rollups WHERE aggregation_type = 'DAILY')
+          AND NOT EXISTS (SELECT 1 FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY')
+        UNION ALL
+        SELECT NULL, NULL
+        WHERE NOT EXISTS (SELECT 1 FROM usagectl_rollups)
+          AND NOT EXISTS (SELECT 1 FROM usagectl_stale_periods)
+          AND NOT EXISTS (SELECT 1 FROM usagectl_dirty_hours)";
+    type Row = (Option<String>, Option<String>);
+    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(QUERY).rows(conn))?;
+    let lost = |(granularity, api): Row| match granularity.as_deref().and_then(Granularity::named) {
+        Some(granularity) => Lost::Published(granularity, api),
+        None => Lost::RollUps,
+    };
+    let mut lost: Vec<Lost> = rows.into_iter().map(lost).collect();
+    // Of its own, since Citus distributes that table.
+    if lost.contains(&Lost::RollUps) && !dirty::has_rows(db)? {
+        lost.retain(|it| *it != Lost::RollUps);
+    }
+    Ok(lost)
+}
+
+/// Lists what another program deleted as stale; in a transaction.
+pub fn list_lost_as_stale(db: &mut Db, calendar: Calendar) -> QueryResult<()> {
+    for lost in lost(db)? {
+        match lost {
+            Lost::Published(Granularity::Hourly, api) => {
+                let apis: Vec<String> = api.into_iter().collect();
+                list_stored_as_stale(db, &[Granularity::Hourly], calendar, Window::ALL, &apis)?;
+            }
+            Lost::Published(granularity, api) => {
+                let apis = [api.unwrap_or_default()];
+                let starts = unpublished(db, granularity, &apis[0])?;
+                let periods = starts.into_iter();
+                let periods = periods.map(|it| Window::new(it, calendar.end_of(granularity, it)));
+                for window in Window::joined(periods) {
+                    list_stored_as_stale(db, &Granularity::ALL, calendar, window, &apis)?;
+                }
+            }
+            Lost::RollUps => {
+                dirty::mark_hours_with_rows(db, Window::ALL, &[])?;
+                dirty::move_to_stale(db, &[])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The starts of the roll-ups of an API that have no row in the application's table, in their order.
+fn unpublished(
+    db: &mut Db,
+    granularity: Granularity,
+    api: &str,
+) -> QueryResult<Vec<DateTime<Utc>>> {
+    let query = diesel::sql_query(
+        "SELECT period_start FROM usagectl_rollups AS stored
+         WHERE aggregation_type = $1 AND scope = 'API' AND api_name = $2 AND NOT EXISTS (
+             SELECT 1 FROM api_usage_aggregates AS published
+             WHERE published.api_name = stored.api_name AND published.aggregation_type = stored.aggregation_type
+               AND published.period_start = stored.period_start
+         )
+         ORDER BY period_start",
+    );
+    let query = query
+        .bind::<Text, _>(granularity.as_str())
+        .bind::<Text, _>(api);
+    let starts: Vec<UtcTimestamp> = on!(db, |conn| query.rows(conn))?;
+    Ok(starts.into_iter().map(UtcTimestamp::utc).collect())
 }
 
 /// The first hour of these APIs that is rolled up.

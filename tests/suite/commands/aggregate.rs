@@ -977,6 +977,85 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
     assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
 }
 
+/// By TRUNCATE, DELETE or a table that was dropped and created again.
+#[rstest]
+fn deleted_rows_of_the_applications_table_are_written_again(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("UTC", "Europe/Madrid")] zone: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(60, 1_500));
+    db.usagectl(["aggregate", "--tz", zone]).run().success();
+    db.usagectl(["prune", "--older-than", "1h"]).run().success();
+    let before = aggregates(&db);
+    let check = |text: &str| {
+        let run = db.usagectl(["status"]).run().success();
+        assert!(run.stdout.contains(text), "{text}: {}", run.snapshot());
+    };
+    let is_missing =
+        "roll-ups: another program deleted rows of them; usagectl aggregate writes them again\n";
+    check("roll-ups: up to date\n");
+    for sql in [
+        "DELETE FROM api_usage_aggregates",
+        "DELETE FROM api_usage_aggregates WHERE api_name = 'tmdb'",
+        "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'",
+        "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY' AND api_name = 'tmdb'",
+        "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'",
+        "DELETE FROM api_usage_aggregates WHERE period_start < '2026-01-20T00:00:00.000+00:00'",
+        "DELETE FROM api_usage_aggregates WHERE period_start >= '2026-01-20T00:00:00.000+00:00'",
+    ] {
+        db.execute(sql);
+        check(is_missing);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), before, "{sql}");
+        db.usagectl(["aggregate", "--verify"]).run().success();
+        check("roll-ups: up to date\n");
+    }
+    for sql in [
+        "DROP TABLE api_usage_aggregates",
+        "ALTER TABLE api_usage_aggregates DROP COLUMN total_cost",
+        "ALTER TABLE api_usage_aggregates DROP COLUMN success_count",
+        "ALTER TABLE api_usage_aggregates DROP COLUMN avg_response_time",
+    ] {
+        db.execute(sql);
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let fix = run.stdout.lines();
+        let fix: Vec<&str> = fix
+            .filter_map(|line| line.strip_prefix("  fix: "))
+            .collect();
+        db.run_script(&fix.join("\n"));
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), before, "{sql}");
+        db.usagectl(["aggregate", "--verify"]).run().success();
+    }
+}
+
+#[rstest]
+fn deleted_roll_ups_are_counted_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(60, 60);
+    insert(&db, &calls);
+    aggregate(&db).success();
+    db.execute("DELETE FROM usagectl_rollups");
+    let run = db.usagectl(["status"]).run().success();
+    let text =
+        "roll-ups: another program deleted rows of them; usagectl aggregate writes them again\n";
+    assert!(run.stdout.contains(text), "{}", run.snapshot());
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    // The hours alone, as with --period hourly.
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &calls);
+    let hourly = ["aggregate", "--period", "hourly"];
+    db.usagectl(hourly).run().success();
+    let before = aggregates(&db);
+    db.execute("DELETE FROM api_usage_aggregates");
+    db.usagectl(hourly).run().success();
+    assert_eq!(aggregates(&db), before);
+}
+
 #[rstest]
 fn larger_row_of_another_program_is_kept_and_counted_by_stats(
     #[values(Sqlite, Postgresql)] engine: Engine,

@@ -12,6 +12,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::pushed;
 use crate::support::{Engine, OtherRole, Run, Sandbox, TestDatabase};
 use rstest::rstest;
 
@@ -165,6 +166,308 @@ fn additional_objects_and_index_names_are_no_drift(#[values(Sqlite, Postgresql)]
              CREATE INDEX under_another_name ON api_alerts (api_name, enabled)",
     );
     db.usagectl(["status"]).run().success();
+}
+
+/// A unique index on the same columns in another order refuses the same rows.
+#[rstest]
+fn unique_index_in_another_order_is_no_drift(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "DROP INDEX api_usage_aggregates_api_name_aggregation_type_period_start_key;
+         CREATE UNIQUE INDEX other ON api_usage_aggregates (period_start DESC, api_name, aggregation_type);
+         DROP INDEX \"InfrastructureLimit_service_metric_currentPlan_key\";
+         CREATE UNIQUE INDEX another ON \"InfrastructureLimit\" (\"currentPlan\", service, metric)",
+    );
+    db.usagectl(["status"]).run().success();
+    db.usagectl(["limits", "init"]).run().success();
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00')");
+    db.usagectl(["aggregate"]).run().success();
+    db.execute(
+        "DROP INDEX other; CREATE UNIQUE INDEX other ON api_usage_aggregates (period_start, aggregation_type)",
+    );
+    assert_eq!(db.usagectl(["status"]).run().code, 4);
+}
+
+/// A command that inserts into a table of the application, and its input.
+const INSERTING: [(&str, &str, &str); 6] = [
+    (
+        "api_usage",
+        "record",
+        r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#,
+    ),
+    ("api_usage_aggregates", "aggregate", ""),
+    (
+        "api_alerts",
+        "alerts add --api tmdb --type ERROR_SPIKE --threshold 5 --period DAY",
+        "",
+    ),
+    ("InfrastructureLimit", "limits init", ""),
+    (
+        "InfrastructureMetric",
+        "collect set --service VERCEL_KV --metric STORAGE_MB 250",
+        "",
+    ),
+    ("UpgradeRecommendation", "recommend run", ""),
+];
+
+#[rstest]
+fn required_column_of_the_application_is_reported_with_its_default(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "init"]).run().success();
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB --at 2026-01-31T11:00:00Z 250";
+    db.usagectl(set.split(' ')).run().success();
+    db.execute("DELETE FROM \"InfrastructureLimit\" WHERE service <> 'VERCEL_KV'");
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00')");
+    for (table, command, input) in INSERTING {
+        // A table with rows gets a required column by way of a default.
+        db.execute(&match engine {
+            Engine::Postgresql => format!(
+                "ALTER TABLE \"{table}\" ADD tenant text NOT NULL DEFAULT 'a', ADD \"Org Unit\" text NOT NULL DEFAULT 'b';
+                 ALTER TABLE \"{table}\" ALTER tenant DROP DEFAULT, ALTER \"Org Unit\" DROP DEFAULT"
+            ),
+            Engine::Sqlite => format!(
+                "ALTER TABLE \"{table}\" ADD COLUMN tenant text NOT NULL DEFAULT 'a';
+                 ALTER TABLE \"{table}\" ADD COLUMN \"Org Unit\" text NOT NULL DEFAULT 'b';
+                 PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = replace(replace(sql, ' DEFAULT ''a''', ''), ' DEFAULT ''b''', '')
+                 WHERE name = '{table}';
+                 PRAGMA writable_schema = RESET"
+            ),
+        });
+        let run = db.usagectl(command.split(' ')).stdin(input).run();
+        assert_eq!(run.code, 4, "{command}: {}", run.snapshot());
+        let problem = format!("column {table}.tenant is required, and usagectl does not write it");
+        assert!(run.stderr.contains(&problem), "{}", run.snapshot());
+        let next = match engine {
+            Engine::Postgresql => format!(
+                "next: give it a default: ALTER TABLE \"{table}\" ALTER COLUMN \"tenant\" SET DEFAULT <value>;\n"
+            ),
+            Engine::Sqlite => "next: usagectl status, which prints the SQL for it\n".to_owned(),
+        };
+        assert!(run.stderr.ends_with(&next), "{}", run.snapshot());
+
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let drift = lines(&run, "drift");
+        assert_eq!(drift.len(), 2, "{}", run.stdout);
+        let wanted = format!(
+            "column {table}.tenant is `text not null`, expected `text not null default <value>`"
+        );
+        assert!(drift.contains(&wanted.as_str()), "{}", run.stdout);
+        let decisions = run.stdout.lines();
+        let decisions = decisions.filter_map(|line| line.strip_prefix("  fix: -- "));
+        let sql: Vec<String> = decisions
+            .filter(|line| !line.starts_with("to be decided: "))
+            .map(|line| line.replace("<value>", "'x'"))
+            .collect();
+        db.run_script(&sql.join("\n"));
+        db.usagectl(["status", "--verify"]).run().success();
+        let run = db.usagectl(command.split(' ')).stdin(input).run();
+        assert!([0, 3, 10, 11].contains(&run.code), "{}", run.snapshot());
+        let filled = format!("SELECT count(*) > 0 FROM \"{table}\" WHERE tenant = 'x'");
+        assert_eq!(db.rows(&filled), ["1"], "{command}: {}", run.snapshot());
+    }
+}
+
+/// Lines that no column takes are kept: they are not at fault.
+#[rstest]
+fn record_keeps_all_lines_where_a_column_refuses_them(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(3, 1_200)] lines: usize,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute("ALTER TABLE api_usage ADD COLUMN tenant text NOT NULL DEFAULT 'a'");
+    db.execute(match engine {
+        Engine::Postgresql => "ALTER TABLE api_usage ALTER tenant DROP DEFAULT",
+        Engine::Sqlite => {
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, ' DEFAULT ''a''', '') WHERE name = 'api_usage';
+             PRAGMA writable_schema = RESET"
+        }
+    });
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    let input = format!("{call}\n").repeat(lines);
+    let rejects = db.sandbox().work().join("rejects.ndjson");
+    let record = |args: &[&str]| {
+        let program = db.usagectl(["record", "--rejects"]).arg(&rejects);
+        program.args(args).stdin(&input).run()
+    };
+    let run = record(&[]);
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(!run.stderr.contains("correct"), "{}", run.snapshot());
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["0"]);
+    let kept = fs::read_to_string(&rejects).unwrap();
+    assert_eq!(kept.lines().count(), lines);
+    db.execute("ALTER TABLE api_usage DROP COLUMN tenant");
+    let replay = db.usagectl(["record", "--replay"]).arg(&rejects).run();
+    replay.success();
+    let stored = db.rows("SELECT count(*) FROM api_usage");
+    assert_eq!(stored, [lines.to_string()]);
+}
+
+#[test]
+fn required_column_with_a_value_is_no_drift_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "CREATE DOMAIN code AS text DEFAULT 'x' NOT NULL;
+         ALTER TABLE api_usage ADD number integer NOT NULL GENERATED ALWAYS AS IDENTITY,
+             ADD serial serial NOT NULL, ADD size integer NOT NULL GENERATED ALWAYS AS (1) STORED,
+             ADD code code, ADD optional text, ADD tenant text NOT NULL;
+         CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.tenant := ''a''; RETURN NEW; END';
+         CREATE TRIGGER fill BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION fill()",
+    );
+    db.usagectl(["status"]).run().success();
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    db.usagectl(["record"]).stdin(call).run().success();
+    db.execute("ALTER TABLE api_usage DISABLE TRIGGER fill");
+    let drift = |args: &[&str]| {
+        let run = db.usagectl(["status"]).args(args).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let lines = lines(&run, "drift").into_iter();
+        lines.filter(|it| it.contains(".tenant ")).count()
+    };
+    assert_eq!(drift(&[]), 1);
+    assert_eq!(drift(&["--strict"]), 1);
+    db.execute("ALTER TABLE api_usage ALTER tenant DROP NOT NULL");
+    db.usagectl(["status"]).run().success();
+    db.execute(
+        "CREATE DOMAIN required AS text NOT NULL; ALTER TABLE api_alerts ADD owner required",
+    );
+    let run = db.usagectl(["status"]).run();
+    let expected = "column api_alerts.owner is `required not null`, expected `required not null default <value>`";
+    assert_eq!(lines(&run, "drift"), [expected]);
+}
+
+#[test]
+fn required_column_with_a_value_is_no_drift_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.execute(
+        "ALTER TABLE api_alerts ADD COLUMN size integer NOT NULL AS (1);
+         ALTER TABLE api_alerts ADD COLUMN owner text NOT NULL DEFAULT 'a';
+         ALTER TABLE api_alerts ADD COLUMN note text;
+         CREATE TABLE notes (id integer PRIMARY KEY NOT NULL, body text NOT NULL)",
+    );
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn migrations_of_another_diesel_program_are_left_alone(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let (ledger, before) = match engine {
+        Engine::Sqlite => ("__diesel_schema_migrations", ""),
+        Engine::Postgresql => (
+            "usagectl.__diesel_schema_migrations",
+            "CREATE SCHEMA usagectl;",
+        ),
+    };
+    let db = TestDatabase::empty(engine);
+    if engine == Engine::Sqlite {
+        fs::File::create(db.path()).unwrap();
+    }
+    db.execute(&format!(
+        "{before} CREATE TABLE {ledger} (
+             version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+         );
+         INSERT INTO {ledger} (version) VALUES ('20200101000000'), ('20260301000000');
+         CREATE TABLE posts (id INTEGER PRIMARY KEY)"
+    ));
+    let others = ["20200101000000", "20260301000000", "20990101000000"];
+    let versions = || db.rows(&format!("SELECT version FROM {ledger} ORDER BY version"));
+    let line = "also has 2 migrations of another Diesel program, which usagectl leaves alone: \
+                20200101000000, 20260301000000";
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    assert_eq!(lines(&run, "ledger"), [line]);
+    assert!(!run.stdout.contains("created by"), "{}", run.snapshot());
+    let run = db.usagectl(["stats"]).run();
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+
+    db.usagectl(["migrate"]).run().success();
+    // Its next migration.
+    db.execute(&format!(
+        "INSERT INTO {ledger} (version) VALUES ('20990101000000')"
+    ));
+    db.usagectl(["status", "--verify"]).run().success();
+    let found = json(&db.usagectl(["status", "--format", "json"]).run());
+    assert_eq!(found["other_migrations"], serde_json::json!(others));
+    let call = r#"{"api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}"#;
+    db.usagectl(["record"]).stdin(call).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["migrate"]).run().success();
+
+    // A lost row of ours, and all of them.
+    for lost in [
+        "= '20260202000000'",
+        "NOT IN ('20200101000000', '20260301000000', '20990101000000')",
+    ] {
+        db.execute(&format!("DELETE FROM {ledger} WHERE version {lost}"));
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+        db.usagectl(["status"]).run().success();
+    }
+    let back = ["rollback", "--all", "--yes", "--accept-data-loss"];
+    db.usagectl(back).run().success();
+    assert_eq!(versions(), others);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+    assert_eq!(versions().len(), 11);
+}
+
+#[rstest]
+fn tables_beside_the_ledger_of_a_diesel_program_are_adopted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = pushed(engine, 2);
+    let (ledger, before) = match engine {
+        Engine::Sqlite => ("__diesel_schema_migrations", ""),
+        Engine::Postgresql => (
+            "usagectl.__diesel_schema_migrations",
+            "CREATE SCHEMA usagectl;",
+        ),
+    };
+    db.execute(&format!(
+        "{before} CREATE TABLE {ledger} (
+             version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+         );
+         INSERT INTO {ledger} (version) VALUES ('20270101000000')"
+    ));
+    let run = db.usagectl(["status"]).run();
+    let created = "created by another Diesel program (its migrations are in the ledger)\n";
+    assert!(run.stdout.contains(created), "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        run.stderr
+    );
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    db.usagectl(["status"]).run().success();
+}
+
+/// PostgreSQL names the index of a primary key as Prisma does.
+#[rstest]
+#[case("CREATE TABLE api_alerts (x INTEGER)")]
+#[case("CREATE TABLE api_alerts (id INTEGER PRIMARY KEY)")]
+fn table_without_named_indexes_is_not_prismas(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[case] sql: &str,
+) {
+    let db = TestDatabase::empty(engine);
+    if engine == Engine::Sqlite {
+        fs::File::create(db.path()).unwrap();
+    }
+    db.execute(sql);
+    let run = db.usagectl(["status"]).run();
+    let created = "created by hand or another tool (no ledger)\n";
+    assert!(run.stdout.contains(created), "{}", run.snapshot());
 }
 
 #[rstest]
@@ -990,11 +1293,7 @@ fn rows_with_unknown_values_are_kept_and_skipped(
     ])
     .run()
     .success();
-    match engine {
-        // The tables that Prisma creates have no checks.
-        Engine::Sqlite => db.execute(&format!("PRAGMA ignore_check_constraints = ON; {insert}")),
-        Engine::Postgresql => db.execute(insert),
-    }
+    db.execute(insert);
     let (table, column_name) = column.split_once('.').unwrap();
     let set = column_name;
     let stored = || {

@@ -56,7 +56,7 @@ fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Eng
     ------- stderr -------
     error: coinmarketcap COST_THRESHOLD per DAY is not firing; nothing was changed
     next: usagectl alerts status
-    [exit status: 1]
+    [exit status: 5]
     ");
     assert_eq!(db.rows(known).len(), 1);
     db.usagectl(["alerts", "ack", "cccc", "--api", "tmdb", "--by", "ben"])
