@@ -19,7 +19,7 @@ use diesel::sqlite::Sqlite;
 use serde_json::Value;
 
 use super::archive;
-use super::dependents::GRANTS;
+use super::dependents::ATTACHED;
 use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
@@ -179,9 +179,7 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
              UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
              UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
-             UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
-                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-             UNION ALL SELECT sql FROM grants),
+             UNION ALL SELECT sql FROM attached),
              -- Without its place among the others.
              enum_values (sql) AS (SELECT 'ALTER TYPE \"' || t.typname || '\" ADD VALUE IF NOT EXISTS '
                  || quote_literal(e.enumlabel) || ' ' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
@@ -192,7 +190,7 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
         Db::Sqlite(_) => "SELECT count(*) FROM sqlite_master WHERE sql = ?",
     };
     let query = match db {
-        Db::Pg(_) => format!("WITH grants AS ({GRANTS}), {query}"),
+        Db::Pg(_) => format!("WITH attached AS ({ATTACHED}), {query}"),
         Db::Sqlite(_) => query.to_owned(),
     };
     let found = sql_query(&query).bind::<Text, _>(&object.sql);

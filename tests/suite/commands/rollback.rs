@@ -353,7 +353,18 @@ fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
         db.execute(
             "CREATE TABLE mine (alert TEXT REFERENCES api_alerts (id), kind \"MetricType\" DEFAULT 'LATENCY_MS');
              CREATE MATERIALIZED VIEW kept AS SELECT id FROM slowest;
-             CREATE FUNCTION one(alert api_alerts) RETURNS text LANGUAGE sql AS 'SELECT (alert).id'",
+             CREATE FUNCTION one(alert api_alerts) RETURNS text LANGUAGE sql AS 'SELECT (alert).id';
+             INSERT INTO mine VALUES (NULL)",
+        );
+    } else {
+        db.execute(
+            "CREATE TABLE mine (
+                 alert TEXT CONSTRAINT of_alert REFERENCES \"api_alerts\" (id) ON DELETE SET NULL NOT NULL, call TEXT,
+                 FOREIGN KEY (call) REFERENCES api_usage (id)
+             );
+             CREATE INDEX of_mine ON mine (call);
+             PRAGMA foreign_keys = OFF;
+             INSERT INTO mine VALUES ('1', '2')",
         );
     }
     let whole = whole_catalogue(&db);
@@ -369,10 +380,17 @@ fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
     }
     assert_eq!(whole_catalogue(&db), whole);
     assert!(!folder.exists());
-    let (_, next) = refused.stderr.split_once("next: ").unwrap();
-    let (sql, _) = next.split_once(" then run the same command again").unwrap();
-    db.run_script(sql);
-    rollback().success();
+    // The second time: the other foreign key of a SQLite table.
+    for _ in 0..2 {
+        let refused = rollback();
+        let Some((_, next)) = refused.stderr.split_once("next: ") else {
+            break;
+        };
+        let (sql, _) = next.split_once(" then run the same command again").unwrap();
+        db.run_script(sql);
+    }
+    db.usagectl(["rollback", "--all"]).run().success();
+    assert_eq!(db.rows("SELECT count(*) FROM mine"), ["1"]);
 }
 
 #[rstest]
