@@ -556,8 +556,10 @@ fn exported_tables(
     Ok(exported)
 }
 
+type CaptureRow = (String, Option<String>, Option<String>);
+
 /// The captures of interrupted exports: their names, and the tables of their triggers, qualified and quoted, and plain.
-fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>, Option<String>)>> {
+fn captures(db: &mut Db) -> QueryResult<Vec<CaptureRow>> {
     let query = match db {
         Db::Pg(_) => {
             // Qualified, since it is printed for sessions with any search path.
@@ -596,7 +598,7 @@ pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
 /// The triggers that an interrupted export left, or that a running one uses.
 pub fn capture_defects(db: &mut Db) -> QueryResult<Vec<Defect>> {
     let captures = captures(db)?.into_iter();
-    let defect = |(name, table, _): (String, Option<String>, Option<String>)| {
+    let defect = |(name, table, _): CaptureRow| {
         Defect {
         object: format!("capture {name}"),
         problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
-use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
@@ -23,7 +22,7 @@ use super::dependents::ATTACHED;
 use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry, SESSION_LIMITS, commit_guarded};
+use super::run::{LogContext, Retry, commit_guarded};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -170,7 +169,7 @@ impl RestoreLog {
 }
 
 /// Creates an object of the user again; false if it exists.
-pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
+pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -> Result<bool> {
     let query = match db {
         Db::Pg(_) => {
             "definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid
@@ -201,26 +200,22 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     // One statement: the text is a file's.
     match db {
         Db::Pg(postgres) if object.kind == DependentKind::Index => {
+            // Of a restore that was killed. If the server still builds it, this waits for its end.
+            let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
+            let leftover: Option<String> = postgres.run(|conn| leftover.row(conn).optional())?;
+            if let Some(name) = leftover {
+                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
+                retry.change_index(db, &object.name, &drop)?;
+            }
+            fault::point("object");
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
-            let [before, after] = SESSION_LIMITS;
-            postgres.outside_transaction(|conn| {
-                conn.batch_execute(before)?;
-                // Of a restore that was killed. If the server still builds it, this waits for its end.
-                let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
-                let leftover: Option<String> = leftover.row(conn).optional()?;
-                if let Some(name) = leftover {
-                    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-                    sql_query(drop).execute(conn)?;
-                }
-                fault::point("object");
-                let created = sql_query(sql).execute(conn);
-                conn.batch_execute(after)?;
-                created
-            })?;
+            retry.change_index(db, &object.name, &sql)?;
         }
         _ => {
             fault::point("object");
-            on!(db, |conn| sql_query(&object.sql).execute(conn))?;
+            retry.transaction(db, std::slice::from_ref(&object.table), |db| {
+                Ok(on!(db, |conn| sql_query(&object.sql).execute(conn))?)
+            })?;
         }
     }
     fault::point("object");
