@@ -213,6 +213,11 @@ impl Error {
         self.cause.chain().find_map(|cause| cause.downcast_ref())
     }
 
+    /// Whether [`Self::context`] added a value of this type.
+    pub fn has_context<T: fmt::Display + fmt::Debug + Send + Sync + 'static>(&self) -> bool {
+        self.cause.is::<T>()
+    }
+
     /// Whether a statement failed in the database, for a reason without an exit code of its own.
     pub fn is_of_database(&self) -> bool {
         self.exit == Exit::Failed && self.find::<diesel::result::Error>().is_some()

@@ -1,12 +1,14 @@
 //! Explains an error of the database that only the whole command can explain: a full disk, a column that differs from the
-//! migrations, missing rights.
+//! migrations, missing rights, locks of another session.
+
+use diesel::result::Error as DieselError;
 
 use crate::context::Context;
 use crate::domain::schema::adoption::set_default;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::Difference;
 use crate::domain::schema::rights::{self, Work};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, shell_word};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;
@@ -19,6 +21,9 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     let Some((url, access)) = context.opened() else {
         return error;
     };
+    if error.exit() == Exit::Busy {
+        return explain_busy(url, command, error);
+    }
     if !error.is_of_database() {
         return error;
     }
@@ -70,6 +75,43 @@ fn drifted_column(url: &DatabaseUrl, (table, column): (&str, &str)) -> Result<Op
     // The error may name a partition.
     let exact = differences.iter().position(|it| it.is_of(table));
     Ok(differences.into_iter().nth(exact.unwrap_or(0)))
+}
+
+/// Adds the table and the session that the command waited for.
+fn explain_busy(url: &DatabaseUrl, command: &str, error: Error) -> Error {
+    let Some(DieselError::DatabaseError(_, information)) = error.find() else {
+        return error;
+    };
+    // `migrate` and `rollback` have named it.
+    if error.has_context::<migrations::TableHolder>() {
+        return error;
+    }
+    let details = information.details().map(str::to_owned);
+    if let DatabaseTarget::Sqlite(path) = &url.target {
+        let path = shell_word(&path.display().to_string());
+        let message = format!("another program is writing to {path}");
+        let next = format!(
+            "run the same command again; fuser {path} lists the programs that have it open"
+        );
+        return error.context(message).with_next(next);
+    }
+    let Ok(mut db) = db::open(url, Access::Read) else {
+        return error;
+    };
+    let deadlock = details.and_then(|it| migrations::deadlock_session(&mut db, &it));
+    if let Some(session) = deadlock {
+        return error.context(format!("a deadlock with {session} was ended"));
+    }
+    let tables = rights::application_tables(command).iter();
+    let tables: Vec<String> = tables.map(|(table, _)| (*table).to_owned()).collect();
+    match migrations::blocking_session(&mut db, &tables) {
+        None => error.with_next(
+            "run the same command again; SELECT * FROM pg_stat_activity WHERE wait_event_type = 'Lock' shows who waits",
+        ),
+        Some(holder) => error
+            .context(holder)
+            .with_next("run the same command again when that transaction has ended"),
+    }
 }
 
 /// The role, and the statements that grant its missing rights. On a connection of its own, since the failed one may be

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -22,10 +22,10 @@ use crate::output::Format;
 use crate::output::migrations::{Exported, Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
-use crate::store::migrations::prisma::PrismaSync;
+use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
     self, Direction, Event, Export, ExportOrigin, LogContext, Migration, MigrationExporter,
-    Observer, SchemaError, Task,
+    Observer, RollbackLog, SchemaError, Survey, Task,
 };
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
@@ -109,6 +109,9 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
     let prisma = args.prisma.read(&mut db, args.prisma_history)?;
+    if args.prisma_history && !prisma::exists(&mut db)? {
+        return Err(without_prisma(context, &args));
+    }
     if args.prisma_history {
         let versions = migrations.iter().map(|it| it.version);
         args.prisma.warn_of_unknown(context, &prisma, versions)?;
@@ -133,6 +136,16 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
         let export = Export::complete_interrupted(folder, &url.target.to_string())?;
         shown.export = export.as_ref().map(exported);
+    }
+    let interrupted = migrations::survey(&mut db)?
+        .bookkeeping
+        .interrupted_rollback;
+    if let (true, false, Some(command)) = (migrations.is_empty(), args.dry_run, &interrupted) {
+        // Killed after its last migration.
+        let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
+        let user = current_user();
+        let log = LogContext::new(&url, &user, context.now, &prisma);
+        RollbackLog { command, log }.end(&mut db, &mut args.locks.retry(context))?;
     }
     let is_preview = args.dry_run || migrations.is_empty();
     // A document is printed once, at the end; a table before the prompt.
@@ -222,6 +235,12 @@ fn revert(
         opened.check_replaced(plan, &survey.bookkeeping)?;
         export = Some(opened);
     }
+    let command = args.continuing(context, &survey, plan)?;
+    let rollback = RollbackLog {
+        command: &command,
+        log,
+    };
+    rollback.start(db, &mut args.locks.retry(context))?;
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
@@ -257,6 +276,14 @@ fn revert(
         if let Some(export) = export.take_if(|_| reverted == 0) {
             export.discard();
         }
+        if reverted == 0
+            && migrations::survey(db)?
+                .statuses
+                .iter()
+                .all(|it| it.progress.is_none())
+        {
+            let _ = rollback.end(db, &mut args.locks.retry(context));
+        }
     }
     result.map_err(|error| match reverted {
         0 => error,
@@ -276,6 +303,7 @@ fn revert(
     if let Some(export) = &mut export {
         export.complete()?;
     }
+    rollback.end(db, &mut args.locks.retry(context))?;
     Ok(export)
 }
 
@@ -461,6 +489,29 @@ impl RollbackArgs {
         }
     }
 
+    /// The command that continues a rollback of `plan` from another directory: with the migration that it stops at
+    /// instead of a number, and the whole path of its export.
+    fn continuing(
+        &self,
+        context: &Context,
+        survey: &Survey,
+        plan: &[&'static Migration],
+    ) -> Result<String> {
+        let target = RollbackTarget::All;
+        let all =
+            migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;
+        let all = migrations::with_versions(&all);
+        let kept = all.get(plan.len()).map(|it| it.name.to_owned());
+        let export = self.export.as_ref().map(path::absolute).transpose()?;
+        let same = RollbackArgs {
+            all: kept.is_none(),
+            to: kept,
+            export,
+            ..self.clone()
+        };
+        Ok(same.without_consent(context))
+    }
+
     /// The rest of a run by number of steps, after some of them.
     fn after(&self, reverted: u64) -> Option<RollbackArgs> {
         let is_counted = !self.all && self.to.is_none();
@@ -493,6 +544,15 @@ impl RollbackArgs {
         }
         command + &context.repeated::<PrismaArgs>() + &context.repeated::<ConfirmDatabase>()
     }
+}
+
+fn without_prisma(context: &Context, args: &RollbackArgs) -> Error {
+    let message = "the database has no ledger of Prisma, _prisma_migrations; nothing was changed";
+    let args = RollbackArgs {
+        prisma_history: false,
+        ..args.clone()
+    };
+    Error::message(Exit::Refused, message).with_next(args.without_consent(context))
 }
 
 /// The warning about a migration that Prisma will take for applied after the rollback.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::args::{example, parse_duration};
 use crate::commands::limits::check;
-use crate::commands::migrate::PrismaArgs;
+use crate::commands::migrate::{COUNT_TIMEOUT, PrismaArgs};
 use crate::context::Context;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
@@ -200,6 +200,11 @@ fn report(
         Db::Pg(_) => extras.iter().any(|extra| extra.what.starts_with("enum ")),
         Db::Sqlite(_) => true,
     };
+    let restoring = survey.bookkeeping.restoring();
+    let restored = match restoring.is_empty() {
+        true => String::new(),
+        false => migrations::held_data(db, &restoring, Instant::now() + COUNT_TIMEOUT)?,
+    };
     Ok(StatusReport {
         engine: db.engine(),
         engine_version: status::engine_version(db)?,
@@ -212,6 +217,8 @@ fn report(
         fix,
         is_restorable,
         restoring: survey.bookkeeping.interrupted_restore().map(str::to_owned),
+        restored,
+        interrupted_rollback: survey.bookkeeping.interrupted_rollback,
         running: lock::running_migrate(db, url)?,
         others: survey.bookkeeping.others.into_iter().collect(),
         migrations: survey.statuses,
@@ -279,7 +286,10 @@ fn outcome(report: &StatusReport, args: &StatusArgs) -> Outcome {
             Some(window) => Outcome::with_next(Exit::Untrustworthy, retention::next_step(window)),
         },
         Verdict::Pending if args.allow_pending => Outcome::DONE,
-        Verdict::Pending => Outcome::with_next(Exit::Incomplete, "usagectl migrate"),
+        Verdict::Pending => {
+            let rollback = report.interrupted_rollback.as_deref();
+            Outcome::with_next(Exit::Incomplete, rollback.unwrap_or("usagectl migrate"))
+        }
         Verdict::Ahead if args.allow_ahead => Outcome::DONE,
         Verdict::Ahead => Outcome::with_next(
             Exit::Untrustworthy,
@@ -313,10 +323,12 @@ fn next_step(report: &StatusReport) -> String {
         .as_ref()
         .filter(|_| partial != Some(Direction::Down))
     {
-        return migrations::restore_command(folder);
+        return migrations::restore_next(folder);
     }
     if let Some(partial) = partial {
-        return partial.command().to_owned();
+        let rollback = report.interrupted_rollback.clone();
+        let rollback = rollback.filter(|_| partial == Direction::Down);
+        return rollback.unwrap_or_else(|| partial.command().to_owned());
     }
     let unlogged = find(MigrationState::Unlogged);
     if report.origin.is_some() || unlogged.is_some() || report.has_lost_tables() {

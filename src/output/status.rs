@@ -93,7 +93,12 @@ impl Status<'_> {
         let running = report.running.iter();
         lines.extend(running.map(|holder| format!("running: {holder}")));
         let restoring = report.restoring.iter();
-        lines.extend(restoring.map(|folder| format!("restore: {}", restore_message(folder))));
+        lines.extend(restoring.map(|folder| {
+            let message = restore_message(folder);
+            format!("restore: {message}; so far: {}", report.restored)
+        }));
+        let rollback = report.interrupted_rollback.iter();
+        lines.extend(rollback.map(|it| format!("rollback: not complete; {it} continues it")));
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
         lines.extend(unlogged.map(|it| {
@@ -284,6 +289,7 @@ impl Answer for Status<'_> {
             other_migrations: &report.others,
             lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
             restoring: report.restoring.as_deref(),
+            interrupted_rollback: report.interrupted_rollback.as_deref(),
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),
             fix: &report.fix,
             defects: &report.defects,

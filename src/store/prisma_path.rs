@@ -49,10 +49,17 @@ fn is_database(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() > 0)
 }
 
-/// The directory of the package that `base` is in, or `base` outside of one.
+/// The directory above `base`, or `base`, that has the schema: a package of a monorepo may be below it. Without a schema
+/// up to the root of the repository the directory of the package, or `base` outside of one.
 fn project(base: &Path) -> &Path {
-    let is_project = |it: &&Path| find_schema(it).is_some() || it.join("package.json").is_file();
-    base.ancestors().find(is_project).unwrap_or(base)
+    let root = base.ancestors().find(|it| it.join(".git").exists());
+    let has_schema = |it: &&Path| find_schema(it).is_some();
+    let within = |it: &&Path| root.is_none_or(|root| it.starts_with(root));
+    let with_schema = base.ancestors().take_while(within).find(has_schema);
+    let is_package = |it: &&Path| it.join("package.json").is_file();
+    with_schema
+        .or_else(|| base.ancestors().find(is_package))
+        .unwrap_or(base)
 }
 
 /// The directory of schema.prisma in the project `base`, whose `.env` Prisma reads too.

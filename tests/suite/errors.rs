@@ -447,3 +447,25 @@ fn usage_error_under_nagios_is_unknown() {
         assert_eq!(run.stdout.lines().count(), 1, "{}", run.snapshot());
     }
 }
+
+#[test]
+fn locked_table_is_named_with_its_holder_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.usagectl(["record", "--api", "tmdb"]).run().success();
+    let _holder = db.open_transaction(
+        "SET LOCAL application_name = 'billing'; LOCK TABLE api_usage, api_alerts IN ACCESS EXCLUSIVE MODE",
+    );
+    let commands = [&["aggregate"] as &[&str], &["stats"], &["alerts", "check"]];
+    let runs = commands.map(|command| db.usagectl(command).spawn());
+    for run in runs {
+        let run = run.wait();
+        assert_eq!(run.code, 6, "{}", run.snapshot());
+        let names = ["api_usage", "api_alerts"].iter().any(|table| {
+            let holder = format!("error: the table {table} is in use by billing (pid ");
+            run.stderr.contains(&holder)
+        });
+        assert!(names, "{}", run.stderr);
+        let next = "next: run the same command again when that transaction has ended\n";
+        assert!(run.stderr.ends_with(next), "{}", run.stderr);
+    }
+}

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 use chrono::{DateTime, Utc};
 
 use super::{
-    MigrateArgs, Run, interrupt, list_external_tables, name_taken, not_confirmed, plan_error,
-    warn_of_owned, warn_of_owner,
+    MigrateArgs, Run, continued, interrupt, list_external_tables, name_taken, not_confirmed,
+    plan_error, warn_of_owned, warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
@@ -145,8 +145,8 @@ fn find(
     let mut survey = migrations::survey(db)?;
     survey.bookkeeping.check_application(url)?;
     // All pending ones: this checks `--to`, and that no migration is edited or unknown.
-    let versions =
-        migration::plan_up(&survey.statuses, args.to.as_deref(), true).map_err(plan_error)?;
+    let versions = migration::plan_up(&survey.statuses, args.to.as_deref(), true)
+        .map_err(|error| continued(plan_error(error), &survey))?;
     let objects = schema_objects::read(db)?;
     let prisma = args.prisma.read(db, false)?;
     let origin = adopt::origin(db, &survey, &objects)?;

@@ -7,7 +7,7 @@ mod restore;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -41,7 +41,8 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
 /// --restore reads an export of `rollback --export`: it verifies the files, applies their migrations, and writes every
-/// row and value. Newer values in the database are kept and counted (exit code 3). It may be repeated.
+/// row and value. Newer values in the database are kept and counted (exit code 3). It may be repeated. If the export of
+/// an interrupted one is lost, --accept-data-loss keeps the rows that were restored.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
@@ -89,6 +90,10 @@ pub struct MigrateArgs {
     /// Restore the data of `rollback --export DIR`, after applying its migrations
     #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "dry_run", "sql", "adopt"])]
     restore: Option<PathBuf>,
+
+    /// Keep the rows of an interrupted --restore as they are, without the rest of its export
+    #[arg(long, conflicts_with_all = ["restore", "dry_run", "sql", "adopt"])]
+    accept_data_loss: bool,
 
     #[command(flatten)]
     confirm: ConfirmDatabase,
@@ -260,7 +265,7 @@ impl ConfirmDatabase {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct LockArgs {
-    /// Maximum time to wait for another migrate or rollback, and for tables in use
+    /// Maximum time to wait for another migrate or rollback, for tables in use, and for older transactions
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub(super) lock_wait: Duration,
 
@@ -281,8 +286,7 @@ impl LockArgs {
 
     /// For transactions outside the steps of a migration.
     pub(super) fn retry<'a>(&self, observer: &'a mut dyn Observer) -> Retry<'a> {
-        let locks = self.locks();
-        Retry { locks, observer }
+        Retry::new(self.locks(), observer)
     }
 }
 
@@ -321,13 +325,32 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     if is_prismas && !applied.migrations.is_empty() {
         list_external_tables(context, &db)?;
     }
-    if let Some(folder) = bookkeeping.interrupted_restore() {
-        context.warn(migration::restore_message(folder));
-        let next = migrations::restore_command(folder);
+    let Some(folder) = bookkeeping.interrupted_restore() else {
+        return Ok(Outcome::DONE);
+    };
+    let deadline = Instant::now() + COUNT_TIMEOUT;
+    let restoring = bookkeeping.restoring();
+    let held = migrations::held_data(&mut db, &restoring, deadline)?;
+    let message = migration::restore_message(folder);
+    if !args.accept_data_loss {
+        context.warn(format_args!("{message}; so far: {held}"));
+        let next = migrations::restore_next(folder);
         return Ok(Outcome::with_next(Exit::Untrustworthy, next));
     }
+    let entry = RestoreLog {
+        migrations: restoring,
+        folder: folder.to_owned(),
+    };
+    let (user, prisma) = (current_user(), PrismaSync::default());
+    entry.complete(&mut db, LogContext::new(&url, &user, context.now, &prisma))?;
+    context.info(format_args!(
+        "{message}; the rows are kept as they are: {held}; the other rows and the objects of the export are lost"
+    ));
     Ok(Outcome::DONE)
 }
+
+/// How long the rows of an interrupted restore are counted.
+pub(in crate::commands) const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Warns if `plan` would create tables that do not belong to the application's role.
 fn warn_of_owner(context: &mut Context, db: &mut Db, plan: &[&Migration]) -> Result<()> {
@@ -456,7 +479,8 @@ impl Run<'_> {
             let message = format_args!("rebuilding the invalid index {name}");
             self.context.detail(message);
             let (schema, index) = (log.application_schema, (table.as_str(), name.as_str()));
-            migrations::rebuild_index(self.db, schema, index, self.context)?;
+            let mut retry = self.args.locks.retry(self.context);
+            migrations::rebuild_index(self.db, schema, index, &mut retry)?;
             applied.rebuilt_indexes.push(name);
         }
         for migration in plan {
@@ -501,9 +525,9 @@ impl Observer for Context {
             }
             Event::Retry { pause, holder } => {
                 let pause = chrono::TimeDelta::from_std(pause).unwrap_or_default();
-                let holder = holder.map_or(String::new(), |holder| format!(" by {holder}"));
+                let holder = holder.map_or("a table is in use".to_owned(), |it| it.to_string());
                 let pause = format::duration(pause);
-                format!("a table is in use{holder}, retrying in {pause}")
+                format!("{holder}, retrying in {pause}")
             }
             Event::Waiting { index, holder } => {
                 return self.info(format_args!(
@@ -547,7 +571,7 @@ fn plan(
         args.to.as_deref(),
         args.allow_out_of_order,
     )
-    .map_err(plan_error)?;
+    .map_err(|error| continued(plan_error(error), survey))?;
     let plan = migrations::with_versions(&versions);
     match migrations::taken_name(db, survey, &plan)? {
         Some(taken) => Err(name_taken(&taken)),
@@ -611,6 +635,14 @@ fn preview(
 pub(super) fn not_confirmed() -> Error {
     let message = "not confirmed; nothing was changed";
     Error::message(Exit::Refused, message).with_next("usagectl status")
+}
+
+/// Replaces the next step of a partial migration by the command that was interrupted.
+pub(super) fn continued(error: Error, survey: &Survey) -> Error {
+    match error.next() == Some(Direction::Down.command()) {
+        true => error.with_next(survey.bookkeeping.continuing(Direction::Down)),
+        false => error,
+    }
 }
 
 /// Adds exit code and next step.

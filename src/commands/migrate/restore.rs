@@ -1,19 +1,21 @@
 //! `migrate --restore`: reads an export of `rollback --export` back.
 
 use std::path::{self, Path};
+use std::time::Instant;
 
-use super::{Applied, MigrateArgs, Run, warn_of_owned};
+use super::{Applied, COUNT_TIMEOUT, MigrateArgs, Run, warn_of_owned};
 use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{Manifest, MigrationExport, UserObject};
+use crate::domain::schema::migration::restore_message;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::archive::ArchiveError;
 use crate::store::migrations::prisma::PrismaSync;
-use crate::store::migrations::{self, LogContext, Migration, RestoreLog, archive};
+use crate::store::migrations::{self, LogContext, Migration, RestoreLog, Retry, archive};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
@@ -23,7 +25,8 @@ pub(super) fn run(
     args: &MigrateArgs,
     folder: &Path,
 ) -> Result<Outcome> {
-    let manifest = archive::read_manifest(folder)?;
+    let manifest = archive::read_manifest(folder)
+        .map_err(|error| with_interrupted(context, url, error.into()))?;
     let mut written = manifest.migrations.iter();
     if written.any(|it| it.version == archive::PRUNE) {
         return Err(ArchiveError::OtherCommand(folder.to_owned(), "prune --restore").into());
@@ -60,13 +63,19 @@ pub(super) fn run(
         tables: Vec::new(),
         objects: Vec::new(),
     };
-    let create = |db: &mut Db, object: &UserObject| {
-        let created = migrations::restore_object(db, object);
-        RestoredObject {
+    let mut retry = args.locks.retry(context);
+    let mut create = |db: &mut Db, object: &UserObject, retry: &mut Retry<'_>| {
+        let created = match migrations::restore_object(db, object, retry) {
+            // The same command again creates it.
+            Err(error) if error.exit() == Exit::Busy => return Err(error),
+            created => created,
+        };
+        restored.objects.push(RestoredObject {
             object: format!("{} {}", object.kind, object.name),
             created: created.as_ref().is_ok_and(|created| *created),
             error: created.err().map(|error| error.to_string()),
-        }
+        });
+        Ok(())
     };
     // Rows have the values of an enum; the other objects are created after the rows.
     let objects = exports.iter().flat_map(|(_, export)| &export.objects);
@@ -74,10 +83,10 @@ pub(super) fn run(
         objects.partition(|object| object.kind == DependentKind::EnumValue);
     // SQLite has no enums; a row that its columns refuse is named.
     if matches!(db, Db::Pg(_)) {
-        let created = values.into_iter().map(|object| create(&mut db, object));
-        restored.objects.extend(created);
+        for object in values {
+            create(&mut db, object, &mut retry)?;
+        }
     }
-    let mut retry = args.locks.retry(context);
     let found = schema_objects::read(&mut db)?;
     for (_, export) in &exports {
         for table in &export.tables {
@@ -96,8 +105,9 @@ pub(super) fn run(
     }
     // CREATE INDEX CONCURRENTLY waits for the snapshots of other transactions, that of the lock included.
     drop(lock);
-    let created = objects.into_iter().map(|object| create(&mut db, object));
-    restored.objects.extend(created);
+    for object in objects {
+        create(&mut db, object, &mut retry)?;
+    }
     entry.complete(&mut db, log)?;
     let complete = restored.is_complete();
     context.answer(&restored)?;
@@ -113,6 +123,29 @@ pub(super) fn run(
         "create the objects named above by hand; manifest.json has their SQL".to_owned()
     };
     Ok(Outcome::with_next(Exit::Incomplete, next))
+}
+
+/// Adds the state of an interrupted restore to the error about its folder.
+fn with_interrupted(context: &mut Context, url: &DatabaseUrl, error: Error) -> Error {
+    let read = context
+        .open_unchecked(url, Access::Read)
+        .and_then(|mut db| {
+            let bookkeeping = migrations::survey(&mut db)?.bookkeeping;
+            let Some(folder) = bookkeeping.interrupted_restore() else {
+                return Ok(None);
+            };
+            let deadline = Instant::now() + COUNT_TIMEOUT;
+            let held = migrations::held_data(&mut db, &bookkeeping.restoring(), deadline)?;
+            Ok(Some((folder.to_owned(), held)))
+        });
+    // The first error is reported.
+    let Ok(Some((folder, held))) = read else {
+        return error;
+    };
+    let message = format!("{}; so far: {held}", restore_message(&folder));
+    error
+        .context(message)
+        .with_next(migrations::restore_next(&folder))
 }
 
 /// Gives the application's tables and types back to their owner, or warns with the statements that do.

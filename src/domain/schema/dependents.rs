@@ -24,6 +24,11 @@ named! {
         Publication = "publication",
         /// Rights of a role on a table or column.
         Grant = "grant",
+        /// Such as a storage parameter, or the state of a trigger.
+        Setting = "setting",
+        Comment = "comment",
+        /// Owned by a column.
+        Sequence = "sequence",
         Statistics = "statistics",
         /// A value of an enum that the application added.
         EnumValue = "enum value",
@@ -82,8 +87,11 @@ pub fn blockers<'a>(
         if blockers.iter().all(|it| it.object() != object) {
             uses.push(format!("{object} uses {}", dependent.depends_on));
         }
-        // The type and the default of a column are two.
-        let is_known = |it: &&Dependent| it.object() == object && it.removal == dependent.removal;
+        // The type and the default of a column are two. A table is replaced once at a time.
+        let is_table = dependent.kind == DependentKind::ForeignKey;
+        let is_known = |it: &&Dependent| {
+            it.object() == object && (is_table || it.removal == dependent.removal)
+        };
         if !blockers.iter().any(is_known) {
             blockers.push(dependent);
         }

@@ -131,6 +131,18 @@ impl Manifest {
         }
     }
 
+    /// Whether it is of this database; another role may have written it.
+    pub fn is_of(&self, database: &str) -> bool {
+        let without_role = |name: &str| match name.split_once("://") {
+            Some((scheme, address)) => {
+                let (_, address) = address.rsplit_once('@').unwrap_or(("", address));
+                format!("{scheme}://{address}")
+            }
+            None => name.to_owned(),
+        };
+        without_role(&self.database) == without_role(database)
+    }
+
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         #[derive(Deserialize)]
         struct Version {
@@ -279,6 +291,23 @@ mod tests {
 
     fn table() -> TableExport {
         manifest().migrations.remove(0).tables.remove(0)
+    }
+
+    #[test]
+    fn manifest_of_another_role_is_of_the_same_database() {
+        let manifest = Manifest {
+            database: "postgresql://owner:***@host:5432/shop?schema=a".to_owned(),
+            ..manifest()
+        };
+        for (database, is_same) in [
+            ("postgresql://host:5432/shop?schema=a", true),
+            ("postgresql://b@host:5432/shop?schema=a", true),
+            ("postgresql://owner:***@host:5432/shop?schema=b", false),
+            ("postgresql://owner:***@other:5432/shop?schema=a", false),
+        ] {
+            assert_eq!(manifest.is_of(database), is_same, "{database}");
+        }
+        assert!(self::manifest().is_of("sqlite:a.db"));
     }
 
     #[test]

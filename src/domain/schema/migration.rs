@@ -56,11 +56,19 @@ pub struct LoggedStep {
     pub entry: LogEntry,
     /// Checksum of the `down.sql`.
     pub down_checksum: String,
-    /// Of a restore its folder.
+    /// Of a restore its folder, of a rollback its command.
     pub detail: Option<String>,
 }
 
+/// The step of the rows that mark the beginning and the end of a rollback.
+pub const WHOLE_ROLLBACK: i32 = 0;
+
 impl LoggedStep {
+    /// Whether it marks the beginning or the end of a rollback.
+    pub fn is_whole_rollback(&self) -> bool {
+        self.action == "down" && self.step == WHOLE_ROLLBACK
+    }
+
     /// Whether it completes its migration.
     pub fn is_last(&self) -> bool {
         self.is_done && self.step == self.step_count
@@ -131,8 +139,23 @@ pub fn progress(log: &[LoggedStep]) -> BTreeMap<String, Progress> {
     found
 }
 
-/// The folder of the last restore that was started and neither completed nor reverted.
-pub fn interrupted_restore(log: &[LoggedStep]) -> Option<&str> {
+/// The command of the last rollback that did not end, unless a migration was applied since.
+pub fn interrupted_rollback(log: &[LoggedStep]) -> Option<&str> {
+    let mut found = None;
+    for row in log {
+        match row.action.as_str() {
+            "down" if row.is_whole_rollback() => {
+                found = row.detail.as_deref().filter(|_| !row.is_done);
+            }
+            "up" | "adopt" => found = None,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The restores that were started and neither completed nor reverted: migration and folder, the last one last.
+pub fn interrupted_restores(log: &[LoggedStep]) -> Vec<(&str, &str)> {
     let mut started: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for (position, row) in log.iter().enumerate() {
         let version = row.entry.version.as_str();
@@ -147,8 +170,12 @@ pub fn interrupted_restore(log: &[LoggedStep]) -> Option<&str> {
             _ => {}
         }
     }
-    let last = started.into_values().max()?;
-    Some(last.1)
+    let mut found: Vec<_> = started.into_iter().collect();
+    found.sort_by_key(|(_, (position, _))| *position);
+    let found = found.into_iter();
+    found
+        .map(|(version, (_, folder))| (version, folder))
+        .collect()
 }
 
 /// That a restore is not complete.
@@ -658,16 +685,33 @@ mod tests {
 
     #[test]
     fn restore_is_interrupted_until_it_is_completed_or_reverted() {
+        let interrupted_restore = |log: &[LoggedStep]| {
+            let found = interrupted_restores(log);
+            found.last().map(|(_, folder)| (*folder).to_owned())
+        };
         let mut log = vec![step("restore", "1", 1, true)];
         assert_eq!(interrupted_restore(&log), None);
         log.push(step("restore", "1", 1, false));
         log.push(step("restore", "2", 1, false));
         log.push(step("up", "2", 3, true));
-        assert_eq!(interrupted_restore(&log), Some("export-2"));
+        assert_eq!(interrupted_restore(&log).as_deref(), Some("export-2"));
         log.push(step("down", "2", 1, true));
-        assert_eq!(interrupted_restore(&log), Some("export-1"));
+        assert_eq!(interrupted_restore(&log).as_deref(), Some("export-1"));
         log.push(step("restore", "1", 1, true));
         assert_eq!(interrupted_restore(&log), None);
+    }
+
+    #[test]
+    fn rollback_is_interrupted_until_it_ends_or_a_migration_is_applied() {
+        let mut log = vec![step("down", "2", 0, false)];
+        assert_eq!(interrupted_rollback(&log), Some("export-2"));
+        log.push(step("down", "2", 3, true));
+        assert_eq!(interrupted_rollback(&log), Some("export-2"));
+        let mut applied = log.clone();
+        applied.push(step("up", "2", 1, true));
+        assert_eq!(interrupted_rollback(&applied), None);
+        log.push(step("down", "1", 0, true));
+        assert_eq!(interrupted_rollback(&log), None);
     }
 
     #[test]

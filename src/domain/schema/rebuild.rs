@@ -164,8 +164,33 @@ impl TableText {
         self.columns.push(column.to_owned());
     }
 
+    /// Removes the foreign keys that refer to `table`.
+    pub fn drop_references(&mut self, table: &str) {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let mut removed: Vec<Range<usize>> = Vec::new();
+        let mut before = None;
+        for item in items(&tokens) {
+            let tokens = &tokens[item];
+            let start = before.unwrap_or_default();
+            before = tokens.last().map(|last| last.range.end);
+            let references = references(tokens, table);
+            let is_of_table = tokens.first().is_some_and(is_table_constraint);
+            if is_of_table && !references.is_empty() {
+                // With the comma before it.
+                removed.extend(before.map(|end| start..end));
+            } else {
+                removed.extend(references);
+            }
+        }
+        self.is_changed |= !removed.is_empty();
+        for range in removed.into_iter().rev() {
+            let start = self.definition[..range.start].trim_end().len();
+            self.definition.replace_range(start..range.end, "");
+        }
+    }
+
     /// The statements that replace the table if it changed, for a shell that stops at the first error.
-    pub(super) fn statements(&self, table: &str) -> Vec<String> {
+    pub fn statements(&self, table: &str) -> Vec<String> {
         if !self.is_changed {
             return Vec::new();
         }
@@ -189,6 +214,53 @@ impl TableText {
         statements.push("PRAGMA legacy_alter_table = OFF;".to_owned());
         statements
     }
+}
+
+/// The parts of a column or constraint that refer to `table`, in the text.
+fn references(tokens: &[Token<'_>], table: &str) -> Vec<Range<usize>> {
+    let is = |at: usize, word: &str| {
+        let token = tokens.get(at);
+        token.is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+    };
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let target = tokens.get(at + 1);
+        let refers = target.is_some_and(|target| target.name().eq_ignore_ascii_case(table));
+        if is(at, "(") {
+            at = end_of_group(tokens, at);
+            continue;
+        }
+        if !is(at, "REFERENCES") || !refers {
+            at += 1;
+            continue;
+        }
+        let mut end = at + 2;
+        if is(end, "(") {
+            end = end_of_group(tokens, end);
+        }
+        loop {
+            let action = usize::from(is(end + 2, "SET") || is(end + 2, "NO"));
+            if is(end, "ON") {
+                end += 3 + action;
+            } else if is(end, "MATCH") || is(end, "INITIALLY") {
+                end += 2;
+            } else if is(end, "DEFERRABLE") || is(end + 1, "DEFERRABLE") {
+                end += 1 + usize::from(is(end, "NOT"));
+            } else {
+                break;
+            }
+        }
+        // A constraint may have a name.
+        let start = match at.checked_sub(2) {
+            Some(start) if is(start, "CONSTRAINT") => start,
+            _ => at,
+        };
+        let last = &tokens[end.min(tokens.len()) - 1];
+        found.push(tokens[start].range.start..last.range.end);
+        at = end;
+    }
+    found
 }
 
 fn is_table_constraint(token: &Token<'_>) -> bool {
@@ -309,6 +381,23 @@ mod tests {
             table.add("c", "TEXT");
             assert_eq!(table.definition, after);
             assert_eq!(table.columns, ["id", "c"]);
+        }
+    }
+
+    #[test]
+    fn references_to_a_table_are_removed() {
+        let table_texts = "\
+            (id TEXT REFERENCES a) | (id TEXT)
+            (id TEXT CONSTRAINT f REFERENCES \"A\" (id) ON DELETE SET NULL ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED NOT NULL, b) | (id TEXT NOT NULL, b)
+            (id TEXT NOT NULL REFERENCES a ON DELETE NO ACTION MATCH FULL NOT DEFERRABLE CHECK (id > 0)) | (id TEXT NOT NULL CHECK (id > 0))
+            (id, b, FOREIGN KEY (b) REFERENCES [a] (x), UNIQUE (b)) STRICT | (id, b, UNIQUE (b)) STRICT
+            (id, CONSTRAINT f FOREIGN KEY (id) REFERENCES a, FOREIGN KEY (id) REFERENCES a(b)) | (id)
+            (id REFERENCES b, a TEXT) | (id REFERENCES b, a TEXT)";
+        for [before, after] in cases(table_texts) {
+            let mut table = table(before);
+            table.drop_references("a");
+            assert_eq!(table.definition, after);
+            assert_eq!(table.is_changed, before != after);
         }
     }
 

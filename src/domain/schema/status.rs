@@ -28,6 +28,10 @@ pub struct StatusReport {
     pub drift: Vec<Difference>,
     /// The folder of a restore that is not complete.
     pub restoring: Option<String>,
+    /// The rows and values that it has written so far.
+    pub restored: String,
+    /// The command of a rollback that did not end.
+    pub interrupted_rollback: Option<String>,
     /// Whether `migrate` ends all of it.
     pub is_restorable: bool,
     /// The SQL that ends it, but for triggers and functions.

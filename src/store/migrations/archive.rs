@@ -108,7 +108,7 @@ pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
         if found.complete {
             return Err(ArchiveError::NotEmpty(folder));
         }
-        if found.database != new.database {
+        if !found.is_of(&new.database) {
             let other = found.database;
             return Err(ArchiveError::OtherDatabase { folder, other });
         }

@@ -1,10 +1,13 @@
 //! Reads the objects of the user that depend on what a rollback drops.
 
+use std::collections::BTreeSet;
+
 use diesel::sql_types::{Array, Text};
 use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
 use super::export::CAPTURE;
 use super::rows::TableColumns;
+use super::tables;
 use crate::domain::schema::dependents::{
     self, CatalogueRow, Dependent, DependentKind, Dropped, Removal,
 };
@@ -14,8 +17,12 @@ use crate::store::tuples::LoadTuples;
 
 const POSTGRES: &str = include_str!("dependents_postgres.sql");
 
-/// Granted rights, each with its statement.
-pub(super) const GRANTS: &str = include_str!("grants_postgres.sql");
+/// What a table or column has beside its definition: granted rights, settings, comments; each with its statement.
+pub(super) const ATTACHED: &str = concat!(
+    include_str!("grants_postgres.sql"),
+    "UNION ALL\n",
+    include_str!("settings_postgres.sql")
+);
 
 /// The values of each of some enums, as [`SchemaObjects`] has them.
 const ENUMS: &str = "SELECT t.typname::text, string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder)
@@ -52,10 +59,31 @@ pub fn read(
         Db::Pg(postgres) => postgres.run(|conn| in_postgres(conn, dropped, expected))?,
         Db::Sqlite(conn) => sqlite(conn, dropped, expected)?,
     };
+    if matches!(db, Db::Sqlite(_)) {
+        add_removals(db, dropped, &mut found)?;
+    }
     for table in &dropped.tables {
         found.extend(added_columns(db, table, expected)?);
     }
     Ok(found)
+}
+
+/// Adds the statements that replace the tables whose foreign keys prevent the drop.
+fn add_removals(db: &mut Db, dropped: &Dropped, found: &mut [Dependent]) -> QueryResult<()> {
+    let keys = found.iter_mut();
+    for key in keys.filter(|it| it.kind == DependentKind::ForeignKey && it.blocks) {
+        let table = key.name.strip_prefix("of table ").unwrap_or_default();
+        let Some(mut text) = tables::text(db, table)? else {
+            continue;
+        };
+        let of_columns = dropped.columns.iter().map(|(table, _)| table);
+        for referenced in dropped.tables.iter().chain(of_columns) {
+            text.drop_references(referenced);
+        }
+        let statements = text.statements(table).join(" ");
+        key.removal.sql = statements.strip_suffix(';').map(str::to_owned);
+    }
+    Ok(())
 }
 
 /// The columns of a dropped table that no migration created.
@@ -124,7 +152,7 @@ fn in_postgres(
         })
     };
     let mut found: Vec<Dependent> = rows.into_iter().filter_map(dependent).collect();
-    found.extend(grants(conn, dropped)?);
+    found.extend(attached(conn, dropped)?);
     let enums: Vec<(String, String)> = sql_query(ENUMS)
         .bind::<Array<Text>, _>(&dropped.types)
         .rows(conn)?;
@@ -136,30 +164,41 @@ fn in_postgres(
     Ok(found)
 }
 
-/// The rights that are dropped with their tables and columns.
-fn grants(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Dependent>> {
-    let query = format!("SELECT object, name, sql FROM ({GRANTS}) AS grants ORDER BY name");
-    let grants: Vec<(String, String, String)> = sql_query(query).rows(conn)?;
-    let dependent = |(object, name, sql): (String, String, String)| {
+/// The rights, settings and comments that are dropped with their tables, columns and types.
+fn attached(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Dependent>> {
+    // An index has a row for each of its columns. Comments last: they may be of a policy.
+    let query = format!(
+        "SELECT kind, object, name, sql FROM ({ATTACHED}) AS found ORDER BY kind DESC, name, object"
+    );
+    type Row = (String, String, String, String);
+    let found: Vec<Row> = sql_query(query).rows(conn)?;
+    let mut known = BTreeSet::new();
+    let mut dependent = |(kind, object, name, sql): Row| {
         let (table, column) = object.split_once('.').unwrap_or((&object, ""));
         let mut columns = dropped.columns.iter();
         let depends_on = if dropped.tables.iter().any(|it| it == table) {
             format!("table {table}")
         } else if columns.any(|(its_table, it)| its_table == table && it == column) {
             format!("column {object}")
+        } else if dropped
+            .types
+            .iter()
+            .any(|it| object.strip_prefix("enum ") == Some(it))
+        {
+            object
         } else {
             return None;
         };
-        Some(Dependent {
+        known.insert(sql.clone()).then(|| Dependent {
             depends_on,
-            kind: DependentKind::Grant,
+            kind: kind.parse().unwrap_or(DependentKind::Other),
             name,
             blocks: false,
             sql: Some(sql),
             removal: Removal::default(),
         })
     };
-    Ok(grants.into_iter().filter_map(dependent).collect())
+    Ok(found.into_iter().filter_map(&mut dependent).collect())
 }
 
 fn sqlite(

@@ -124,18 +124,30 @@ found AS (
     FROM views v
     GROUP BY v.oid
     UNION ALL
-    SELECT 'policy', p.polname || ' of ' || p.polrelid::regclass, d.what, d.blocks, NULL, NULL,
+    -- The policies and publications that go with a table are in settings_postgres.sql.
+    SELECT 'policy', p.polname || ' of ' || p.polrelid::regclass, d.what, true, NULL, NULL,
         'DROP POLICY ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+    WHERE d.blocks
     UNION ALL
-    SELECT 'publication', p.pubname || ' of ' || r.prrelid::regclass, d.what, d.blocks,
-        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass, NULL,
+    SELECT 'publication', p.pubname || ' of ' || r.prrelid::regclass, d.what, true, NULL, NULL,
         format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname,
             (pg_identify_object('pg_class'::regclass, r.prrelid, 0)).identity), 0
     FROM depending d
     JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
     JOIN pg_publication p ON p.oid = r.prpubid
+    WHERE d.blocks
+    UNION ALL
+    SELECT 'sequence', d.objid::regclass::text, d.what, d.blocks, NULL, NULL,
+        'DROP SEQUENCE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
+    FROM depending d
+    JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S'
+    -- The definition of a serial column creates its sequence.
+    WHERE NOT EXISTS (
+        SELECT 1 FROM pg_depend u
+        WHERE u.refclassid = 'pg_class'::regclass AND u.refobjid = c.oid AND u.classid = 'pg_attrdef'::regclass
+    )
     UNION ALL
     SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL,
         'DROP STATISTICS ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0

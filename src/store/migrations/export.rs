@@ -111,7 +111,7 @@ impl Export {
     /// is no such export of `database`.
     pub fn complete_interrupted(folder: &Path, database: &str) -> Result<Option<Export>> {
         let manifest = match archive::read_manifest(folder) {
-            Ok(manifest) if !manifest.complete && manifest.database == database => manifest,
+            Ok(manifest) if !manifest.complete && manifest.is_of(database) => manifest,
             _ => return Ok(None),
         };
         let mut export = Export {
@@ -173,7 +173,8 @@ impl Export {
                 table,
                 read_to: 0,
             };
-            retry.transaction(db, &[], |db| capture.install(db))?;
+            let on = std::slice::from_ref(&capture.table.table);
+            retry.transaction(db, on, |db| capture.install(db))?;
             tables.push(capture);
         }
         let objects = step.dependents.iter().filter_map(|dependent| {
@@ -555,12 +556,14 @@ fn exported_tables(
     Ok(exported)
 }
 
-/// The captures of interrupted exports: their names, and the tables of their triggers, quoted.
-fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>)>> {
+type CaptureRow = (String, Option<String>, Option<String>);
+
+/// The captures of interrupted exports: their names, and the tables of their triggers, qualified and quoted, and plain.
+fn captures(db: &mut Db) -> QueryResult<Vec<CaptureRow>> {
     let query = match db {
         Db::Pg(_) => {
             // Qualified, since it is printed for sessions with any search path.
-            "SELECT p.proname::text, min(quote_ident(n.nspname) || '.' || quote_ident(t.relname))
+            "SELECT p.proname::text, min(quote_ident(n.nspname) || '.' || quote_ident(t.relname)), min(t.relname::text)
              FROM pg_proc p
              LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
              LEFT JOIN pg_class t ON t.oid = g.tgrelid
@@ -570,7 +573,7 @@ fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>)>> {
         }
         // Its triggers are found by name.
         Db::Sqlite(_) => {
-            "SELECT name, NULL FROM sqlite_master
+            "SELECT name, NULL, NULL FROM sqlite_master
              WHERE type = 'table' AND name LIKE 'usagectl\\_export\\_%' ESCAPE '\\'"
         }
     };
@@ -584,10 +587,10 @@ pub fn has_capture(db: &mut Db) -> QueryResult<bool> {
 
 /// Drops what an interrupted export left: its triggers would record rows for ever.
 pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
-    for (name, table) in captures(db)? {
+    for (name, table, plain) in captures(db)? {
         let drop = drop_sql(db, &name, table.as_deref()).concat();
         fault::point("capture");
-        retry.transaction(db, &[], |db| Ok(db.batch_execute(&drop)?))?;
+        retry.transaction(db, plain.as_slice(), |db| Ok(db.batch_execute(&drop)?))?;
     }
     Ok(())
 }
@@ -595,7 +598,7 @@ pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
 /// The triggers that an interrupted export left, or that a running one uses.
 pub fn capture_defects(db: &mut Db) -> QueryResult<Vec<Defect>> {
     let captures = captures(db)?.into_iter();
-    let defect = |(name, table): (String, Option<String>)| {
+    let defect = |(name, table, _): CaptureRow| {
         Defect {
         object: format!("capture {name}"),
         problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \

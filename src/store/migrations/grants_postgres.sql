@@ -1,6 +1,6 @@
 -- The rights granted on tables and columns of the schemas in the search path, without those that the owner has and
 -- that default privileges give again.
-SELECT c.relname || coalesce('.' || a.attname, '') AS object,
+SELECT 'grant' AS kind, c.relname || coalesce('.' || a.attname, '') AS object,
     r.rights || ' on ' || c.oid::regclass || ' to ' || r.role AS name,
     'GRANT ' || r.rights || ' ON ' || c.oid::regclass || ' TO ' || r.role AS sql
 FROM pg_class c

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diesel::{QueryResult, sql_query};
 
-use super::run::{Observer, change_index};
+use super::run::Retry;
 use super::{dialect, expected, is_partitioned};
 use crate::domain::schema::adoption::undecided;
 use crate::domain::schema::index::FoundIndex;
@@ -135,11 +135,11 @@ pub fn rebuild_index(
     db: &mut Db,
     application_schema: &str,
     (table, name): (&str, &str),
-    observer: &mut dyn Observer,
+    retry: &mut Retry<'_>,
 ) -> Result<()> {
     for sql in rebuild_statements(db, application_schema, table, name)? {
         fault::point("statement");
-        change_index(db, name, &sql, observer)?;
+        retry.change_index(db, name, &sql)?;
         fault::point("statement done");
     }
     Ok(())

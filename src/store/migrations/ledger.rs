@@ -6,6 +6,7 @@
 //! `usagectl`, so it serves one application.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use diesel::backend::Backend;
@@ -19,6 +20,7 @@ use diesel_migrations::MigrationHarness;
 
 use super::{ALL, Migration, application_schema};
 use crate::domain::format::{counted_as, time_ms};
+use crate::domain::schema::manifest::MANIFEST;
 use crate::domain::schema::migration::{
     self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
 };
@@ -97,6 +99,20 @@ pub fn restore_command(folder: &str) -> String {
     format!("usagectl migrate --restore {}", shell_word(folder))
 }
 
+/// The next step after an interrupted restore: a decision of a person, if its folder is not here.
+pub fn restore_next(folder: &str) -> String {
+    let command = restore_command(folder);
+    match Path::new(folder).join(MANIFEST).is_file() {
+        true => command,
+        false => format!(
+            "find the folder {folder}, then {command}; if it is lost, {KEEP_RESTORED}, which keeps the rows as they are"
+        ),
+    }
+}
+
+/// The command that ends a restore whose export is lost.
+const KEEP_RESTORED: &str = "usagectl migrate --accept-data-loss";
+
 /// The state of the log row that is committed together with its step.
 pub(super) const DONE: &str = "done";
 /// The state of the log row that is written before a step that is not a transaction.
@@ -117,6 +133,8 @@ pub enum SchemaError {
     Partial {
         migration: String,
         direction: Direction,
+        /// The command that continues it.
+        next: String,
     },
     /// Tables of applied migrations were dropped, renamed or replaced.
     #[error("tables of applied migrations are missing: {}", .0.join(", "))]
@@ -141,9 +159,7 @@ impl From<SchemaError> for Error {
                 (Exit::Failed, "usagectl migrate".to_owned())
             }
             SchemaError::NotAdopted => (Exit::Untrustworthy, ADOPT.to_owned()),
-            SchemaError::Partial { direction, .. } => {
-                (Exit::Untrustworthy, direction.command().to_owned())
-            }
+            SchemaError::Partial { next, .. } => (Exit::Untrustworthy, next.clone()),
             SchemaError::MissingTables(tables) => {
                 let is_own = tables.iter().any(|it| it.starts_with("usagectl_"));
                 let next = match is_own {
@@ -152,7 +168,7 @@ impl From<SchemaError> for Error {
                 };
                 (Exit::Untrustworthy, next.to_owned())
             }
-            SchemaError::Restoring(folder) => (Exit::Untrustworthy, restore_command(folder)),
+            SchemaError::Restoring(folder) => (Exit::Untrustworthy, restore_next(folder)),
             SchemaError::Ahead(_) => (
                 Exit::Untrustworthy,
                 "use the version of usagectl that applied them".to_owned(),
@@ -235,7 +251,7 @@ pub(super) struct NewLogRow<'a> {
     pub(super) done_by: &'a str,
     pub(super) at: UtcTimestamp,
     pub(super) duration_ms: i64,
-    /// The evidence of an adoption, the folder of an export.
+    /// The evidence of an adoption, the folder of an export, the command of a rollback.
     pub(super) detail: Option<&'a str>,
 }
 
@@ -258,8 +274,10 @@ pub struct Bookkeeping {
     pub applied: Vec<(String, DateTime<Utc>)>,
     /// The versions in the ledger that another program wrote.
     pub others: BTreeSet<String>,
-    /// The log, oldest row first.
+    /// The log, oldest row first, without the rows of whole rollbacks.
     log: Vec<LoggedStep>,
+    /// The command of a rollback that did not end.
+    pub interrupted_rollback: Option<String>,
     /// Of the last row of the log.
     served: Option<String>,
     /// Without a ledger, another schema that has the application's tables.
@@ -294,6 +312,9 @@ impl Bookkeeping {
                 .load(conn))?;
             found.served = rows.last().map(|row| row.application_schema.clone());
             found.log = rows.into_iter().map(LogRow::step).collect();
+            found.interrupted_rollback =
+                migration::interrupted_rollback(&found.log).map(str::to_owned);
+            found.log.retain(|row| !row.is_whole_rollback());
         }
         let known: Vec<&str> = ALL.iter().map(|it| it.version).collect();
         let is_logged = |version: &str| found.log.iter().any(|it| it.entry.version == version);
@@ -332,7 +353,23 @@ impl Bookkeeping {
 
     /// The folder of a restore that was started and not completed.
     pub fn interrupted_restore(&self) -> Option<&str> {
-        migration::interrupted_restore(&self.log)
+        let found = migration::interrupted_restores(&self.log);
+        found.last().map(|(_, folder)| *folder)
+    }
+
+    /// The migrations whose data is restored in part.
+    pub fn restoring(&self) -> Vec<&'static Migration> {
+        let found = migration::interrupted_restores(&self.log).into_iter();
+        found
+            .filter_map(|(version, _)| Migration::find(version))
+            .collect()
+    }
+
+    /// The command that continues a migration that is partly applied or reverted.
+    pub fn continuing(&self, direction: Direction) -> String {
+        let rollback = self.interrupted_rollback.clone();
+        let rollback = rollback.filter(|_| direction == Direction::Down);
+        rollback.unwrap_or_else(|| direction.command().to_owned())
     }
 
     /// Whether ledger and log exist.
@@ -598,6 +635,7 @@ fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
         return Ok(SchemaError::Partial {
             migration,
             direction,
+            next: survey.bookkeeping.continuing(direction),
         });
     }
     let found = schema_objects::read(db)?;

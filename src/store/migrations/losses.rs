@@ -8,10 +8,13 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 
+use super::{Direction, Migration};
+use crate::domain::format::counted;
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
 use crate::store::db::{Db, on, quote_identifier};
+use crate::store::schema_objects;
 use crate::store::tuples::LoadTuples;
 
 /// Tables whose content is not lost: the next `migrate` computes it again from the application's, or it describes runs.
@@ -71,6 +74,35 @@ pub fn count_losses(
         }
     }
     Ok(())
+}
+
+/// The rows and values in the tables and columns of these migrations, as far as they are counted until `deadline`.
+pub fn held_data(
+    db: &mut Db,
+    migrations: &[&'static Migration],
+    deadline: Instant,
+) -> QueryResult<String> {
+    let found = schema_objects::read(db)?;
+    let mut held = Vec::new();
+    for migration in migrations {
+        let mut step = migration.step(db, Direction::Down);
+        count_losses(db, &mut step, &found, deadline)?;
+        let losses = step.losses().filter(|(_, loss)| !loss.rebuilt);
+        held.extend(losses.filter_map(|(object, loss)| {
+            let count = loss.lost.filter(|count| *count > 0)?;
+            let about = if loss.exact { "" } else { "at least " };
+            let (kind, name) = object.split_once(' ')?;
+            let unit = if kind == "table" { "row" } else { "value" };
+            Some(format!(
+                "{name} {about}{}",
+                counted(count.try_into().unwrap_or_default(), unit)
+            ))
+        }));
+    }
+    Ok(match held.as_slice() {
+        [] => "their tables and columns are empty".to_owned(),
+        held => held.join(", "),
+    })
 }
 
 /// Locks the tables from which `step` drops data until the transaction ends, so that no row is added. On SQLite the

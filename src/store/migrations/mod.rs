@@ -68,14 +68,17 @@ pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
 };
 pub use indexes::{broken_indexes, is_restorable, rebuild_index};
-pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command};
-pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
+pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command, restore_next};
+pub use losses::{count_losses, drop_indexes, first_loss, held_data, lock_tables};
 pub use names::{TakenName, taken_name};
 pub use owners::{
     OtherOwner, defects as owner_defects, other_owner, returned as returned_to_owner,
 };
 pub use restore::{RestoreLog, Target, missing_columns, restore_object, restore_table};
-pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
+pub use run::{
+    Event, Locks, LogContext, Observer, Retry, RollbackLog, TableHolder, Task, blocking_session,
+    deadlock_session, run, stop,
+};
 
 pub use script::script;
 pub use triggers::{TriggerSet, broken_triggers, leave_out_unwanted, sets_of};

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
-use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
@@ -19,11 +18,11 @@ use diesel::sqlite::Sqlite;
 use serde_json::Value;
 
 use super::archive;
-use super::dependents::GRANTS;
+use super::dependents::ATTACHED;
 use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry, SESSION_LIMITS, commit_guarded};
+use super::run::{LogContext, Retry, commit_guarded};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -170,7 +169,7 @@ impl RestoreLog {
 }
 
 /// Creates an object of the user again; false if it exists.
-pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
+pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -> Result<bool> {
     let query = match db {
         Db::Pg(_) => {
             "definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid
@@ -179,9 +178,7 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
              UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
              UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
-             UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
-                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-             UNION ALL SELECT sql FROM grants),
+             UNION ALL SELECT sql FROM attached),
              -- Without its place among the others.
              enum_values (sql) AS (SELECT 'ALTER TYPE \"' || t.typname || '\" ADD VALUE IF NOT EXISTS '
                  || quote_literal(e.enumlabel) || ' ' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
@@ -192,7 +189,7 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
         Db::Sqlite(_) => "SELECT count(*) FROM sqlite_master WHERE sql = ?",
     };
     let query = match db {
-        Db::Pg(_) => format!("WITH grants AS ({GRANTS}), {query}"),
+        Db::Pg(_) => format!("WITH attached AS ({ATTACHED}), {query}"),
         Db::Sqlite(_) => query.to_owned(),
     };
     let found = sql_query(&query).bind::<Text, _>(&object.sql);
@@ -203,26 +200,22 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     // One statement: the text is a file's.
     match db {
         Db::Pg(postgres) if object.kind == DependentKind::Index => {
+            // Of a restore that was killed. If the server still builds it, this waits for its end.
+            let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
+            let leftover: Option<String> = postgres.run(|conn| leftover.row(conn).optional())?;
+            if let Some(name) = leftover {
+                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
+                retry.change_index(db, &object.name, &drop)?;
+            }
+            fault::point("object");
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
-            let [before, after] = SESSION_LIMITS;
-            postgres.outside_transaction(|conn| {
-                conn.batch_execute(before)?;
-                // Of a restore that was killed. If the server still builds it, this waits for its end.
-                let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
-                let leftover: Option<String> = leftover.row(conn).optional()?;
-                if let Some(name) = leftover {
-                    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-                    sql_query(drop).execute(conn)?;
-                }
-                fault::point("object");
-                let created = sql_query(sql).execute(conn);
-                conn.batch_execute(after)?;
-                created
-            })?;
+            retry.change_index(db, &object.name, &sql)?;
         }
         _ => {
             fault::point("object");
-            on!(db, |conn| sql_query(&object.sql).execute(conn))?;
+            retry.transaction(db, std::slice::from_ref(&object.table), |db| {
+                Ok(on!(db, |conn| sql_query(&object.sql).execute(conn))?)
+            })?;
         }
     }
     fault::point("object");

@@ -20,6 +20,7 @@ use super::prisma::{PrismaSync, Recording};
 use super::{Direction, Migration, application_schema, indexes, owners, tables};
 use crate::domain::named::Named;
 use crate::domain::schema::index::{self, IndexAction};
+use crate::domain::schema::migration::WHOLE_ROLLBACK;
 use crate::domain::schema::script::{self, IndexChange, Step};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
@@ -86,6 +87,42 @@ impl<'a> LogContext<'a> {
     }
 }
 
+/// The log record of a rollback: the command that continues it if it is interrupted.
+#[derive(Clone, Debug)]
+pub struct RollbackLog<'a> {
+    pub command: &'a str,
+    pub log: LogContext<'a>,
+}
+
+impl RollbackLog<'_> {
+    /// Records that it begins.
+    pub fn start(&self, db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
+        self.write(db, retry, STARTED)
+    }
+
+    /// Records that it has ended.
+    pub fn end(&self, db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
+        self.write(db, retry, DONE)
+    }
+
+    fn write(&self, db: &mut Db, retry: &mut Retry<'_>, state: &'static str) -> Result<()> {
+        // Of no migration in particular.
+        let Some(migration) = super::ALL.first() else {
+            return Ok(());
+        };
+        let checksums = migration.checksums(db);
+        let mut row = self
+            .log
+            .log_row(migration, Direction::Down, [0, 0], &checksums);
+        row.step = WHOLE_ROLLBACK;
+        row.state = state;
+        row.detail = Some(self.command);
+        retry_while_busy(db, retry.locks, &[], retry.observer, |db, _| {
+            commit_guarded(db, |db| Ok(row.insert(db)?))
+        })
+    }
+}
+
 /// How long to wait for tables in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Locks {
@@ -120,8 +157,8 @@ pub enum Event<'a> {
     /// A table is in use; the attempt is repeated after the pause.
     Retry {
         pause: Duration,
-        /// The session that uses it, if known.
-        holder: Option<String>,
+        /// If known.
+        holder: Option<TableHolder>,
     },
     /// The server still builds the index for a run that was interrupted.
     Building { index: &'a str },
@@ -169,10 +206,10 @@ fn block_if_stopped() {
     }
 }
 
-/// On SQLite, how long to pause after a transaction that a writer may have waited for. SQLite's busy handler
+/// On SQLite, how long to pause after transactions that a writer may have waited for. SQLite's busy handler
 /// sleeps up to 100 ms between two attempts, so that a shorter pause could be missed.
 const SQLITE_PAUSE: Duration = Duration::from_millis(120);
-/// Transactions this short leave enough room between them.
+/// How long transactions may follow each other without a pause.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// The longest pause between two attempts to lock a table.
@@ -243,23 +280,18 @@ impl RunningStep<'_> {
         }
         let started = Instant::now();
         let tables = self.identifiers();
+        let mut retry = Retry::new(self.task.locks, observer);
         loop {
-            let began = Instant::now();
-            let changed =
-                in_locked_transaction(db, self.task.locks, &tables, observer, |db, observer| {
-                    if self.is_last() {
-                        observer.in_last_step(db)?;
-                    }
-                    let changed = self.execute(db)?;
-                    if changed == 0 || self.step.repeat.is_none() {
-                        self.log(db, DONE, started.elapsed())?;
-                    }
-                    Ok(changed)
-                })?;
-            fault::point("committed");
-            if matches!(db, Db::Sqlite(_)) && began.elapsed() > SHORT {
-                thread::sleep(SQLITE_PAUSE);
-            }
+            let changed = retry.observed_transaction(db, &tables, |db, observer| {
+                if self.is_last() {
+                    observer.in_last_step(db)?;
+                }
+                let changed = self.execute(db)?;
+                if changed == 0 || self.step.repeat.is_none() {
+                    self.log(db, DONE, started.elapsed())?;
+                }
+                Ok(changed)
+            })?;
             if changed == 0 || self.step.repeat.is_none() {
                 return Ok(());
             }
@@ -336,7 +368,7 @@ impl RunningStep<'_> {
             commit_guarded(db, |db| self.log(db, STARTED, Duration::ZERO))?;
             for sql in statements {
                 fault::point("statement");
-                change_index(db, &change.name, &sql, observer)?;
+                change_index(db, &change.name, &sql, self.task.locks.total, observer)?;
                 fault::point("statement done");
             }
             if index::action(change, &indexes::read(db)?) == IndexAction::Nothing {
@@ -427,11 +459,21 @@ fn with_detail(error: DieselError) -> Error {
 
 /// Transactions outside the steps of a migration that wait for tables in use.
 pub struct Retry<'a> {
-    pub locks: Locks,
-    pub observer: &'a mut dyn Observer,
+    locks: Locks,
+    observer: &'a mut dyn Observer,
+    /// How long the transactions since the last pause took.
+    busy: Duration,
 }
 
-impl Retry<'_> {
+impl<'a> Retry<'a> {
+    pub fn new(locks: Locks, observer: &'a mut dyn Observer) -> Retry<'a> {
+        Retry {
+            locks,
+            observer,
+            busy: Duration::ZERO,
+        }
+    }
+
     /// Runs `work` in a transaction that waits at most the timeout for each table lock, and repeats it for a while.
     /// [`Exit::Busy`] if no attempt got its locks; with the session that uses one of the tables.
     pub fn transaction<T>(
@@ -440,10 +482,33 @@ impl Retry<'_> {
         tables: &[String],
         mut work: impl FnMut(&mut Db) -> Result<T>,
     ) -> Result<T> {
+        self.observed_transaction(db, tables, |db, _| work(db))
+    }
+
+    fn observed_transaction<T>(
+        &mut self,
+        db: &mut Db,
+        tables: &[String],
+        mut work: impl FnMut(&mut Db, &mut dyn Observer) -> Result<T>,
+    ) -> Result<T> {
+        let mut began = Instant::now();
         let observer = &mut *self.observer;
-        let done = in_locked_transaction(db, self.locks, tables, observer, |db, _| work(db))?;
+        let done = in_locked_transaction(db, self.locks, tables, observer, |db, observer| {
+            began = Instant::now();
+            work(db, observer)
+        })?;
         fault::point("committed");
+        self.busy += began.elapsed();
+        if matches!(db, Db::Sqlite(_)) && self.busy > SHORT {
+            thread::sleep(SQLITE_PAUSE);
+            self.busy = Duration::ZERO;
+        }
         Ok(done)
+    }
+
+    /// Runs a statement that builds or drops an index concurrently.
+    pub(super) fn change_index(&mut self, db: &mut Db, index: &str, sql: &str) -> Result<()> {
+        change_index(db, index, sql, self.locks.total, self.observer)
     }
 }
 
@@ -502,13 +567,13 @@ pub(super) fn retry_while_busy<T>(
             Err(error) if error.exit() == Exit::Busy => error,
             result => return result,
         };
-        let holder = holder(db, tables);
+        let holder = holder(db, tables, &[]);
         // At least half of the longest, so that those who queued behind us proceed; at random, so that two
         // programs do not meet again.
         let pause = longest.mul_f64(0.5 + random() / 2.0);
         if Instant::now() + pause > deadline {
             return Err(match holder {
-                Some(holder) => error.context(format!("a table is in use by {holder}")),
+                Some(holder) => error.context(holder),
                 None => error,
             });
         }
@@ -525,37 +590,91 @@ fn random() -> f64 {
     (low % 1024) as f64 / 1023.0
 }
 
-/// The session that has used one of these tables for the longest time, if the server shows it.
-fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
+/// A table and the session that uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableHolder {
+    pub table: String,
+    pub session: String,
+}
+
+impl std::fmt::Display for TableHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the table {} is in use by {}", self.table, self.session)
+    }
+}
+
+/// The modes of table locks that a read or a write waits for, the strongest first.
+const BLOCKING_MODES: [&str; 4] = [
+    "AccessExclusiveLock",
+    "ExclusiveLock",
+    "ShareRowExclusiveLock",
+    "ShareLock",
+];
+
+/// The modes of a transaction that may have locked rows.
+const ROW_MODES: [&str; 2] = ["RowExclusiveLock", "RowShareLock"];
+
+/// The session that a command waited for which reads and writes rows: it has locked a table, or else it may have
+/// locked rows of one of `tables`.
+pub fn blocking_session(db: &mut Db, tables: &[String]) -> Option<TableHolder> {
+    let locked = holder(db, &[], &BLOCKING_MODES);
+    locked.or_else(|| holder(db, tables, &ROW_MODES))
+}
+
+/// The session that the victim of a deadlock waited for, by the details of the server's error.
+pub fn deadlock_session(db: &mut Db, details: &str) -> Option<String> {
+    // "Process 1 waits for ShareLock on transaction 2; blocked by process 3.", a line for each, the victim first. In
+    // the server's language, but the numbers stand in this order.
+    let line = details.lines().next()?;
+    let mut numbers = line.rsplit(|c: char| !c.is_ascii_digit());
+    let process: i32 = numbers.find(|it| !it.is_empty())?.parse().ok()?;
+    let query = format!("SELECT {SESSION} FROM pg_stat_activity a WHERE a.pid = $1");
+    let Db::Pg(postgres) = db else { return None };
+    let query = sql_query(query).bind::<Integer, _>(process);
+    postgres
+        .run(|conn| query.row(conn).optional())
+        .ok()
+        .flatten()
+}
+
+/// The session that has used one of these tables for the longest time, if the server shows it. With `modes` only
+/// locks of these, the first ones first. Without `tables` any table of the schemas in the search path.
+fn holder(db: &mut Db, tables: &[String], modes: &[&str]) -> Option<TableHolder> {
     let Db::Pg(_) = db else { return None };
     let query = format!(
-        "SELECT {SESSION}
+        "SELECT c.relname::text, {SESSION}
          FROM pg_locks l
          JOIN pg_class c ON c.oid = l.relation
          JOIN pg_stat_activity a ON a.pid = l.pid
          WHERE l.granted AND l.pid <> pg_backend_pid()
              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
              AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
-             AND c.relname = ANY ($1)
-         ORDER BY a.xact_start NULLS LAST
+             AND (c.relname = ANY ($1) OR cardinality($1) = 0 AND c.relkind IN ('r', 'p') AND cardinality($2) > 0)
+             AND (l.mode = ANY ($2) OR cardinality($2) = 0)
+         ORDER BY coalesce(array_position($2, l.mode), 0), a.xact_start NULLS LAST, c.relname
          LIMIT 1"
     );
     // Only for a message: a failure here must not hide the one it explains.
     let found = db.read_tx(|db| match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            let query = sql_query(query).bind::<Array<Text>, _>(tables);
+            let query = sql_query(query)
+                .bind::<Array<Text>, _>(tables)
+                .bind::<Array<Text>, _>(modes);
             query.row(conn).optional()
         }),
         Db::Sqlite(_) => Ok(None),
     });
-    found.ok().flatten()
+    let (table, session) = found.ok().flatten()?;
+    Some(TableHolder { table, session })
 }
 
 /// Runs a statement that builds or drops an index concurrently, and reports the sessions that it waits for.
+/// [`Exit::Busy`] if it waits for longer than `limit`; the next run replaces the invalid index that it leaves.
 pub(super) fn change_index(
     db: &mut Db,
     index: &str,
     sql: &str,
+    limit: Duration,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let Db::Pg(postgres) = db else {
@@ -570,10 +689,19 @@ pub(super) fn change_index(
             let _ = sender.send(outside_transaction(db, sql));
         });
         let mut watcher = None;
-        let mut pause = FIRST_REPORT;
+        let mut pause = FIRST_REPORT.min(limit);
+        // Since when it waits, and for which session it was cancelled.
+        let mut waits_since = None;
+        let mut cancelled: Option<String> = None;
         loop {
             match ended.recv_timeout(pause) {
-                Ok(result) => return result,
+                Ok(Err(error)) => {
+                    return Err(match cancelled {
+                        None => error,
+                        Some(holder) => waited_too_long(index, &holder),
+                    });
+                }
+                Ok(done) => return done,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let message = format!("the change of the index {index} was interrupted");
@@ -586,12 +714,29 @@ pub(super) fn change_index(
                 .as_mut()
                 .and_then(|conn| blocker(conn, process).ok());
             pause = FIRST_REPORT;
-            if let Some(holder) = found.flatten() {
+            let (Some(holder), Some(watcher)) = (found.flatten(), &mut watcher) else {
+                waits_since = None;
+                continue;
+            };
+            let waited = waits_since.get_or_insert_with(Instant::now).elapsed();
+            if waited < limit {
                 observer.event(Event::Waiting { index, holder });
-                pause = LONGEST_PAUSE;
+                pause = LONGEST_PAUSE.min(limit.saturating_sub(waited));
+            } else {
+                let cancel = sql_query("SELECT pg_cancel_backend($1)");
+                // Tried again as long as it waits.
+                let _ = cancel.bind::<Integer, _>(process).execute(watcher);
+                cancelled = Some(holder);
             }
         }
     })
+}
+
+fn waited_too_long(index: &str, holder: &str) -> Error {
+    let message = format!("the index {index} waits for older transactions, the oldest of {holder}");
+    Error::message(Exit::Busy, message).with_next(
+        "end that transaction and run the same command again, or wait longer for it with --lock-wait",
+    )
 }
 
 /// The session that this process of the server waits for, if the server shows it: of those that have a lock, a snapshot or

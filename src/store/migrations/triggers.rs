@@ -128,8 +128,9 @@ impl TriggerSet {
 
     /// Runs [`TriggerSet::repair`].
     pub fn restore(self, db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
+        let tables = [self.table().to_owned()];
         for sql in self.repair(db) {
-            retry.transaction(db, &[], |db| {
+            retry.transaction(db, &tables, |db| {
                 fault::point("trigger");
                 db.batch_execute(&sql)?;
                 fault::point("trigger done");

@@ -524,6 +524,31 @@ fn database_beside_a_folder_of_schema_files_is_found(#[case] file: &str, #[case]
     assert!(!work.join("dev.db").exists());
 }
 
+/// The package of a monorepo that the command is run in has no schema.
+#[rstest]
+#[case::repository(true)]
+#[case::no_repository(false)]
+fn schema_above_a_package_is_found(#[case] is_repository: bool) {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    fs::create_dir_all(work.join("apps/web/src")).unwrap();
+    fs::create_dir_all(work.join("prisma")).unwrap();
+    if is_repository {
+        fs::create_dir(work.join(".git")).unwrap();
+    }
+    sandbox.file("apps/web/package.json", "{}");
+    let schema = prisma_schema("url = env(\"DATABASE_URL\")");
+    sandbox.file("prisma/schema.prisma", schema);
+    let program = sandbox
+        .usagectl(["migrate"])
+        .env("DATABASE_URL", "file:./dev.db");
+    program
+        .current_dir(work.join("apps/web/src"))
+        .run()
+        .success();
+    assert!(work.join("prisma/dev.db").exists());
+}
+
 #[rstest]
 #[case::usual("prisma", None)]
 #[case::configured("db/orm", Some(r#"{"prisma": {"schema": "db/orm/schema.prisma"}}"#))]

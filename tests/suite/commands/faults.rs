@@ -29,7 +29,8 @@ fn log(db: &TestDatabase) -> Vec<String> {
         return Vec::new();
     }
     db.rows(&format!(
-        "SELECT version, action, step, step_count, state FROM {schema}usagectl_migration_log ORDER BY id"
+        "SELECT version, action, step, step_count, state FROM {schema}usagectl_migration_log
+         WHERE step > 0 ORDER BY id"
     ))
 }
 
@@ -166,7 +167,8 @@ fn signal_rolls_step_back_and_prints_state(
     assert!(printed.ends_with("next: usagectl rollback\n"), "{printed}");
     let refused = db.usagectl(["migrate"]).run();
     assert_eq!(refused.code, 4, "{}", refused.snapshot());
-    assert!(refused.stderr.ends_with("next: usagectl rollback\n"));
+    let next = "next: usagectl rollback --to create_api_usage\n";
+    assert!(refused.stderr.ends_with(next), "{}", refused.stderr);
     db.usagectl(back).run().success();
     assert_eq!(db.usagectl(["status"]).run().code, 3);
 }
@@ -226,6 +228,37 @@ fn interrupted_index_build_is_cancelled_and_repeated_postgresql() {
     assert_eq!(db.rows(invalid), [""; 0]);
     let whole = TestDatabase::migrated(Postgresql);
     assert_eq!(whole_catalogue(&db), whole_catalogue(&whole));
+}
+
+#[test]
+fn index_build_waits_for_a_transaction_as_long_as_the_lock_wait_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute("CREATE TABLE other (id text)");
+    let reader = db.open_transaction(
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL application_name = 'pg_dump';
+         SELECT count(*) FROM other",
+    );
+    for command in [
+        &["migrate", "--lock-wait", "1s"] as &[&str],
+        &["migrate", "--lock-wait", "0s"],
+    ] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 6, "{}", run.snapshot());
+        let name = "api_usage_api_name_success_timestamp_idx";
+        let expected =
+            format!("the index {name} waits for older transactions, the oldest of pg_dump (pid ");
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+        let next = "next: end that transaction and run the same command again, or wait longer for it with --lock-wait\n";
+        assert!(run.stderr.ends_with(next), "{}", run.stderr);
+    }
+    drop(reader);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+    let invalid = "SELECT 1 FROM pg_index WHERE NOT indisvalid";
+    assert_eq!(db.rows(invalid), [""; 0]);
 }
 
 /// Indexes of other names are found by definition; those of the user stay.
@@ -512,6 +545,93 @@ fn restore_that_was_interrupted_is_named_until_it_is_complete(
     assert_eq!(whole_catalogue(&db), whole);
     db.usagectl(["status"]).run().success();
     db.usagectl(["stats"]).run().success();
+}
+
+#[rstest]
+fn rows_of_a_restore_whose_export_is_lost_are_kept(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = with_rows(engine);
+    let folder = export_folder(&db);
+    let export = [&EXPORT[..], &[folder.to_str().unwrap()]].concat();
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(&export).run().success();
+    let restore = ["migrate", "--restore", folder.to_str().unwrap()];
+    let run = db.usagectl(restore).env("USAGECTL_FAULT", "kill:object:1");
+    assert_eq!(run.run().code, 137);
+    let rows = contents(&db);
+    let moved = db.sandbox().path().join("moved");
+    fs::rename(&folder, &moved).unwrap();
+    let folder = folder.display();
+    let state = format!("the restore of {folder} is not complete");
+    let next = format!(
+        "next: find the folder {folder}, then usagectl migrate --restore {folder}; if it is lost, \
+         usagectl migrate --accept-data-loss, which keeps the rows as they are\n"
+    );
+    for command in [&["status"] as &[&str], &["stats"], &["migrate"], &restore] {
+        let run = db.usagectl(command).run();
+        assert!([4, 5].contains(&run.code), "{}", run.snapshot());
+        let printed = run.stdout + &run.stderr;
+        assert!(printed.contains(&state), "{command:?}: {printed}");
+        assert!(printed.ends_with(&next), "{command:?}: {printed}");
+        let has_rows = printed.contains("so far: ") && printed.contains("api_usage.user_id ");
+        assert!(has_rows || command == ["stats"], "{command:?}: {printed}");
+    }
+    let run = db
+        .usagectl(["migrate", "--accept-data-loss"])
+        .run()
+        .success();
+    assert!(
+        run.stderr.contains("the rows are kept as they are: "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(contents(&db), rows);
+    db.usagectl(["status"]).run().success();
+    db.usagectl(["stats"]).run().success();
+}
+
+/// `status` prints the whole command.
+#[rstest]
+fn killed_rollback_is_continued_by_the_command_in_its_log(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("catch up:1", "log:1", "manifest:8")] point: &str,
+) {
+    let db = with_rows(engine);
+    db.usagectl(["migrate"]).run().success();
+    let before = contents(&db);
+    let export = [
+        "rollback",
+        "--to",
+        "create_api_usage",
+        "--yes",
+        "--export",
+        "rows",
+    ];
+    let killed = db
+        .usagectl(export)
+        .env("USAGECTL_FAULT", format!("kill:{point}"));
+    assert_eq!(killed.run().code, 137);
+    let status = db.usagectl(["status"]).run();
+    let work = db.sandbox().work().canonicalize().unwrap();
+    let work = work.display();
+    let command = format!("usagectl rollback --to create_api_usage --export {work}/rows");
+    let line = format!("rollback: not complete; {command} continues it\n");
+    assert!(status.stdout.contains(&line), "{}", status.stdout);
+    if status.code != 0 {
+        assert!(
+            status.stderr.ends_with(&format!("next: {command}\n")),
+            "{}",
+            status.stderr
+        );
+    }
+    let elsewhere = db.usagectl(command.split(' ').skip(1)).arg("--yes");
+    elsewhere.current_dir("/").run().success();
+    let status = db.usagectl(["status"]).run();
+    assert!(!status.stdout.contains("rollback:"), "{}", status.stdout);
+    let folder = format!("{work}/rows");
+    db.usagectl(["migrate", "--restore", &folder])
+        .run()
+        .success();
+    assert_eq!(contents(&db), before);
 }
 
 #[rstest]

@@ -261,7 +261,7 @@ fn locked_table_is_retried(#[values(Sqlite, Postgresql)] engine: Engine) {
         .usagectl(["migrate", "-v", "--lock-timeout", "200ms"])
         .spawn();
     // The first attempt has failed.
-    run.wait_for_stderr("a table is in use");
+    run.wait_for_stderr(" is in use");
     other.batch_execute("ROLLBACK").unwrap();
     run.wait().success();
 }
@@ -650,7 +650,7 @@ fn switch_to_wal_waits_for_reader_sqlite() {
     let mut run = db
         .usagectl(["migrate", "-v", "--lock-timeout", "200ms"])
         .spawn();
-    run.wait_for_stderr("a table is in use");
+    run.wait_for_stderr(" is in use");
     reader.batch_execute("COMMIT").unwrap();
     run.wait().success();
 }

@@ -488,7 +488,7 @@ fn restore_waits_for_a_locked_row_as_long_as_allowed_and_names_its_holder_postgr
     let began = Instant::now();
     let run = restore().args(["--lock-wait", "1s"]).run();
     assert!(
-        run.code == 6 && run.stderr.contains("a table is in use by "),
+        run.code == 6 && run.stderr.contains(" is in use by "),
         "{}",
         run.snapshot()
     );
@@ -725,7 +725,7 @@ fn rows_written_between_retries_are_exported_postgresql() {
         .usagectl(["rollback", "--yes", "-v", "--lock-timeout=50ms", "--export"])
         .arg(&folder)
         .spawn();
-    run.wait_for_stderr("a table is in use");
+    run.wait_for_stderr(" is in use");
     // More than are left for the transaction that drops.
     for block in ["a", "b"] {
         db.execute(&format!(
@@ -883,6 +883,102 @@ fn grants_are_listed_exported_and_restored_postgresql() {
     assert_eq!(rights(), before);
     assert!(!restore().contains("created"));
     assert_eq!(rights(), before);
+}
+
+#[test]
+fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         COMMENT ON TABLE api_alerts IS 'it''s ours';
+         COMMENT ON COLUMN api_alerts.period IS 'per';
+         COMMENT ON COLUMN api_usage.user_id IS 'who';
+         COMMENT ON TYPE \"MetricType\" IS 'kinds';
+         COMMENT ON CONSTRAINT api_alerts_pkey ON api_alerts IS 'key';
+         ALTER TABLE api_alerts SET (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_enabled = false);
+         ALTER TABLE usagectl.usagectl_rollups SET (fillfactor = 80);
+         ALTER TABLE api_alerts ALTER COLUMN period SET STATISTICS 50;
+         ALTER TABLE api_usage ALTER COLUMN user_id SET STATISTICS 60;
+         ALTER TABLE api_usage ALTER COLUMN user_id SET STORAGE EXTERNAL;
+         ALTER TABLE api_usage ALTER COLUMN user_id SET (n_distinct = 5);
+         ALTER TABLE api_alerts ALTER COLUMN api_name SET COMPRESSION pglz;
+         CREATE UNIQUE INDEX mine ON api_alerts (id, period);
+         COMMENT ON INDEX mine IS 'index';
+         ALTER TABLE api_alerts REPLICA IDENTITY USING INDEX mine;
+         ALTER TABLE \"InfrastructureMetric\" REPLICA IDENTITY FULL;
+         ALTER TABLE api_alerts CLUSTER ON mine;
+         ALTER TABLE api_alerts ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE api_alerts FORCE ROW LEVEL SECURITY;
+         CREATE POLICY \"all of it\" ON api_alerts AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (threshold > 0) WITH CHECK (threshold > 1);
+         CREATE POLICY other ON api_alerts USING (true);
+         COMMENT ON POLICY other ON api_alerts IS 'policy';
+         CREATE TRIGGER watch AFTER INSERT ON api_alerts EXECUTE FUNCTION nothing();
+         ALTER TABLE api_alerts DISABLE TRIGGER watch;
+         COMMENT ON TRIGGER watch ON api_alerts IS 'trigger';
+         CREATE RULE r AS ON DELETE TO api_alerts DO ALSO NOTHING;
+         ALTER TABLE api_alerts ENABLE ALWAYS RULE r;
+         CREATE STATISTICS s ON api_name, period FROM api_alerts;
+         ALTER STATISTICS s SET STATISTICS 70;
+         COMMENT ON STATISTICS s IS 'statistics';
+         CREATE PUBLICATION stream FOR TABLE api_alerts (id, api_name) WHERE (id <> 'x')",
+    );
+    let settings = || {
+        let comments = "SELECT pg_describe_object(classoid, objoid, objsubid), description FROM pg_description
+             WHERE description IN ('it''s ours', 'per', 'who', 'kinds', 'key', 'index', 'policy', 'trigger', 'statistics')
+             ORDER BY 1";
+        let tables = "SELECT relname, reloptions, relreplident, relrowsecurity, relforcerowsecurity,
+                 (SELECT reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid)
+             FROM pg_class c WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
+             ORDER BY 1";
+        let columns = "SELECT attrelid::regclass, attname, attstattarget, attoptions, attstorage, attcompression
+             FROM pg_attribute WHERE attrelid IN ('api_alerts'::regclass, 'api_usage'::regclass) AND attnum > 0
+               AND NOT attisdropped ORDER BY 1, 2";
+        let others = "SELECT 'policy', polname, polcmd, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+             FROM pg_policy
+             UNION ALL SELECT 'index', indexrelid::regclass::text, NULL, indisclustered::text, indisreplident::text
+             FROM pg_index WHERE indrelid = 'api_alerts'::regclass
+             UNION ALL SELECT 'trigger', tgname, tgenabled, NULL, NULL FROM pg_trigger WHERE tgname = 'watch'
+             UNION ALL SELECT 'rule', rulename, ev_enabled, NULL, NULL FROM pg_rewrite WHERE rulename = 'r'
+             UNION ALL SELECT 'statistics', stxname, NULL, stxstattarget::text, NULL FROM pg_statistic_ext
+             UNION ALL SELECT 'publication', tablename, NULL, attnames::text, rowfilter FROM pg_publication_tables
+             ORDER BY 1, 2";
+        [comments, tables, columns, others].map(|query| db.rows(query))
+    };
+    let before = settings();
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    let plan = db
+        .usagectl(rollback)
+        .arg("--dry-run")
+        .run()
+        .success()
+        .stdout;
+    for line in [
+        "drop setting fillfactor=70, autovacuum_enabled=false, toast.autovacuum_enabled=false of api_alerts",
+        "drop setting replica identity of api_alerts",
+        "drop setting statistics target of column user_id of api_usage",
+        "drop policy all of it of api_alerts",
+        "drop publication stream of api_alerts",
+        "drop comment column user_id of api_usage",
+    ] {
+        let line = format!("{line}, which no migration created");
+        assert!(plan.contains(&line), "{line}: {plan}");
+    }
+    let refused = db.usagectl(rollback).arg("--yes").run();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let folder = export_folder(&db);
+    db.usagectl(rollback)
+        .args(["--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    let restore = || {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        program.run().success().stdout
+    };
+    let restored = restore();
+    assert!(!restored.contains("cannot"), "{restored}");
+    assert_eq!(settings(), before);
+    assert!(!restore().contains("created"));
 }
 
 #[test]

@@ -1171,7 +1171,7 @@ fn interrupted_rollback_is_named_by_every_command(#[values(Sqlite, Postgresql)] 
         .env("USAGECTL_FAULT", "kill:committed:2")
         .run();
     assert_eq!(killed.code, 137, "{}", killed.snapshot());
-    let next = "next: usagectl rollback\n";
+    let next = "next: usagectl rollback --to add_alerting\n";
     let status = db.usagectl(["status"]).run();
     assert_eq!(status.code, 4, "{}", status.snapshot());
     let state = "partial (down at step 2 of 2)";
