@@ -162,12 +162,12 @@ const METRICS_CSV: &str = "timestamp,value,metric,service,metadata\n\
 2026-01-31T12:00:00Z,1.5,storage_mb,vercel_kv,\"{\"\"plan\"\":\"\"free\"\"}\"\n";
 
 const FOCUS: &str = r#"{"ServiceName":"Fast Data Transfer","ChargePeriodStart":"2026-01-30T00:00:00Z","BilledCost":"1.25","BillingCurrency":"USD","ConsumedQuantity":12.5,"ConsumedUnit":"GB","Tags":{}}
-{"ServiceName":"Function Invocations","ChargePeriodStart":"2026-01-30T00:00:00Z","BilledCost":-0.5,"ConsumedQuantity":"1e3","ConsumedUnit":"units"}
-{"ChargePeriodStart":"2026-01-31T00:00:00Z","BilledCost":0}
+{"ServiceName":"Function Invocations","ChargePeriodStart":"2026-01-30T00:00:00Z","BilledCost":-0.5,"BillingCurrency":"USD","ConsumedQuantity":"1e3","ConsumedUnit":"units"}
+{"ChargePeriodStart":"2026-01-31T00:00:00Z","BilledCost":0,"BillingCurrency":"USD"}
 "#;
 
-const FOCUS_CSV: &str = "ServiceName,ChargePeriodStart,BilledCost,ConsumedQuantity,ConsumedUnit,Region\n\
-Build Minutes,2026-01-31T00:00:00Z,0.014,2,hours,fra1\n";
+const FOCUS_CSV: &str = "ServiceName,ChargePeriodStart,BilledCost,BillingCurrency,ConsumedQuantity,ConsumedUnit,Region\n\
+Build Minutes,2026-01-31T00:00:00Z,0.014,USD,2,hours,fra1\n";
 
 /// The password in the seeds.
 const PASSWORD: &str = "s3cretW0rd";

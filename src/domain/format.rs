@@ -111,7 +111,17 @@ pub fn percentage(percent: f64) -> String {
     if percent.abs() >= 1e15 {
         return format!("{} %", number(percent));
     }
-    format!("{} %", group(&format!("{percent:.1}")))
+    format!("{} %", group(&format!("{:.1}", below_limit(percent))))
+}
+
+/// A percentage to be rounded to one decimal: below 100 it stays below, since a limit that is not reached is never shown
+/// as reached.
+pub fn below_limit(percent: f64) -> f64 {
+    const BELOW: f64 = 99.9;
+    match percent {
+        BELOW..100.0 => BELOW,
+        _ => percent,
+    }
 }
 
 /// US dollars: two decimals and commas between thousands, more decimals below a cent: `$1,234.50`, `$0.0023`.
@@ -331,6 +341,9 @@ mod tests {
             (-0.01, "0.0%"),
             (-0.5, "-0.5%"),
             (89.214, "89.2%"),
+            (99.94, "99.9%"),
+            (99.999_999, "99.9%"),
+            (100.0, "100.0%"),
             (1_250.0, "1,250.0%"),
             (-1e300, "-1.00e300%"),
             (f64::INFINITY, "-"),

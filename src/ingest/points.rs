@@ -23,7 +23,7 @@ use super::{Code, LineError, Refusal};
 use crate::domain::format;
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Reading, Series};
+use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series};
 
 /// The content of one line.
 pub trait FromLine: Sized {
@@ -159,11 +159,6 @@ impl Fields {
     fn get(&self, field: &str) -> Option<&Value> {
         let mut values = self.values.iter();
         values.find_map(|(name, value)| (*name == field).then_some(value))
-    }
-
-    /// Whether the line has the field, without a value.
-    fn is_empty(&self, field: &str) -> bool {
-        self.names.contains(&field) && self.get(field).is_none()
     }
 
     fn text(&self, field: &'static str) -> Result<Option<&str>, LineError> {
@@ -313,6 +308,10 @@ impl FromLine for NewPoint {
         if value < 0.0 && metric != Metric::CostUsd {
             return Err(LineError::with(Code::Range, "value", "is negative"));
         }
+        if value.abs() > LARGEST {
+            let message = format!("is larger than {LARGEST:e}");
+            return Err(LineError::with(Code::Range, "value", message));
+        }
         let at = required(fields.time("timestamp", times)?, "timestamp")?;
         let metadata = fields.object("metadata")?.unwrap_or_default();
         let in_metadata = metadata
@@ -402,10 +401,13 @@ impl FromLine for Charge {
             return Err(LineError::with(Code::Time, "ChargePeriodEnd", message));
         }
         let billed = required(fields.decimal("BilledCost")?, "BilledCost")?;
-        let currency = fields.text("BillingCurrency")?.unwrap_or("USD").trim();
-        if currency.is_empty() || fields.is_empty("BillingCurrency") {
-            let message = "is empty, expected USD";
-            return Err(LineError::with(Code::Range, "BillingCurrency", message));
+        let currency = fields.text("BillingCurrency")?.unwrap_or_default().trim();
+        if currency.is_empty() {
+            let (code, message) = match fields.names.contains(&"BillingCurrency") {
+                true => (Code::Range, "is empty, expected USD"),
+                false => (Code::Missing, "is missing, expected USD"),
+            };
+            return Err(LineError::with(code, "BillingCurrency", message));
         }
         if !currency.eq_ignore_ascii_case("USD") {
             let message = format!("is {}, expected USD", shown(currency));

@@ -29,6 +29,8 @@ pub enum Cell {
     Time(DateTime<Utc>),
     Duration(TimeDelta),
     Bool(bool),
+    /// A lower bound; the bare value in CSV and JSON.
+    AtLeast(Box<Cell>),
 }
 
 impl Cell {
@@ -70,6 +72,16 @@ impl Cell {
         Cell::or_missing(percent, Cell::Percent)
     }
 
+    /// The cell as a lower bound, if it is one.
+    #[must_use]
+    pub fn at_least(self, at_least: bool) -> Cell {
+        match self {
+            Cell::Missing => Cell::Missing,
+            value if at_least => Cell::AtLeast(Box::new(value)),
+            value => value,
+        }
+    }
+
     /// An instant that may be missing.
     pub fn time(at: Option<DateTime<Utc>>) -> Cell {
         Cell::or_missing(at, Cell::Time)
@@ -97,6 +109,7 @@ impl Cell {
             Cell::Time(at) => format::time(*at),
             Cell::Duration(span) => format::duration(*span),
             Cell::Bool(value) => (if *value { "yes" } else { "no" }).to_owned(),
+            Cell::AtLeast(value) => format!("at least {}", value.formatted()),
         }
     }
 
@@ -117,6 +130,7 @@ impl Cell {
             Cell::Time(at) => format::time_ms(*at),
             Cell::Duration(span) => span.num_milliseconds().to_string(),
             Cell::Bool(value) => value.to_string(),
+            Cell::AtLeast(value) => value.exact(),
         }
     }
 }
@@ -132,6 +146,7 @@ impl Serialize for Cell {
             Cell::Bool(value) => serializer.serialize_bool(*value),
             Cell::Text(_) | Cell::Usd(_) | Cell::Time(_) => serializer.serialize_str(&self.exact()),
             Cell::Duration(span) => serializer.serialize_i64(span.num_milliseconds()),
+            Cell::AtLeast(value) => value.serialize(serializer),
         }
     }
 }

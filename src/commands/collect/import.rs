@@ -12,6 +12,7 @@ use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::point::NewPoint;
+use crate::error::shell_word;
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
 };
@@ -33,9 +34,10 @@ use crate::store::metrics::{days, points};
 ///
 /// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
-/// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts,
-/// or if it would replace a file that has none of its resources and SKUs; charges that name neither add up. A bill with a
-/// rejected line is not stored, unless --partial is given.
+/// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts.
+/// It is also refused if it may be another part and not a correction of the stored file of its name: if it has none of its
+/// resources and SKUs, or, without these, none of its charges and not all of its services, regions and charge periods. Then
+/// --replace or --name decides. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -60,6 +62,14 @@ pub struct ImportArgs {
     /// Cost of a bill that COST_USD has
     #[arg(long, value_enum, value_name = "COST", default_value_t = Cost::Billed)]
     cost: Cost,
+
+    /// Name of a bill: a later one of the same name replaces it [default: the name of the file]
+    #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
+    name: Option<String>,
+
+    /// Replace the stored bill of the same name, also one without common charges
+    #[arg(long)]
+    replace: bool,
 
     /// Store a bill although lines of it were rejected
     #[arg(long)]
@@ -112,8 +122,9 @@ const BATCH: usize = 5_000;
 
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let is_bill = args.kind == Content::Focus;
-    if !is_bill && (args.partial || args.resource.is_some() || args.cost != Cost::Billed) {
-        let message = "--resource, --cost and --partial require --kind focus";
+    let names_bill = args.resource.is_some() || args.name.is_some();
+    if !is_bill && (args.partial || args.replace || names_bill || args.cost != Cost::Billed) {
+        let message = "--resource, --cost, --name, --replace and --partial require --kind focus";
         return Err(Error::usage(message).with_next("usagectl collect import --help"));
     }
     let input = open(args.file.as_deref())?;
@@ -168,24 +179,45 @@ pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
 }
 
 /// The refusal of a bill that is in conflict with a stored one.
-fn refused(stored: StoredBill) -> Error {
+fn refused(stored: StoredBill, args: &ImportArgs) -> Error {
     let source = &stored.source;
     let file = printable(source.strip_prefix("focus:").unwrap_or(source));
+    let of_other = || {
+        let name = shell_word(&file);
+        format!(
+            "add --name {name}, so that it replaces the values, or another --resource, so that they add up"
+        )
+    };
+    let of_same = || {
+        let mut command = "usagectl collect import --kind focus".to_owned();
+        if let Some(resource) = &args.resource {
+            command.push_str(&format!(" --resource {}", shell_word(resource)));
+        }
+        let path = args.file.as_deref().map(Path::to_string_lossy);
+        let path = path.map_or("FILE".to_owned(), |path| shell_word(&path));
+        format!(
+            "`{command} --replace {path}` if it corrects that bill, or `{command} --name NAME {path}` if it is another part"
+        )
+    };
+    let another = format!(
+        "another bill of the name {file} is stored for the same account and billing period"
+    );
     let (what, next) = match stored.conflict {
         BillConflict::Charges => (
             format!("the bill, or a part of it, is stored already, from {file}"),
-            "give the file that name, so that it replaces the values, or another --resource, so that they add up",
+            of_other(),
         ),
         BillConflict::Items => (
             format!("the bill, or a part of it, is stored already with other amounts, from {file}"),
-            "give the file that name, so that it replaces the values, or another --resource, so that they add up",
+            of_other(),
         ),
         BillConflict::Name => (
-            format!(
-                "another bill of the name {file} is stored for the same account and billing period, and no resource or SKU \
-                 is in both"
-            ),
-            "give the file another name, so that they add up",
+            format!("{another}, and no resource or SKU is in both"),
+            of_same(),
+        ),
+        BillConflict::Unclear => (
+            format!("{another}, no charge is in both, and this one lacks charges of it"),
+            of_same(),
         ),
     };
     Error::message(Exit::Refused, format!("{what}; nothing was imported")).with_next(next)
@@ -231,7 +263,8 @@ impl Import<'_> {
         let is_stored = broken.is_none() && (self.report.refused == 0 || args.partial);
         if is_stored {
             let file = args.file.as_deref().and_then(Path::file_name);
-            let name = file.map_or("-".into(), |name| name.to_string_lossy());
+            let file = file.map_or("-".into(), |name| name.to_string_lossy());
+            let name = args.name.as_deref().unwrap_or(&file);
             let source = format!("focus:{name}");
             let cost = match args.cost {
                 Cost::Billed => CostKind::Billed,
@@ -239,8 +272,15 @@ impl Import<'_> {
             };
             let resource = args.resource.as_deref().unwrap_or("");
             let points = bill.points(&source, resource, cost);
-            let saved = points::save_bill(self.db, &points, &source, &bill.metrics())?;
-            let saved = saved.map_err(refused)?;
+            let metrics = bill.metrics();
+            let saved = points::save_bill(self.db, &points, &source, &metrics, args.replace)?;
+            let saved = saved.map_err(|stored| refused(stored, args))?;
+            if saved.overwritten > 0 {
+                self.context.warn(format_args!(
+                    "the stored bill of this name had other charges in {}; they were replaced",
+                    counted(saved.overwritten, "sum")
+                ));
+            }
             let removed = &saved.removed_days;
             if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
                 self.context.warn(format_args!(
@@ -315,6 +355,12 @@ impl Import<'_> {
         if broken.is_some() {
             let next = format!("correct the input, then {again}");
             return Ok(Outcome::with_next(Exit::Failed, next));
+        }
+        if report.read == 0 {
+            if !is_bill {
+                context.warn("the input has no lines: nothing was imported");
+            }
+            return Ok(Outcome::with_next(Exit::Unknown, "give a file with lines"));
         }
         let next = match kept {
             _ if report.refused == 0 => return Ok(Outcome::DONE),

@@ -251,9 +251,12 @@ pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -
                 context.detail(format_args!("{target}: {note}"));
             }
             if collected.points.is_empty() {
-                let mut reasons = collected.notes.iter().chain(&collected.warnings);
-                let reason = reasons.next().map(String::as_str);
-                report.reason = Some(reason.unwrap_or("the source has no values").to_owned());
+                let reasons = collected.notes.iter().chain(&collected.warnings);
+                let reasons: Vec<&str> = reasons.map(String::as_str).collect();
+                report.reason = Some(match reasons.as_slice() {
+                    [] => "the source has no new values".to_owned(),
+                    reasons => reasons.join("; "),
+                });
             }
             report.values.clone_from(&collected.points);
         }

@@ -6,7 +6,7 @@ use super::import;
 use crate::args::{Author, parse_instant, parse_number};
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Reading, Series};
+use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series};
 use crate::output::collect::ImportReport;
 use crate::store::metrics::points::{self, OnConflict};
 
@@ -55,8 +55,13 @@ pub struct SetArgs {
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let at = args.at.unwrap_or(context.now);
     let value = args.value;
-    if !value.is_finite() || (value < 0.0 && args.metric != Metric::CostUsd) {
-        let message = format!("invalid value {value}: expected a number of at least 0");
+    let is_negative = value < 0.0 && args.metric != Metric::CostUsd;
+    if !value.is_finite() || is_negative || value.abs() > LARGEST {
+        let bound = match value.abs() > LARGEST {
+            true => format!("at most {LARGEST:e}"),
+            false => "at least 0".to_owned(),
+        };
+        let message = format!("invalid value {value:?}: expected a number of {bound}");
         return Err(Error::usage(message).with_next("usagectl collect set --help"));
     }
     if at > context.now + import::MAX_FUTURE {

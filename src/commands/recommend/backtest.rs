@@ -134,6 +134,9 @@ fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
     };
     let file = File::open(path).map_err(|error| failed(error.into()))?;
     let values = read_values(file).map_err(failed)?;
+    if values.is_empty() {
+        return Err(failed(Error::message(Exit::Failed, "it has no values")));
+    }
     let name = path.file_stem();
     let name = name.map(|stem| stem.to_string_lossy().into_owned());
     Ok(DailySeries {

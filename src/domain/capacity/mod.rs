@@ -180,10 +180,20 @@ impl Capacity {
         self.limit.as_ref().map(|limit| limit.value)
     }
 
-    /// The usage in percent of the limit; `None` if its state is unknown.
+    /// Whether the usage is a lower bound: the rest of it is not measured.
+    pub fn is_at_least(&self) -> bool {
+        let is_partial = match self.reason {
+            Some(UnknownReason::Missing(_)) => true,
+            Some(UnknownReason::Old(_)) => self.measure == Measure::Amount,
+            _ => false,
+        };
+        is_partial && self.usage.is_some()
+    }
+
+    /// The usage in percent of the limit, a lower bound as the usage is; `None` if nothing is known of it.
     pub fn percent(&self) -> Option<f64> {
         let percent = self.usage? / self.limit_value()? * 100.0;
-        (!self.state.is_unknown() && percent.is_finite()).then_some(percent)
+        (self.is_assessable() && percent.is_finite()).then_some(percent)
     }
 
     /// Whether a recommendation may follow: from a known state, or from a forecast, which adds the days that are missing.

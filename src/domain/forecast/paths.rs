@@ -172,6 +172,10 @@ pub(super) struct Prepared {
     growth: Option<Growth>,
     /// A drop that may recur.
     recurrence: Option<Recurrence>,
+    /// The size of a drop on the newest day, which may as well be a wrong reading.
+    fresh_drop: Option<f64>,
+    /// By how much the level grew faster per day than usual since a drop of the last days.
+    excess_since_drop: Option<f64>,
     /// No value was negative, so no path will be.
     not_negative: bool,
 }
@@ -202,6 +206,8 @@ pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
         cycle: None,
         growth: None,
         recurrence: None,
+        fresh_drop: None,
+        excess_since_drop: None,
         not_negative: days.iter().all(|(_, value)| *value >= 0.0),
     };
     match kind {
@@ -211,10 +217,11 @@ pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
 }
 
 fn prepare_gauge(mut prepared: Prepared) -> Prepared {
-    let values: Vec<f64> = prepared.points.iter().map(|(_, value)| *value).collect();
+    let all = prepared.points.clone();
+    let values: Vec<f64> = all.iter().map(|(_, value)| *value).collect();
     let mut spikes = spikes(&values, SPIKE).into_iter();
     prepared.points.retain(|_| !spikes.next().unwrap_or(false));
-    prepared.spikes = values.len() - prepared.points.len();
+    prepared.spikes = all.len() - prepared.points.len();
     if let Some(cycle) = Cycle::of(&prepared.points) {
         for (day, value) in &mut prepared.points {
             *value -= cycle.offset(*day);
@@ -222,21 +229,37 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         prepared.cycle = Some(cycle);
         return prepared;
     }
-    let growth = Growth::of(&prepared.points);
-    if growth.as_ref().is_some_and(Growth::compounds) {
+    let newest = prepared.points.len().saturating_sub(1);
+    let fresh = fresh_drop(&all, &prepared.points);
+    prepared.fresh_drop = fresh;
+    let settled = match fresh {
+        Some(_) => &prepared.points[..newest],
+        None => &prepared.points[..],
+    };
+    let growth = Growth::of(settled);
+    let is_positive = prepared.points.iter().all(|(_, value)| *value > 0.0);
+    if is_positive && growth.as_ref().is_some_and(Growth::compounds) {
         prepared.take_logarithms(0.0);
+        if fresh.is_some() {
+            let drop = drop_at(&prepared.points, newest);
+            prepared.close(newest, drop);
+        }
         return prepared;
     }
-    let resets = resets(&prepared.points);
-    if resets.is_empty() {
+    let mut resets = resets(&prepared.points);
+    if resets.len() > MOST_RESETS {
+        resets.clear();
+    } else if resets.is_empty() && fresh.is_none() {
         prepared.growth = growth;
-    } else if resets.len() <= MOST_RESETS {
+    }
+    resets.extend(fresh.map(|drop| (newest, drop)));
+    if !resets.is_empty() {
         prepared.recurrence = Recurrence::of(&prepared.points, &resets);
+        let last = resets.last().map_or(0, |(at, _)| *at);
         for (at, drop) in resets {
-            let before = prepared.points[..at].iter_mut();
-            before.for_each(|(_, value)| *value -= drop);
-            prepared.resets.push(prepared.points[at].0);
+            prepared.close(at, drop);
         }
+        prepared.excess_since_drop = excess_since(&prepared.points, last);
     }
     prepared
 }
@@ -336,20 +359,65 @@ impl Cycle {
     }
 }
 
-/// Lasting drops: the index of the first lower value, and the size.
-fn resets(points: &[Point]) -> Vec<(usize, f64)> {
+/// The usual increase per day, and the size of a drop from which on it is no noise.
+fn usual_and_far(points: &[Point]) -> (f64, f64) {
     let rates: Vec<f64> = increments(points).map(|(gap, gain)| gain / gap).collect();
-    let usual = median_of(&mut rates.clone());
-    let far = DROP * spread(&rates);
+    (median_of(&mut rates.clone()), DROP * spread(&rates))
+}
+
+/// By how much a value is below the one before it and the usual increase.
+fn drop_from(points: &[Point], at: usize, usual: f64) -> f64 {
+    let gap = f64::from(points[at].0 - points[at - 1].0);
+    points[at - 1].1 + usual * gap - points[at].1
+}
+
+fn drop_at(points: &[Point], at: usize) -> f64 {
+    drop_from(points, at, usual_and_far(points).0)
+}
+
+/// Drops that are no noise: the index of the first lower value, the size, and whether the level stayed below.
+fn drops(points: &[Point]) -> Vec<(usize, f64, bool)> {
+    let (usual, far) = usual_and_far(points);
     let fell = |at: usize| {
         let gap = f64::from(points[at].0 - points[at - 1].0);
         let before = points[at - 1].1;
-        let drop = before + usual * gap - points[at].1;
+        let drop = drop_from(points, at, usual);
         let after = &points[at..(at + 4).min(points.len())];
         let stayed = after.len() > 1 && after.iter().all(|(_, value)| *value < before - drop / 2.0);
-        (drop > 0.0 && drop > far * gap.sqrt() && stayed).then_some((at, drop))
+        (drop > 0.0 && drop > far * gap.sqrt()).then_some((at, drop, stayed))
     };
     (1..points.len()).filter_map(fell).collect()
+}
+
+/// Lasting drops: the index of the first lower value, and the size.
+fn resets(points: &[Point]) -> Vec<(usize, f64)> {
+    let lasting = drops(points).into_iter().filter(|(.., stayed)| *stayed);
+    lasting.map(|(at, drop, _)| (at, drop)).collect()
+}
+
+/// The size of a drop on the newest day, unless the level came back from most drops before. `points` are those of `all`
+/// without spikes.
+fn fresh_drop(all: &[Point], points: &[Point]) -> Option<f64> {
+    let newest = points.len().checked_sub(1)?;
+    let (_, drop, _) = drops(points).pop().filter(|(at, ..)| *at == newest)?;
+    let earlier = drops(all);
+    let earlier = earlier.iter().filter(|(at, ..)| *at + 1 < all.len());
+    let lasting = earlier.clone().filter(|(.., stayed)| *stayed).count();
+    (earlier.count() <= 2 * lasting).then_some(drop)
+}
+
+/// By how much the level grew faster per day than usual since the drop at this index: too fast for noise, and too short
+/// for [`Fit::recent_drift`].
+fn excess_since(points: &[Point], at: usize) -> Option<f64> {
+    const LONGEST: usize = 7;
+    let (first, last) = (points.get(at)?, points.last()?);
+    let days = f64::from(last.0 - first.0);
+    if days <= 0.0 || points.len() - at > LONGEST {
+        return None;
+    }
+    let (usual, far) = usual_and_far(points);
+    let excess = (last.1 - first.1) / days - usual;
+    (excess * days > far * days.sqrt()).then_some(excess)
 }
 
 fn prepare_period(mut prepared: Prepared) -> Prepared {
@@ -378,6 +446,13 @@ impl Prepared {
         for (_, value) in &mut self.points {
             *value = ln(*value + plus);
         }
+    }
+
+    /// Lowers the points before a drop, so that the level goes on from there as before.
+    fn close(&mut self, at: usize, drop: f64) {
+        let before = self.points[..at].iter_mut();
+        before.for_each(|(_, value)| *value -= drop);
+        self.resets.push(self.points[at].0);
     }
 
     pub(super) fn fit(&self) -> Fit {
@@ -430,6 +505,8 @@ impl Prepared {
             cycle: self.cycle.clone(),
             growth: None,
             recurrence: None,
+            fresh_drop: None,
+            excess_since_drop: None,
             ..*self
         }
     }
@@ -551,6 +628,16 @@ impl Prepared {
 
     /// Lets a share of the paths continue as the data so far leaves open; after [`Prepared::scale`].
     pub(super) fn doubt(&self, paths: &mut Paths) {
+        /// The share on which the newest level was a wrong reading.
+        const WRONG: f64 = 0.08;
+        /// The share on which the pace since a drop continues.
+        const LASTING: f64 = 0.5;
+        if let Some(excess) = self.excess_since_drop {
+            paths.change_some(LASTING, |day, level, _| level + excess * (day + 1) as f64);
+        }
+        if let Some(drop) = self.fresh_drop {
+            paths.change_some(WRONG, |_, level, _| level + drop);
+        }
         if let Some(growth) = &self.growth {
             paths.change_some(growth.share(), |day, level, _| {
                 level + growth.excess(day + 1)
@@ -619,6 +706,60 @@ mod tests {
         let weekly = (0..15).map(|day| (day, 200.0 + f64::from(day % 7) * 30.0));
         let weekly: Vec<Point> = weekly.collect();
         assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
+    }
+
+    #[test]
+    fn drop_of_the_newest_day_is_closed_unless_levels_come_back() {
+        let noise = |day: i32| f64::from(day * 7919 % 101) / 100.0;
+        let level = |day: i32| 100.0 + 4.0 * f64::from(day) + noise(day);
+        let drop = |last: i32, depth: f64| -> Vec<Point> {
+            let of_day = |day| {
+                if day < last {
+                    level(day)
+                } else {
+                    level(day) - depth
+                }
+            };
+            (0..=last).map(|day| (day, of_day(day))).collect()
+        };
+        for days in [10, 15, 30, 60] {
+            let prepared = prepare(MetricKind::Gauge, &drop(days, 80.0));
+            assert_eq!(prepared.resets, [days]);
+            let fit = prepared.fit();
+            assert!((fit.drift - 4.0).abs() < 0.5, "{}", fit.drift);
+            assert!(
+                (fit.level - level(days) + 80.0).abs() < 2.0,
+                "{}",
+                fit.level
+            );
+        }
+        let compounding = (0..40).map(|day| 100.0 * exp(0.03 * f64::from(day)));
+        let mut compounding: Vec<Point> = (0..).zip(compounding).collect();
+        compounding[39].1 = 80.0;
+        let prepared = prepare(MetricKind::Gauge, &compounding);
+        assert!(prepared.is_logarithmic() && prepared.resets == [39]);
+        assert!((prepared.value(39) - 80.0).abs() < 1e-6);
+        // A level that comes back from its drops is expected to do so again.
+        let mut dips = drop(40, 80.0);
+        for day in [12, 25] {
+            dips[day].1 -= 80.0;
+        }
+        assert!(prepare(MetricKind::Gauge, &dips).resets.is_empty());
+    }
+
+    #[test]
+    fn fast_growth_after_a_drop_is_seen_on_the_next_day() {
+        let level = |day: i32, pace: f64| match day {
+            0..30 => 100.0 + 4.0 * f64::from(day),
+            _ => 60.0 + pace * f64::from(day - 30),
+        };
+        let of = |pace: f64, days: i32| {
+            let points: Vec<Point> = (0..days).map(|day| (day, level(day, pace))).collect();
+            prepare(MetricKind::Gauge, &points).excess_since_drop
+        };
+        assert_eq!((of(4.0, 32), of(60.0, 31)), (None, None));
+        assert_eq!((of(60.0, 32), of(60.0, 33)), (Some(56.0), Some(56.0)));
+        assert_eq!(of(4.0, 36), None);
     }
 
     #[test]

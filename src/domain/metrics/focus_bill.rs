@@ -423,6 +423,13 @@ pub fn item_of(charge: &str) -> Option<&str> {
     Some(charge.split_once(ITEM_ENDS)?.0)
 }
 
+/// The part of a stored charge that depends on its time and amounts only, and not on its owner.
+pub fn amounts_of(charge: &str) -> &str {
+    const DIGITS: usize = 6;
+    let at = charge.len().saturating_sub(DIGITS);
+    charge.get(at..).unwrap_or(charge)
+}
+
 impl Line {
     /// The hashes of its charges; of many, the smallest, which two bills with the same charges share.
     fn hashes(&self) -> impl Iterator<Item = ChargeHash> {

@@ -13,6 +13,9 @@ use super::names::{Metric, Service};
 use crate::domain::named::{Named, named};
 use crate::domain::{format, id};
 
+/// Above any measurement. Sums of such numbers still fit a decimal.
+pub const LARGEST: f64 = 1e24;
+
 named! {
     /// How to read a value.
     Reading, "reading" {

@@ -24,7 +24,7 @@ pub enum Against {
     /// Usage beyond its limit has no known price.
     #[error("cost beyond the limit unknown")]
     BeyondUnknown,
-    /// Something that it bills is not measured, so that it cannot win by its price.
+    /// Something that it bills, or of which it holds less, is not measured, so that it cannot win by its price.
     #[error("not measured: {}", join(.0))]
     Unmeasured(Vec<Meter>),
     /// Another choice costs less.
@@ -56,7 +56,7 @@ pub struct Candidate<'a> {
     pub tariff: &'a Tariff,
     /// Its mean cost in a billing period, without the unmeasured meters.
     pub expected: Option<Decimal>,
-    /// Its billed meters without measurements.
+    /// The meters without measurements that it bills, or of which it holds less than the plan in use.
     pub unmeasured: Vec<Meter>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
@@ -108,7 +108,7 @@ impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
     /// A plan that holds no more of the metric is never recommended at any price. Usage that is billed at an unknown price
-    /// holds the included amount only. One with an unmeasured price is
+    /// holds the included amount only. One with an unmeasured price, or with less of a metric that is not measured, is
     /// only recommended if no other is large enough.
     pub fn larger(&self) -> Selection<'a> {
         let now = self.current.allowances.get(&self.meter);
@@ -192,7 +192,7 @@ impl<'a> Search<'a> {
             Candidate {
                 tariff,
                 expected,
-                unmeasured: tariff.unmeasured(self.cases),
+                unmeasured: tariff.lacking(self.current, self.cases),
                 against,
             }
         };

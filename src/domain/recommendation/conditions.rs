@@ -29,7 +29,8 @@ pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
     let id = format!("limit/{service}/{metric}/{resource}");
     let subject = series.to_string();
     let mut text = limit_text(capacity, limit);
-    if matches!(level, Level::At { .. }) {
+    if let Level::At { steps, .. } = level {
+        text.extend(chance_text(capacity).filter(|_| steps[1] > 0));
         text.push_str(&format!("; at the limit, {}", effect(limit.at_limit)));
     }
     let condition = Condition::new(LIMIT, &id, subject, level, text);
@@ -80,8 +81,9 @@ fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Leve
         [0, 0] => (Level::Clear, None),
         steps => {
             let level = [0, 2, 3, 4][usage].max([0, 1, URGENT][forecast]);
-            // A forecast has no margin: it holds while the limit is likely to be reached, or nearly is.
-            let held_forecast = if is_likely || usage > 1 { 2 } else { 1 };
+            // A forecast has no margin: it holds while the limit is likely to be reached, or nearly is; and with the
+            // critical threshold, from which on a limit without a forecast is urgent.
+            let held_forecast = if is_likely || held > 1 { 2 } else { 1 };
             let at = Level::At {
                 level,
                 severity: severity(level, URGENT),
@@ -111,15 +113,25 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
     let [used, value] = [capacity.usage.unwrap_or(f64::NAN), limit.value].map(amount);
     let share = capacity.usage.map(|usage| usage / limit.value * 100.0);
     let percent = percent(share.unwrap_or(f64::NAN));
+    let (at, bound) = match capacity.is_at_least() {
+        true => ("", "at least "),
+        false => ("at ", ""),
+    };
     if let (LimitState::Stale, Some(reason)) = (capacity.state, &capacity.reason) {
-        return format!("({}) was at {used} of {value}; {reason}", limit.plan);
+        return format!(
+            "({}) was {at}{bound}{used} of {value}; {reason}",
+            limit.plan
+        );
     }
-    let mut text = format!("({}) is at {used} of {value}, {percent}", limit.plan);
-    if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
-        && let [early, Some(days), late] = crossing.days
-    {
+    let mut text = format!(
+        "({}) is {at}{bound}{used} of {value}, {bound}{percent}",
+        limit.plan
+    );
+    if let Some([early, Some(days), late]) = days_to_limit(capacity) {
         text.push_str(&format!(", full in {}", counted(u64::from(days), "day")));
-        if let (Some(early), Some(late)) = (early, late) {
+        if let (Some(early), Some(late)) = (early, late)
+            && early != late
+        {
             text.push_str(&format!(" ({early} to {late})"));
         }
     }
@@ -131,6 +143,32 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         text.push_str(&format!("; {reason}"));
     }
     text
+}
+
+/// The days until a limit that is not reached yet.
+fn days_to_limit(capacity: &Capacity) -> Option<[Option<u32>; 3]> {
+    let crossing = capacity.crossing(2).filter(|it| !it.reached)?;
+    Some(crossing.days)
+}
+
+/// Why a limit is listed that most likely is not reached: the chance that it is.
+fn chance_text(capacity: &Capacity) -> Option<String> {
+    if days_to_limit(capacity)?[1].is_some() {
+        return None;
+    }
+    let (days, soon) = capacity.crossing(2)?.soon;
+    let over = capacity.chance_over().filter(|over| *over >= soon);
+    Some(match over {
+        Some(over) => format!(
+            ", {} chance to exceed the limit in this period",
+            percent(over * 100.0)
+        ),
+        None => format!(
+            ", {} chance to be full within {}",
+            percent(soon * 100.0),
+            counted(days as u64, "day")
+        ),
+    })
 }
 
 /// The condition of a recommendation. One that is decided goes on until it is closed.
@@ -160,7 +198,12 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
         false if has_expired_by_age(it) => format!("has a recommendation that expired: {TOO_OLD}"),
         true => format!(
             "has a recommendation of priority {}: {}; usagectl recommend show {}",
-            it.priority, it.recommended_plan, it.id
+            it.priority,
+            it.facts().map_or_else(
+                || it.recommended_plan.clone(),
+                |facts| facts.target.to_string()
+            ),
+            it.id
         ),
         false => format!("has a recommendation that is now {}", it.status),
     };

@@ -11,6 +11,7 @@ use rust_decimal::prelude::FromPrimitive;
 use super::facts::Part;
 use super::figure::{Figure, Unit};
 use crate::domain::metrics::names::{Measure, Metric};
+use crate::domain::metrics::point::LARGEST;
 use crate::domain::plans::AtLimit;
 use crate::domain::plans::catalogue::{Included, Limited, Overage, Plan, PlanLimit};
 
@@ -178,6 +179,36 @@ impl Tariff {
             .filter(|meter| !is_measured(meter))
             .cloned()
             .collect()
+    }
+
+    /// The metrics without measurements that it limits.
+    pub fn unmeasured_limits(&self, cases: &Cases) -> impl Iterator<Item = (&Meter, Decimal)> {
+        let case = cases.first().and_then(|cases| cases.first());
+        let limits = self.allowances.iter();
+        let limits = limits.filter_map(|(meter, it)| Some((meter, it.stops_at()?)));
+        // What the application has no metric for is measured as a percentage, which has a limit of its own.
+        limits.filter(move |(meter, _)| {
+            let is_measured = case.is_some_and(|case| case.contains_key(*meter));
+            matches!(meter, Meter::Application(..)) && !is_measured
+        })
+    }
+
+    /// The meters without measurements that matter to a change from `now`: those that it bills, and those of which it
+    /// holds less.
+    pub fn lacking(&self, now: &Tariff, cases: &Cases) -> Vec<Meter> {
+        let mut lacking = self.unmeasured(cases);
+        let fits = |meter: &Meter, size: Decimal| {
+            let now = now.allowances.get(meter).and_then(Allowance::stops_at);
+            now.is_some_and(|now| size >= now)
+        };
+        let smaller = self.unmeasured_limits(cases);
+        let smaller = smaller.filter(|(meter, size)| !fits(meter, *size));
+        for (meter, _) in smaller {
+            if !lacking.contains(meter) {
+                lacking.push(meter.clone());
+            }
+        }
+        lacking
     }
 
     /// The bill for one case; none if it needs a price that is unknown.
@@ -404,9 +435,6 @@ pub fn decimal(value: f64) -> Option<Decimal> {
     }
     Decimal::from_f64(value).map(|value| value.round_dp(DIGITS))
 }
-
-/// Above any measurement; sums of such numbers still fit a decimal.
-pub const LARGEST: f64 = 1e24;
 
 #[cfg(test)]
 mod tests {

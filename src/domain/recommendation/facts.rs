@@ -71,7 +71,7 @@ pub struct Compared {
     pub expected_cost: Figure,
     /// The parts of the cost, which they add up to.
     pub parts: Vec<Part>,
-    /// What the plan bills and is not measured.
+    /// Unmeasured meters that the plan bills or holds less of than the plan in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<String>,
     /// What the plan bills and is measured, but not long enough for a forecast.

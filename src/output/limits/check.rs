@@ -51,7 +51,9 @@ impl Check {
         };
         let data = self.limits.iter().map(|it| PerformanceValue {
             label: name(it),
-            value: it.percent().map(|percent| (percent * 10.0).round() / 10.0),
+            value: it
+                .percent()
+                .map(|percent| (format::below_limit(percent) * 10.0).round() / 10.0),
             unit: "%",
             warning: percents(it).map(|(warning, _)| warning),
             critical: percents(it).map(|(_, critical)| critical),
@@ -74,12 +76,15 @@ impl Check {
             Col::left("RESOURCE", "resource", |it| Cell::text(it.resource())).if_any(),
             Col::left("STATE", "state", |it| Cell::text(it.state)),
             Col::right("USED", "value", |it| {
-                Cell::measured(it.series.metric, it.usage)
+                Cell::measured(it.series.metric, it.usage).at_least(it.is_at_least())
             }),
             Col::right("LIMIT", "limit_value", |it| {
                 Cell::measured(it.series.metric, it.limit_value())
             }),
-            Col::right("% OF LIMIT", "percent", |it| Cell::percent(it.percent())),
+            Col::right("% OF LIMIT", "percent", |it| {
+                Cell::percent(it.percent()).at_least(it.is_at_least())
+            }),
+            Col::csv_only("at_least", |it| Cell::Bool(it.is_at_least())),
             Col::table_only("", |it| {
                 let marks =
                     percents(it).map_or(Vec::new(), |(warning, critical)| vec![warning, critical]);
@@ -123,9 +128,15 @@ fn name(status: &Capacity) -> String {
 }
 
 fn summary(status: &Capacity) -> String {
-    let detail = match (status.percent(), &status.reason) {
-        (Some(percent), Some(reason)) => format!("{}, {reason}", format::percent(percent)),
-        (Some(percent), None) => format::percent(percent),
+    let percent = status.percent().map(format::percent);
+    let bound = if status.is_at_least() {
+        "at least "
+    } else {
+        ""
+    };
+    let detail = match (percent, &status.reason) {
+        (Some(percent), Some(reason)) => format!("{bound}{percent}, {reason}"),
+        (Some(percent), None) => percent,
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),
     };
@@ -160,6 +171,7 @@ impl Answer for Check {
                 state: it.state,
                 value: it.usage,
                 percent: it.percent(),
+                at_least: it.is_at_least(),
                 elapsed_percent: it.elapsed_percent,
                 missing_days: it.missing,
                 measured_at: it.measured_at.map(format::time_ms),

@@ -8,8 +8,10 @@ use crate::domain::forecast::{
     day_date, day_number,
 };
 use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
-use crate::domain::metrics::names::{Measure, MetricKind};
+use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::plans::LimitPeriod;
+use crate::domain::recommendation::cost::decimal;
+use crate::domain::recommendation::figure::{Unit, with_unit};
 use crate::output::chart::{self, ForecastChart};
 use crate::output::prelude::*;
 
@@ -54,8 +56,25 @@ impl Item {
     }
 
     pub(super) fn share_in_words(&self) -> String {
-        let share = self.0.percent();
-        share.map_or_else(|| DASH.to_owned(), percent)
+        let share = |share| self.bound(percent(share));
+        self.0.percent().map_or_else(|| DASH.to_owned(), share)
+    }
+
+    /// A number that is a lower bound if the usage is.
+    fn bound(&self, number: String) -> String {
+        match self.0.is_at_least() {
+            true => format!("at least {number}"),
+            false => number,
+        }
+    }
+
+    /// A value of the metric: money in dollars.
+    fn value(&self, value: f64) -> String {
+        let unit = Unit::Of(self.0.series.metric);
+        match (self.0.series.metric, decimal(value)) {
+            (Metric::CostUsd, Some(value)) => with_unit(value, unit),
+            _ => number(value),
+        }
     }
 
     fn days_to_limit(&self) -> Option<String> {
@@ -103,12 +122,16 @@ fn days_text(crossing: &Crossing, horizon: usize) -> String {
         [None, ..] => format!("not within {horizon}"),
         _ if crossing.reached => "reached".to_owned(),
         [_, _, Some(0)] => "today".to_owned(),
-        [low, middle, high] => format!("{} ({} to {})", text(middle), text(low), text(high)),
+        [low, middle, high] => with_range(text(middle), text(low), text(high)),
     }
 }
 
-fn band_text(Band { p10, p50, p90 }: Band) -> String {
-    format!("{} ({} to {})", number(p50), number(p10), number(p90))
+/// `16 (12 to 22)`, without a range of which both ends print the same.
+pub(super) fn with_range(middle: String, low: String, high: String) -> String {
+    match low == high {
+        true => middle,
+        false => format!("{middle} ({low} to {high})"),
+    }
 }
 
 fn probability(crossing: Option<&Crossing>, index: usize) -> Cell {
@@ -135,13 +158,16 @@ fn item_columns<'a>() -> Vec<Column<'a, Item>> {
         Col::left("RESOURCE", "resource", resource).if_any(),
         Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
-        Col::right("NOW", "value", move |it| money(it, it.0.usage)),
+        Col::right("NOW", "value", move |it| {
+            money(it, it.0.usage).at_least(it.0.is_at_least())
+        }),
         Col::right("LIMIT", "limit_value", move |it| {
             money(it, it.0.limit_value())
         }),
         Col::right("USED", "percent_of_limit", |it| {
-            Cell::percent(it.0.percent())
+            Cell::percent(it.0.percent()).at_least(it.0.is_at_least())
         }),
+        Col::csv_only("at_least", |it| Cell::Bool(it.0.is_at_least())),
         Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(it.days_to_limit())),
     ];
     for (threshold, names) in CSV.into_iter().enumerate() {
@@ -212,10 +238,10 @@ fn page(item: &Item, explain: bool) -> String {
         text.push_str(&format!(", plan {}", printable(plan)));
     }
     if let Some(now) = item.0.usage {
-        text.push_str(&format!(": {}", number(now)));
+        text.push_str(&format!(": {}", item.bound(item.value(now))));
     }
     if let (Some(share), Some(limit)) = (item.0.percent(), item.0.limit_value()) {
-        text.push_str(&format!(" of {} ({})", number(limit), percent(share)));
+        text.push_str(&format!(" of {} ({})", item.value(limit), percent(share)));
     }
     if let Some(at) = item.0.measured_at {
         text.push_str(&format!(", measured {}", time(at)));
@@ -229,7 +255,7 @@ fn page(item: &Item, explain: bool) -> String {
         return text;
     };
     if !forecast.crossings.is_empty() {
-        text.push_str(&format!("\n{}", crossings_table(forecast)));
+        text.push_str(&format!("\n{}", crossings_table(item, forecast)));
     }
     if let Some(period) = forecast.periods.first().filter(|_| !is_daily_limit(item)) {
         let period = period_text(period, item);
@@ -254,14 +280,16 @@ fn is_daily_limit(item: &Item) -> bool {
     limit.is_some_and(|limit| limit.period == Some(LimitPeriod::Day))
 }
 
-fn crossings_table(forecast: &Forecast) -> String {
+fn crossings_table(item: &Item, forecast: &Forecast) -> String {
     type Row<'a> = (&'static str, &'a Crossing);
     type Col<'a> = Column<'a, Row<'a>>;
     let rows: Vec<Row<'_>> = THRESHOLDS.into_iter().zip(&forecast.crossings).collect();
     let days = |(_, crossing): &Row<'_>| Cell::text(days_text(crossing, forecast.horizon));
     let columns = [
         Col::left("THRESHOLD", "", |(name, _)| Cell::text(name)),
-        Col::right("VALUE", "", |(_, it)| Cell::Number(it.threshold)),
+        Col::right("VALUE", "", |(_, it)| {
+            Cell::measured(item.0.series.metric, Some(it.threshold))
+        }),
         Column::left("DAYS", "", days),
         Col::right("WITHIN 7D", "", |(_, it)| probability(Some(it), 0)),
         Col::right("30D", "", |(_, it)| probability(Some(it), 1)),
@@ -272,12 +300,15 @@ fn crossings_table(forecast: &Forecast) -> String {
 
 fn period_text(period: &PeriodTotal, item: &Item) -> String {
     let [from, to] = [period.from, period.to].map(day_date);
-    let used = item.0.usage.map_or("unknown".to_owned(), number);
-    let total = band_text(period.total);
+    let value = |value| item.value(value);
+    let used = item.0.usage.map(|used| item.bound(value(used)));
+    let used = used.unwrap_or_else(|| "unknown".to_owned());
+    let Band { p10, p50, p90 } = period.total;
+    let total = with_range(value(p50), value(p10), value(p90));
     let mut text = format!("{from} to {to}: used {used}, expected total {total}");
     if let Some(limit) = item.0.limit_value() {
         let chance = percent(period.chance_over(limit) * 100.0);
-        let [limit, overage] = [limit, period.expected_overage(limit)].map(number);
+        let [limit, overage] = [limit, period.expected_overage(limit)].map(value);
         text += &format!("; {chance} chance to exceed {limit}, expected overage {overage}");
     }
     text
@@ -286,7 +317,7 @@ fn period_text(period: &PeriodTotal, item: &Item) -> String {
 fn chart(item: &Item, forecast: &Forecast) -> String {
     let values = forecast.crossings.iter().map(|it| it.threshold);
     let lines = values.zip(THRESHOLDS);
-    let lines = lines.map(|(value, name)| (value, format!("{name} {}", number(value))));
+    let lines = lines.map(|(value, name)| (value, format!("{name} {}", item.value(value))));
     let lines: Vec<(f64, String)> = lines.collect();
     let days = item.0.daily.days.iter().copied();
     let cumulative = item.0.kind == MetricKind::Period && !is_daily_limit(item);
@@ -386,6 +417,7 @@ impl Item {
             measured_at: self.0.measured_at.map(time_ms),
             limit_value: self.0.limit_value(),
             percent: self.0.percent(),
+            at_least: self.0.is_at_least(),
             state: self.0.limit.as_ref().map(|_| self.0.state),
             missing_days: self.0.missing,
             outcome: match (kind, missing) {

@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use super::forecast::with_range;
 use crate::domain::capacity::Capacity;
 use crate::domain::format::time_ms;
 use crate::domain::recommendation::figure::Interval;
@@ -22,6 +23,7 @@ impl Listed {
             object! {
                 value: now.usage,
                 percent: now.percent(),
+                at_least: now.is_at_least(),
                 state: now.state,
                 measured_at: now.measured_at.map(time_ms),
             }
@@ -61,9 +63,7 @@ fn days_to_limit(it: &Recommendation) -> Option<String> {
     };
     let whole = |days: Decimal| days.round().to_string();
     Some(match days.interval {
-        Some(Interval { low, high }) => {
-            format!("{} ({} to {})", whole(value), whole(low), whole(high))
-        }
+        Some(Interval { low, high }) => with_range(whole(value), whole(low), whole(high)),
         None => whole(value),
     })
 }
@@ -81,16 +81,22 @@ fn extra_cost(it: &Recommendation) -> Cell {
 
 fn columns(ids: &[String]) -> Vec<Column<'_, Listed>> {
     type Col<'a> = Column<'a, Listed>;
-    let now = |row: &Listed| row.now.as_ref().and_then(Capacity::percent);
+    let now = |row: &Listed| {
+        let now = row.now.as_ref();
+        let percent = Cell::percent(now.and_then(Capacity::percent));
+        percent.at_least(now.is_some_and(Capacity::is_at_least))
+    };
     let number = |name, of: fn(&Numbers) -> Option<f64>| {
         Col::csv_only(name, move |row| Cell::number(of(&row.it.numbers)))
     };
     let mut columns = super::columns(ids, |row: &Listed| &row.it);
     columns.extend([
         Col::right("USED", "usage_percent", |row| {
-            Cell::percent(row.it.numbers.usage_percent)
+            let facts = row.it.facts();
+            let used = Cell::percent(row.it.numbers.usage_percent);
+            used.at_least(facts.is_some_and(|facts| facts.usage_percent.at_least))
         }),
-        Col::right("NOW", "now_percent", move |row| Cell::percent(now(row))),
+        Col::right("NOW", "now_percent", now),
         Col::csv_only("now_state", |row| {
             Cell::maybe(row.now.as_ref().map(|now| now.state))
         }),

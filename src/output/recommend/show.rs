@@ -90,8 +90,9 @@ impl Show<'_> {
     fn decided_and_now(&self) -> Option<String> {
         let it = self.recommendation;
         let live = self.live.filter(|_| is_frozen(it.status))?;
-        let then = it.numbers.usage_percent;
-        let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
+        let facts = it.facts().map(|facts| facts.usage_percent.short());
+        let then = || it.numbers.usage_percent.map(format::percent);
+        let then = facts.or_else(then).unwrap_or_else(|| "unknown".to_owned());
         let (now, state) = (live.share_in_words(), live.0.state);
         let status = it.status;
         Some(format!(
@@ -143,7 +144,10 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
             false => Cell::text(one.included.short()),
         }),
         Col::right("TOO SMALL", "", |one| {
-            Cell::text(one.chance_exceeded.short())
+            Cell::text(match one.chance_exceeded.value {
+                None if !one.unmeasured.is_empty() => "not measured".to_owned(),
+                _ => one.chance_exceeded.short(),
+            })
         })
         .dropped(1),
         Col::right("COST", "", |one| {

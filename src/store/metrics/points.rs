@@ -13,7 +13,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
-use crate::domain::metrics::focus_bill::{BillPart, item_of};
+use crate::domain::metrics::focus_bill::{BillPart, amounts_of, item_of};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
 use crate::store::prelude::*;
@@ -111,6 +111,8 @@ pub struct SavedBill {
     pub saved: Saved,
     /// Days with charges in the earlier file, which were removed since the new one has none.
     pub removed_days: BTreeSet<NaiveDate>,
+    /// Sums of the earlier bill that were replaced, if it had no charge of the new one.
+    pub overwritten: u64,
 }
 
 /// A stored bill that keeps another one from being saved.
@@ -129,15 +131,20 @@ pub enum BillConflict {
     Items,
     /// Source, account and billing period, and no resource or SKU.
     Name,
+    /// Source, account and billing period, without resources and SKUs; no charge is in both, and the new one lacks services,
+    /// regions or charge periods.
+    Unclear,
 }
 
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
-/// accounts and billing periods, in one transaction. Saves nothing if a stored bill is in conflict with it.
+/// accounts and billing periods, in one transaction. Saves nothing if a stored bill is in conflict with it; one of the same
+/// source is not if the new one `replaces` it.
 pub fn save_bill(
     db: &mut Db,
     points: &[NewPoint],
     source: &str,
     metrics: &BTreeSet<(Service, Metric)>,
+    replaces: bool,
 ) -> QueryResult<Result<SavedBill, StoredBill>> {
     use infrastructure_metric::dsl;
     let mut parts: BTreeSet<BillPart> = BTreeSet::new();
@@ -154,6 +161,7 @@ pub fn save_bill(
     };
     // A bill may have late charges of the month before.
     let first = first.checked_sub_months(Months::new(1)).unwrap_or(first);
+    let amounts: HashSet<&str> = charges.iter().map(|it| amounts_of(it)).collect();
     let items: HashSet<&str> = charges.iter().filter_map(|it| item_of(it)).collect();
     // The hashes of charges differ between resources.
     let resources: HashSet<&str> = points
@@ -167,6 +175,7 @@ pub fn save_bill(
         let mut others = BTreeSet::new();
         let mut revised: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
         let mut replaced: Vec<String> = Vec::new();
+        let (mut is_revision, mut lost, mut overwritten) = (false, 0, 0);
         for (service, metric) in metrics {
             let found: Vec<(String, Row)> = on!(db, |conn| dsl::infrastructure_metric
                 .filter(dsl::service.eq(EnumColumn(*service)))
@@ -186,13 +195,25 @@ pub fn save_bill(
                         .filter_map(|it| items.get(item_of(it)?));
                     revised.entry(other.clone()).or_default().extend(found);
                     others.extend(is_same.then_some(other));
-                } else if source != STDIN && stored.bill.is_some_and(|part| parts.contains(&part)) {
-                    if resources.contains(stored.resource.as_str()) {
-                        replaced.extend(stored.charges);
-                    }
-                    if kept.contains(&id) {
-                        continue;
-                    }
+                    continue;
+                }
+                let is_kept = kept.contains(&id);
+                let is_replaced =
+                    source != STDIN && stored.bill.is_some_and(|part| parts.contains(&part));
+                if !is_kept && !is_replaced {
+                    continue;
+                }
+                let is_charged = !stored.charges.is_empty();
+                let mut all = stored.charges.iter();
+                let is_same = match resources.contains(stored.resource.as_str()) {
+                    true => all.any(|it| charges.contains(it)),
+                    false => all.any(|it| amounts.contains(amounts_of(it))),
+                };
+                is_revision |= is_same;
+                overwritten += u64::from(is_charged && is_kept);
+                lost += u64::from(is_charged && !is_kept);
+                replaced.extend(stored.charges);
+                if !is_kept {
                     let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
                     removed_days.extend(day.filter(|day| !days.contains(day)));
                     gone.push(id);
@@ -203,16 +224,18 @@ pub fn save_bill(
         let is_most = |found: &HashSet<&str>| found.len() * 2 > items.len();
         let mut revised = revised.into_iter().filter(|(_, found)| is_most(found));
         let mut replaced_items = replaced.iter().filter_map(|it| item_of(it)).peekable();
-        let is_unrelated = !items.is_empty()
-            && replaced_items.peek().is_some()
-            && replaced_items.all(|it| !items.contains(it))
-            && !replaced.iter().any(|it| charges.contains(it));
+        let is_named = !items.is_empty() && replaced_items.peek().is_some();
+        let is_unrelated = !is_revision && replaced_items.all(|it| !items.contains(it));
+        let is_unclear = is_unrelated && !replaces && source != STDIN;
         let conflict = if let Some(source) = others.pop_first() {
             Some((source, BillConflict::Charges))
         } else if let Some((source, _)) = revised.next() {
             Some((source, BillConflict::Items))
+        } else if is_unclear && is_named {
+            Some((source.to_owned(), BillConflict::Name))
         } else {
-            is_unrelated.then(|| (source.to_owned(), BillConflict::Name))
+            let is_unclear = is_unclear && lost > 0;
+            is_unclear.then(|| (source.to_owned(), BillConflict::Unclear))
         };
         if let Some((source, conflict)) = conflict {
             return Ok(Err(StoredBill { source, conflict }));
@@ -228,6 +251,7 @@ pub fn save_bill(
         Ok(Ok(SavedBill {
             saved,
             removed_days,
+            overwritten: if is_unrelated { overwritten } else { 0 },
         }))
     })
 }

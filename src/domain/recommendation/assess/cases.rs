@@ -5,9 +5,10 @@ use rust_decimal::Decimal;
 use crate::domain::capacity::Capacity;
 use crate::domain::forecast::{DayNumber, day_number};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
+use crate::domain::metrics::point::LARGEST;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Limited, Plan};
-use crate::domain::recommendation::cost::{Case, LARGEST, Meter, decimal};
+use crate::domain::recommendation::cost::{Case, Meter, decimal};
 
 /// For each period, one case per path of the forecasts. A series without a forecast is the same on all paths; a
 /// series of unknown usage is left out. A pace is derived from the usage of another meter.

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use super::cases::included;
 use super::outlook::percent;
-use super::{Assessor, provenance};
+use super::{Assessor, provenance, share_of_limit};
 use crate::domain::capacity::Capacity;
 use crate::domain::plans::{AtLimit, Origin};
 use crate::domain::recommendation::candidates::{Against, Candidate, Selection};
@@ -85,10 +85,10 @@ impl Assessor<'_> {
     ) -> Compared {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
-        let lacking = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(self.cases()));
+        let lacking = tariff.map_or(Vec::new(), |it| it.lacking(&self.current, self.cases()));
+        let is_priced = tariff.is_none_or(|it| it.unmeasured(self.cases()).is_empty());
         let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
             lacking.into_iter().partition(|meter| self.is_read(meter));
-        let is_whole = unforecast.is_empty() && unmeasured.is_empty();
         let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
         let exceeded = tariff.filter(|_| allowance.is_some());
         let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
@@ -97,11 +97,11 @@ impl Assessor<'_> {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
             // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: percent(exceeded.and_then(|tariff| self.chance_exceeded(tariff))),
+            chance_exceeded: self.too_small(exceeded),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
-                .at_least(!is_whole),
+                .at_least(!is_priced),
             unmeasured: names(unmeasured),
             unforecast: names(unforecast),
             // Without a bill the cost is unknown, and has no parts.
@@ -109,6 +109,19 @@ impl Assessor<'_> {
             choice,
             against,
         }
+    }
+
+    /// The chance that a plan is too small; of one that holds less of a metric that is not measured, a lower bound.
+    fn too_small(&self, tariff: Option<&Tariff>) -> Figure {
+        let is_partial = tariff.is_some_and(|tariff| {
+            let billed = tariff.unmeasured(self.cases());
+            let lacking = tariff.lacking(&self.current, self.cases());
+            lacking.len() > billed.len()
+        });
+        let chance = tariff.and_then(|tariff| self.chance_exceeded(tariff));
+        // At least none is no number.
+        let chance = chance.filter(|chance| !is_partial || *chance > 0.0);
+        percent(chance).at_least(is_partial)
     }
 
     /// The chance that a plan is too small. Where usage has no forecast, it is known only if that is so already, or if
@@ -144,14 +157,19 @@ impl Assessor<'_> {
             let crossing = capacity.crossing(2);
             let days = crossing.and_then(|crossing| crossing.days[1]);
             let known = capacity.usage.filter(|_| capacity.measured_at.is_some());
+            let is_partial = capacity.is_at_least();
             Some(MeterFacts {
                 service: limit.service,
                 metric: limit.metric,
                 resource: capacity.resource().to_owned(),
                 state: capacity.state,
-                usage: Figure::new(known.and_then(decimal), unit),
+                usage: Figure::new(known.and_then(decimal), unit).at_least(is_partial),
                 limit: Figure::new(decimal(limit.value), unit),
-                usage_percent: Figure::new(capacity.percent().and_then(decimal), Unit::Percent),
+                usage_percent: Figure::new(
+                    capacity.percent().and_then(share_of_limit),
+                    Unit::Percent,
+                )
+                .at_least(is_partial),
                 days_to_limit: Figure::new(days.map(Decimal::from), Unit::Days),
                 chance: percent(crossing.map(|crossing| crossing.soon.1)),
             })

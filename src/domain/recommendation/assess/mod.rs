@@ -213,15 +213,8 @@ impl<'a> Assessor<'a> {
     /// metric measured that the plan limits or bills.
     fn downgrade(&self, risk: Risk) -> Assessment {
         let is_certain = self.cases().len() >= 2 && self.in_force.origin == Origin::Catalogue;
-        let first = self.cases().first().and_then(|cases| cases.first());
-        let is_measured = |meter: &Meter| first.is_some_and(|case| case.contains_key(meter));
         let all_measured = |tariff: &&Tariff| {
-            // What the application has no metric for is measured as a percentage, which has a limit of its own.
-            let stops = |meter: &Meter, allowance: &Allowance| {
-                matches!(meter, Meter::Application(..)) && allowance.stops_at().is_some()
-            };
-            let mut allowances = tariff.allowances.iter();
-            allowances.all(|(meter, allowance)| !stops(meter, allowance) || is_measured(meter))
+            tariff.unmeasured_limits(self.cases()).next().is_none()
                 && tariff.unmeasured(self.cases()).is_empty()
         };
         let plans: Vec<Tariff> = self.plans.iter().filter(all_measured).cloned().collect();
@@ -239,8 +232,7 @@ impl<'a> Assessor<'a> {
 
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
         let (limit, capacity) = (self.in_force, self.capacity);
-        // Usage that is not measured is added to it.
-        let is_partial = capacity.reason.is_some();
+        let is_partial = capacity.is_at_least();
         let target = match &selection.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
             Choice::Stay | Choice::UseLess => Some(&self.current),
@@ -260,7 +252,7 @@ impl<'a> Assessor<'a> {
                 .at_least(is_partial)
                 .from_inputs(["usage"]),
             limit: Figure::exact(self.limit, self.unit).from_inputs(["limit"]),
-            usage_percent: Figure::new(decimal(risk.used_percent), Unit::Percent)
+            usage_percent: Figure::new(share_of_limit(risk.used_percent), Unit::Percent)
                 .at_least(is_partial)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
@@ -274,6 +266,18 @@ impl<'a> Assessor<'a> {
             baseline: None,
         }
     }
+}
+
+/// A percentage of a limit, which below 100 is not rounded up to it.
+fn share_of_limit(percent: f64) -> Option<Decimal> {
+    let below = Decimal::new(999_999, 4);
+    decimal(percent).map(|exact| {
+        if percent < 100.0 {
+            exact.min(below)
+        } else {
+            exact
+        }
+    })
 }
 
 /// The tariff of the plan in use. The limits in force take precedence over the catalogue.

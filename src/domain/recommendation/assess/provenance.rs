@@ -9,7 +9,7 @@ use crate::domain::plans::catalogue::{Plan, PlanLimit};
 use crate::domain::plans::{AtLimit, Origin};
 use crate::domain::recommendation::candidates::Selection;
 use crate::domain::recommendation::cost::{Tariff, decimal};
-use crate::domain::recommendation::figure::{Input, Needed, Provenance, Unit, with_unit};
+use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance, Unit, with_unit};
 
 /// The names of the inputs of a cost.
 pub(super) fn of_price(tariff: &Tariff) -> Vec<String> {
@@ -46,7 +46,8 @@ impl Assessor<'_> {
             },
             Origin::User | Origin::Budget | Origin::Application => Provenance::User,
         };
-        let usage = with_unit(self.usage, self.unit);
+        let usage = Figure::exact(self.usage, self.unit).at_least(capacity.is_at_least());
+        let usage = usage.short();
         let history = format::counted(capacity.daily.days.len() as u64, "day");
         let limit = with_unit(self.limit, self.unit);
         let mut inputs = vec![
@@ -62,7 +63,10 @@ impl Assessor<'_> {
         inputs.extend(self.other_usage());
         inputs.extend(self.shares());
         // Every priced meter of these plans is listed, measured or not.
-        let unmeasured = tariffs.iter().flat_map(|it| it.unmeasured(self.cases()));
+        let current = &self.current;
+        let unmeasured = tariffs
+            .iter()
+            .flat_map(|it| it.lacking(current, self.cases()));
         for name in unmeasured.filter(|meter| !self.is_read(meter)) {
             let name = format!("usage of {name}");
             if !inputs.iter().any(|input| input.name == name) {
@@ -84,7 +88,8 @@ impl Assessor<'_> {
             let usage = usage.and_then(decimal);
             match (usage, other.measured_at) {
                 (Some(usage), Some(at)) => {
-                    let usage = with_unit(usage, Unit::Of(metric));
+                    let usage = Figure::exact(usage, Unit::Of(metric));
+                    let usage = usage.at_least(other.is_at_least()).short();
                     input(name, Some(usage), Provenance::Measured { at })
                 }
                 _ => input(name, None, unknown(Needed::Measurement)),

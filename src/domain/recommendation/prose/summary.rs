@@ -69,11 +69,16 @@ fn forecast(facts: &Facts) -> String {
         format!("At this pace the limit is reached in {days}")
     } else if outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
         let horizon = outlook.horizon.short();
-        format!("The limit is not expected to be reached within {horizon}")
+        let chances = [&outlook.chance_90, &outlook.chance_30, &outlook.chance_7];
+        let chance = chances.into_iter().find(|chance| chance.value.is_some());
+        let chance = chance.filter(|chance| !chance.value.is_some_and(|it| it.is_zero()));
+        let chance = chance.map(|chance| format!(" (a chance of {})", chance.short()));
+        let chance = chance.unwrap_or_default();
+        format!("The limit is not expected to be reached within {horizon}{chance}")
     } else if default_kind(facts.metric).0 == MetricKind::Rate {
         "A rate has no forecast".to_owned()
     } else {
-        "A single measurement has no forecast".to_owned()
+        "A forecast requires two readings, an hour apart".to_owned()
     };
     if outlook.low_confidence && outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
         text.push_str("; the confidence is low with less than 28 days of history");

@@ -202,7 +202,7 @@ fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Eng
     let line = |service: &str, provider: &str, cost: &str| {
         format!(
             "{{\"ServiceName\":\"{service}\",\"ProviderName\":\"{provider}\",\"BilledCost\":{cost},\
-             \"ChargePeriodStart\":\"2024-09-18T00:00:00Z\"}}\n"
+             \"BillingCurrency\":\"USD\",\"ChargePeriodStart\":\"2024-09-18T00:00:00Z\"}}\n"
         )
     };
     let part = line("Amazon EC2", "AWS", "100") + &line("Fast Data Transfer", "Vercel", "1.5");
@@ -244,8 +244,10 @@ fn bill_with_other_amounts_of_a_stored_one_is_refused(
 ) {
     let db = TestDatabase::migrated(engine);
     let bill = |items: std::ops::Range<u32>, cost: &str| {
-        let line = |item: u32| format!("AWS,EC2,i-{item},{cost},2025-11-05T00:00:00Z\n");
-        let head = "ProviderName,ServiceName,ResourceId,BilledCost,ChargePeriodStart\n".to_owned();
+        let line = |item: u32| format!("AWS,EC2,i-{item},{cost},USD,2025-11-05T00:00:00Z\n");
+        let head =
+            "ProviderName,ServiceName,ResourceId,BilledCost,BillingCurrency,ChargePeriodStart\n"
+                .to_owned();
         head + &items.map(line).collect::<String>()
     };
     let import = |name: &str, content: String| {
@@ -266,7 +268,7 @@ fn bill_with_other_amounts_of_a_stored_one_is_refused(
     import("november.csv", bill(0..10, "3")).success();
     assert_eq!(costs(&db), ["11-05 AWS|90"]);
     // Lines that name no resource are no evidence that it is another bill.
-    let unnamed = |cost: &str| format!("AWS,EC2,,{cost},2025-11-05T00:00:00Z\n").repeat(15);
+    let unnamed = |cost: &str| format!("AWS,EC2,,{cost},USD,2025-11-05T00:00:00Z\n").repeat(15);
     let with = |name, items, cost: &str| import(name, bill(items, cost) + &unnamed(cost));
     with("mixed.csv", 20..30, "1").success();
     let revised = with("mixed-2.csv", 20..30, "2");
@@ -321,6 +323,18 @@ fn charge_of_no_time_or_currency_is_rejected(#[values(Sqlite, Postgresql)] engin
             "BillingCurrency is empty, expected USD",
         ),
         (json, "BillingCurrency is empty, expected USD"),
+        (
+            format!("BilledCost,ChargePeriodStart\n1,{day}\n"),
+            "BillingCurrency is missing, expected USD",
+        ),
+        (
+            format!(r#"{{"BilledCost":1,"ChargePeriodStart":"{day}"}}"#),
+            "BillingCurrency is missing, expected USD",
+        ),
+        (
+            csv(day, next, "EUR"),
+            "BillingCurrency is `EUR`, expected USD",
+        ),
     ] {
         let run = db.usagectl(args).stdin(&bill).run();
         assert!(
@@ -336,11 +350,12 @@ fn charge_of_no_time_or_currency_is_rejected(#[values(Sqlite, Postgresql)] engin
 /// A bill in CSV; a line is provider, account, service, cost, and the day and hour of November.
 fn bill(lines: &[&str]) -> String {
     let mut csv =
-        "ProviderName,BillingAccountId,ServiceName,BilledCost,ChargePeriodStart\n".to_owned();
+        "ProviderName,BillingAccountId,ServiceName,BilledCost,BillingCurrency,ChargePeriodStart\n"
+            .to_owned();
     for line in lines {
         let (line, time) = line.rsplit_once(' ').unwrap();
         csv.push_str(&format!(
-            "{},2025-11-{time}:00:00Z\n",
+            "{},USD,2025-11-{time}:00:00Z\n",
             line.replace(' ', ",")
         ));
     }
@@ -364,23 +379,39 @@ fn bill_of_a_name_replaces_only_that_of_its_provider_and_account(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    let import = |lines: &[&str]| {
+    let run = |lines: &[&str], more: &[&str]| {
         let file = db.sandbox().file("part-0.csv", bill(lines));
         let args = ["collect", "import", "--kind", "focus"];
-        db.usagectl(args).arg(file).run().success().stderr
+        db.usagectl(args.iter().chain(more)).arg(file).run()
     };
+    let import = |lines: &[&str]| run(lines, &[]).success().stderr;
     import(&["aws 1 X 10 01T00", "aws 1 Y 5 02T00", "aws 1 X 7 03T00"]);
     import(&["gcp 1 X 10 01T00"]);
     import(&["aws 2 X 20 01T00"]);
     let all = ["11-01 aws|30", "11-02 aws|5", "11-03 aws|7", "11-01 gcp|10"];
     assert_eq!(costs(&db), all);
-    // A corrected file lacks a service and the last day.
-    let warning = import(&["aws 1 X 11 01T00", "aws 1 X 1 02T00"]);
+    // Without a common charge, a file that lacks a service may be another part of the bill.
+    let corrected = ["aws 1 X 11 01T00", "aws 1 X 1 02T00"];
+    let unclear = run(&corrected, &[]);
+    assert_eq!(unclear.code, 5, "{unclear:?}");
+    for part in [
+        "another bill of the name part-0.csv is stored for the same account and billing period, no charge is in both",
+        "--replace ",
+        "--name NAME ",
+    ] {
+        assert!(unclear.stderr.contains(part), "{unclear:?}");
+    }
+    assert_eq!(costs(&db), all);
+    let warning = run(&corrected, &["--replace"]).success().stderr;
     assert_eq!(costs(&db), ["11-01 aws|31", "11-02 aws|1", "11-01 gcp|10"]);
     assert!(
         warning.contains("charges on 1 day between 2025-11-03 and 2025-11-03 that this one lacks"),
         "{warning}"
     );
+    // One with all of its services, regions and charge periods corrects it.
+    let warning = import(&["gcp 1 X 12 01T00"]);
+    assert!(warning.contains("other charges in 1 sum"), "{warning}");
+    import(&["gcp 1 X 10 01T00"]);
     // The bill of another month.
     let december = bill(&["aws 1 X 8 01T00"]).replace("2025-11", "2025-12");
     let file = db.sandbox().file("part-0.csv", december);
@@ -390,6 +421,36 @@ fn bill_of_a_name_replaces_only_that_of_its_provider_and_account(
         costs(&db),
         ["11-01 aws|31", "11-02 aws|1", "12-01 aws|8", "11-01 gcp|10"]
     );
+}
+
+#[rstest]
+fn file_of_a_stored_name_without_common_charges_is_refused(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let import = |lines: &[&str], more: &[&str]| {
+        let file = db.sandbox().file("bill.csv", bill(lines));
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args.iter().chain(more)).arg(file).run().code
+    };
+    assert_eq!(import(&["aws 1 A 10 01T00"], &[]), 0);
+    let other = ["aws 1 B 20 01T00"];
+    // Another resource does not hide it.
+    for more in [&[][..], &["--resource", "billing"]] {
+        assert_eq!(import(&other, more), 5);
+        assert_eq!(costs(&db), ["11-01 aws|10"]);
+    }
+    for _ in 0..2 {
+        assert_eq!(import(&other, &["--name", "bill-2.csv"]), 0);
+        assert_eq!(costs(&db), ["11-01 aws|30"]);
+    }
+    // A longer export of the same bill replaces it.
+    assert_eq!(import(&["aws 1 A 10 01T00", "aws 1 A 1 02T00"], &[]), 0);
+    assert_eq!(costs(&db), ["11-01 aws|30", "11-02 aws|1"]);
+    assert_eq!(import(&["aws 1 C 7 01T00"], &["--replace"]), 0);
+    assert_eq!(costs(&db), ["11-01 aws|27"]);
+    let args = ["collect", "import", "--name", "x"];
+    assert_eq!(db.usagectl(args).stdin("").run().code, 2);
 }
 
 #[rstest]

@@ -260,6 +260,43 @@ fn unmeasured_meter_makes_no_saving(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
+fn plan_with_less_of_an_unmeasured_meter_has_no_known_size(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let commands = ("VERCEL_KV", "REQUEST_COUNT");
+    let amount = [("reading", "amount")];
+    let start = "2026-09-25T00:00:00Z";
+    let import = |meter, value: f64| {
+        case.import(&lines(meter, start, 24, &amount, |_, _| Some(value)));
+    };
+    import(commands, 25_000.0);
+    import(("VERCEL_KV", "BANDWIDTH_GB"), 0.01);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    // 250 MB instead of 256, and the storage is not measured.
+    let smaller = compared(it, "fixed-250mb");
+    assert_eq!(smaller["chance_exceeded"]["value"], Value::Null);
+    assert_eq!(smaller["against"], "not measured: VERCEL_KV STORAGE_MB");
+    assert_eq!(smaller["cost"]["value"], "10");
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let all = ["recommend", "show", it["id"].as_str().unwrap(), "--all"];
+    let page = case.run(&all);
+    assert!(page.contains("250 MB  not measured"), "{page}");
+    // Measured, it is a plan as any other.
+    let levels = lines(("VERCEL_KV", "STORAGE_MB"), start, 24, &[], |_, _| {
+        Some(20.0)
+    });
+    case.import(&levels);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let smaller = compared(it, "fixed-250mb");
+    assert_eq!(smaller["chance_exceeded"]["value"], "0.0");
+}
+
+#[rstest]
 fn certain_exhaustion_is_recommended_from_two_readings_on(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
@@ -372,8 +409,28 @@ fn measured_part_of_an_amount_decides_a_certain_state(
         (&"CRITICAL".into(), &"2 of 25 days missing".into())
     );
     let table = case.run(&["limits", "check", "--metric", "BANDWIDTH_GB"]);
-    let note = "\nVERCEL_BANDWIDTH BANDWIDTH_GB hobby CRITICAL 94.3%, 2 of 25 days missing\n";
+    let note =
+        "\nVERCEL_BANDWIDTH BANDWIDTH_GB hobby CRITICAL at least 94.3%, 2 of 25 days missing\n";
     assert!(table.contains(note), "{table}");
+    for (args, words) in [
+        (&["limits", "check"][..], "at least 94.3  "),
+        (&["limits", "check"], "at least 94.3%  "),
+        (
+            &["recommend", "forecast"],
+            ": at least 94.3 of 100 (94.3%), measured",
+        ),
+        (&["recommend", "forecast"], "used at least 94.3, "),
+        (&["recommend", "run"], ""),
+        (&["recommend", "list"], "at least 94.3%  at least 94.3%"),
+    ] {
+        let of_metric = ["--metric", "BANDWIDTH_GB"];
+        let args = match args[1] {
+            "check" | "forecast" => [args, &of_metric].concat(),
+            _ => args.to_vec(),
+        };
+        let text = case.run(&args);
+        assert!(text.contains(words), "{words}: {text}");
+    }
     let critical = [
         "limits",
         "check",
@@ -392,6 +449,15 @@ fn measured_part_of_an_amount_decides_a_certain_state(
         (&"CRITICAL".into(), &check["state"])
     );
     assert_eq!(facts(it)["usage"]["at_least"], true);
+    let meter = &facts(it)["meters"][0];
+    assert_eq!(
+        (
+            &meter["usage"]["at_least"],
+            &meter["usage_percent"]["at_least"]
+        ),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(it["now"]["at_least"], true);
     let reason = it["reason"].as_str().unwrap();
     let usage = "VERCEL_BANDWIDTH BANDWIDTH_GB is at least 94.3 GB, ";
     assert!(reason.starts_with(usage), "{reason}");
@@ -423,12 +489,22 @@ fn forecast_that_adds_missing_days_is_recommended(#[values(Sqlite, Postgresql)] 
     assert!(chance.as_f64().unwrap() > 0.9, "{chance}");
     put_channel(&case.db, "ops");
     let run = case.run(&["recommend", "run"]);
-    let notice = "CRITICAL: VERCEL_BANDWIDTH BANDWIDTH_GB (hobby) is at 64.8 GB of 100 GB, 64.8%, full in 3 days (3 to 4); 6 of 24 days missing";
+    let notice = "CRITICAL: VERCEL_BANDWIDTH BANDWIDTH_GB (hobby) is at least 64.8 GB of 100 GB, at least 64.8%, full in 3 days (3 to 4); 6 of 24 days missing";
     assert!(run.contains(notice), "{run}");
     let [it] = &case.recommend()[..] else {
         panic!()
     };
     assert_eq!(facts(it)["usage_percent"]["at_least"], true);
+    // The share of an unknown state is as much a lower bound as the usage.
+    let forecast = case.forecast("BANDWIDTH_GB");
+    for of in [&check, &forecast, &it["now"]] {
+        let share = of["percent"].as_f64().unwrap();
+        assert!(
+            (share - 64.8).abs() < 1e-9 && of["at_least"] == true,
+            "{of}"
+        );
+    }
+    assert_eq!(facts(it)["meters"][0]["usage_percent"]["at_least"], true);
 }
 
 #[rstest]
@@ -754,6 +830,7 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
             "state",
             "measured_at",
             "missing_days",
+            "at_least",
             "measure",
         ] {
             prop_assert_eq!(&check[field], &forecast[field], "{}", field);
@@ -773,6 +850,9 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
             prop_assert!((stated - used).abs() < 1e-4, "{} {}", stated, used);
             prop_assert_eq!(&it["now"]["percent"], &check["percent"]);
             prop_assert_eq!(&it["now"]["state"], &check["state"]);
+            prop_assert_eq!(&it["now"]["at_least"], &check["at_least"]);
+            let bound = facts(it)["usage"]["at_least"] == true;
+            prop_assert_eq!(&check["at_least"], &Value::Bool(bound));
             let show = case.json(&["recommend", "show", it["id"].as_str().unwrap()]);
             prop_assert_eq!(&show["live"], &forecast);
         }

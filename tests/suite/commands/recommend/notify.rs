@@ -108,6 +108,51 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
+fn critical_threshold_without_a_forecast_has_a_margin(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let notified = |(minute, storage_mb): (u32, u32)| {
+        let lines = run(&db, minute, storage_mb, &["-q"]).success().stdout;
+        lines.contains("STORAGE_MB (free)")
+    };
+    // 91, 89 and 86 % of 256 MB, and 83.6 %, which is clearly below 90.
+    let levels = [100, 233, 228, 233, 221, 233, 214, 233, 228];
+    let all: Vec<bool> = (0..).zip(levels).map(notified).collect();
+    let expected = [false, true, false, false, false, false, true, true, false];
+    assert_eq!(all, expected);
+}
+
+#[rstest]
+fn early_notice_states_the_chance(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let mut last = String::new();
+    for (day, storage_mb) in (20..26).zip([100, 109, 118, 127, 136, 145]) {
+        let now = format!("2026-01-{day}T12:00:00Z");
+        let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
+        let set = db
+            .usagectl(set.split(' '))
+            .arg(storage_mb.to_string())
+            .now(&now);
+        set.run().success();
+        let run = db.usagectl(["recommend", "run", "-q"]).now(&now).run();
+        last = run.success().stdout;
+        if !last.is_empty() {
+            break;
+        }
+    }
+    let reason = "% chance to be full within ";
+    assert!(last.contains(reason), "{last}");
+    let page = db.usagectl(["recommend", "list", "--format=json"]);
+    let list: Value = serde_json::from_str(&page.run().success().stdout).unwrap();
+    let it = &list["recommendations"][0];
+    let reason = it["reason"].as_str().unwrap();
+    assert!(reason.contains("(a chance of "), "{reason}");
+}
+
+#[rstest]
 fn thresholds_reached_after_an_urgent_forecast_are_notified(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
