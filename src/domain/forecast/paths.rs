@@ -395,15 +395,15 @@ fn resets(points: &[Point]) -> Vec<(usize, f64)> {
     lasting.map(|(at, drop, _)| (at, drop)).collect()
 }
 
-/// The size of a drop on the newest day, unless the level came back from most drops before. `points` are those of `all`
-/// without spikes.
+/// The size of a drop on the newest day, unless the level came back from most drops of its size before. `points` are those
+/// of `all` without spikes.
 fn fresh_drop(all: &[Point], points: &[Point]) -> Option<f64> {
     let newest = points.len().checked_sub(1)?;
     let (_, drop, _) = drops(points).pop().filter(|(at, ..)| *at == newest)?;
-    let earlier = drops(all);
-    let earlier = earlier.iter().filter(|(at, ..)| *at + 1 < all.len());
-    let lasting = earlier.clone().filter(|(.., stayed)| *stayed).count();
-    (earlier.count() <= 2 * lasting).then_some(drop)
+    let earlier = drops(all).into_iter();
+    let earlier = earlier.filter(|(at, size, _)| *at + 1 < all.len() && *size >= drop / 2.0);
+    let (lasting, others): (Vec<_>, Vec<_>) = earlier.partition(|(.., stayed)| *stayed);
+    (others.len() <= lasting.len()).then_some(drop)
 }
 
 /// By how much the level grew faster per day than usual since the drop at this index: too fast for noise, and too short
@@ -757,8 +757,8 @@ mod tests {
             let points: Vec<Point> = (0..days).map(|day| (day, level(day, pace))).collect();
             prepare(MetricKind::Gauge, &points).excess_since_drop
         };
-        assert_eq!((of(4.0, 32), of(60.0, 31)), (None, None));
-        assert_eq!((of(60.0, 32), of(60.0, 33)), (Some(56.0), Some(56.0)));
+        assert_eq!((of(4.0, 32), of(30.0, 31)), (None, None));
+        assert_eq!((of(30.0, 32), of(30.0, 33)), (Some(26.0), Some(26.0)));
         assert_eq!(of(4.0, 36), None);
     }
 

@@ -50,22 +50,28 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
 }
 
 /// Which values are isolated spikes: further than `limit` spreads from the median of the seven values around them
-/// (Hampel filter), unlike both neighbours. The newest value is never one, since its next neighbour is unknown.
+/// (Hampel filter), unlike both neighbours, of which the next one is at least half the way back. The newest value is
+/// never one, since its next neighbour is unknown.
 pub(super) fn spikes(values: &[f64], limit: f64) -> Vec<bool> {
     let all = spread(values);
+    let around = |at: usize| &values[at.saturating_sub(3)..(at + 4).min(values.len())];
     let far: Vec<bool> = (0..values.len())
         .map(|at| {
-            let around = &values[at.saturating_sub(3)..(at + 4).min(values.len())];
+            let around = around(at);
             let middle = median(around);
             // A window of equal values has no spread of its own.
             let spread = spread(around).max(all * 0.1);
             (values[at] - middle).abs() > limit * spread && values[at] != middle
         })
         .collect();
+    let comes_back = |at: usize| {
+        let middle = median(around(at));
+        (values[at + 1] - middle).abs() <= (values[at] - middle).abs() / 2.0
+    };
     let alone = |at: usize| {
         let before = at.checked_sub(1).is_some_and(|at| far[at]);
         let after = far.get(at + 1).is_none_or(|far| *far);
-        !before && !after
+        !before && !after && comes_back(at)
     };
     (0..values.len()).map(|at| far[at] && alone(at)).collect()
 }

@@ -49,7 +49,7 @@ pub(super) fn lines(
 }
 
 pub(super) struct Case {
-    db: TestDatabase,
+    pub(super) db: TestDatabase,
 }
 
 impl Case {
