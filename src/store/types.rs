@@ -130,7 +130,7 @@ impl FromSql<Text, Sqlite> for LenientText {
     }
 }
 
-/// A whole number, also in a column that was widened to 64 bits. SQLite's text and blobs are read as
+/// A whole number, also in a column that was widened to 64 bits. NULL, and SQLite's text and blobs, are read as
 /// `i64::MIN`, which no check accepts.
 #[derive(Clone, Copy, Debug, FromSqlRow)]
 pub struct LenientInt(pub i64);
@@ -143,6 +143,13 @@ impl FromSql<Integer, Pg> for LenientInt {
         let number = <i32 as FromSql<Integer, Pg>>::from_sql(value)?;
         Ok(LenientInt(number.into()))
     }
+
+    fn from_nullable_sql(value: Option<PgValue<'_>>) -> deserialize::Result<LenientInt> {
+        value.map_or(
+            Ok(LenientInt(i64::MIN)),
+            <LenientInt as FromSql<Integer, Pg>>::from_sql,
+        )
+    }
 }
 
 impl FromSql<Integer, Sqlite> for LenientInt {
@@ -153,6 +160,15 @@ impl FromSql<Integer, Sqlite> for LenientInt {
         } else {
             Ok(LenientInt(i64::MIN))
         }
+    }
+
+    fn from_nullable_sql(
+        value: Option<SqliteValue<'_, '_, '_>>,
+    ) -> deserialize::Result<LenientInt> {
+        value.map_or(
+            Ok(LenientInt(i64::MIN)),
+            <LenientInt as FromSql<Integer, Sqlite>>::from_sql,
+        )
     }
 }
 

@@ -200,7 +200,9 @@ pub fn surplus(
         ),
     };
     let more = |column: &str| {
-        format!("CAST(published.{column} AS BIGINT) - coalesce(rollup.{column}, 0) AS {column}")
+        format!(
+            "coalesce(CAST(published.{column} AS BIGINT), 0) - coalesce(rollup.{column}, 0) AS {column}"
+        )
     };
     let counts = "total_requests success_count error_count cached_count \
                   rate_limit_errors timeout_errors server_errors";

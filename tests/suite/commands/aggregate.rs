@@ -988,6 +988,10 @@ fn deleted_rows_of_the_applications_table_are_written_again(
     db.usagectl(["aggregate", "--tz", zone]).run().success();
     db.usagectl(["prune", "--older-than", "1h"]).run().success();
     let before = aggregates(&db);
+    let midnight = match zone {
+        "UTC" => "2026-01-20T00:00:00.000+00:00",
+        _ => "2026-01-19T23:00:00.000+00:00",
+    };
     let check = |text: &str| {
         let run = db.usagectl(["status"]).run().success();
         assert!(run.stdout.contains(text), "{text}: {}", run.snapshot());
@@ -1001,9 +1005,10 @@ fn deleted_rows_of_the_applications_table_are_written_again(
         "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'",
         "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY' AND api_name = 'tmdb'",
         "DELETE FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'",
-        "DELETE FROM api_usage_aggregates WHERE period_start < '2026-01-20T00:00:00.000+00:00'",
-        "DELETE FROM api_usage_aggregates WHERE period_start >= '2026-01-20T00:00:00.000+00:00'",
+        "DELETE FROM api_usage_aggregates WHERE period_start < '{midnight}'",
+        "DELETE FROM api_usage_aggregates WHERE period_start >= '{midnight}'",
     ] {
+        let sql = &sql.replace("{midnight}", midnight);
         db.execute(sql);
         check(is_missing);
         aggregate(&db).success();

@@ -201,7 +201,7 @@ const INSERTING: [(&str, &str, &str); 6] = [
         "alerts add --api tmdb --type ERROR_SPIKE --threshold 5 --period DAY",
         "",
     ),
-    ("InfrastructureLimit", "limits init", ""),
+    ("InfrastructureLimit", "limits init --plan vercel=hobby", ""),
     (
         "InfrastructureMetric",
         "collect set --service VERCEL_KV --metric STORAGE_MB 250",
@@ -215,7 +215,9 @@ fn required_column_of_the_application_is_reported_with_its_default(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    db.usagectl(["limits", "init"]).run().success();
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB --at 2026-01-31T11:00:00Z 250";
     db.usagectl(set.split(' ')).run().success();
     db.execute("DELETE FROM \"InfrastructureLimit\" WHERE service <> 'VERCEL_KV'");
@@ -230,6 +232,7 @@ fn required_column_of_the_application_is_reported_with_its_default(
             Engine::Sqlite => format!(
                 "ALTER TABLE \"{table}\" ADD COLUMN tenant text NOT NULL DEFAULT 'a';
                  ALTER TABLE \"{table}\" ADD COLUMN \"Org Unit\" text NOT NULL DEFAULT 'b';
+                 UPDATE \"{table}\" SET tenant = 'a', \"Org Unit\" = 'b';
                  PRAGMA writable_schema = ON;
                  UPDATE sqlite_schema SET sql = replace(replace(sql, ' DEFAULT ''a''', ''), ' DEFAULT ''b''', '')
                  WHERE name = '{table}';
@@ -252,8 +255,12 @@ fn required_column_of_the_application_is_reported_with_its_default(
         assert_eq!(run.code, 4, "{}", run.snapshot());
         let drift = lines(&run, "drift");
         assert_eq!(drift.len(), 2, "{}", run.stdout);
+        let text = match engine {
+            Engine::Postgresql => "text",
+            Engine::Sqlite => "TEXT",
+        };
         let wanted = format!(
-            "column {table}.tenant is `text not null`, expected `text not null default <value>`"
+            "column {table}.tenant is `{text} not null`, expected `{text} not null default <value>`"
         );
         assert!(drift.contains(&wanted.as_str()), "{}", run.stdout);
         let decisions = run.stdout.lines();
@@ -438,7 +445,7 @@ fn tables_beside_the_ledger_of_a_diesel_program_are_adopted(
         "{before} CREATE TABLE {ledger} (
              version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
          );
-         INSERT INTO {ledger} (version) VALUES ('20270101000000')"
+         INSERT INTO {ledger} VALUES ('20270101000000', '2025-06-01 12:00:00')"
     ));
     let run = db.usagectl(["status"]).run();
     let created = "created by another Diesel program (its migrations are in the ledger)\n";

@@ -66,7 +66,7 @@ fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Eng
         db.usagectl(["alerts", "ack", "cccc", "--api", "finnhub"])
             .run()
             .code,
-        1
+        5
     );
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_events"), ["2"]);
 }
