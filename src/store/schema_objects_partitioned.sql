@@ -1,4 +1,5 @@
--- A unique index of a partitioned table has the columns of the partition key. The others are unique in each partition.
+-- A unique index of a partitioned table has the columns of the partition key. The others are unique in each partition: a
+-- call that is recorded again is found there if the key is part of its content, unlike the time of the insert.
 -- The columns are those of schema_objects_postgres.sql.
 SELECT 'unique' AS kind, t.relname::text AS "table", '' AS name, CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END AS how,
     NULL AS body, others.columns AS numbers, others.options
@@ -12,3 +13,7 @@ CROSS JOIN LATERAL (
 ) others
 WHERE t.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))))
   AND others.count BETWEEN 1 AND i.indnkeyatts - 1
+  AND NOT EXISTS (
+      SELECT FROM pg_attribute a
+      WHERE a.attrelid = t.oid AND a.attnum = ANY (p.partattrs) AND a.attname NOT IN ('timestamp', 'api_name')
+  )

@@ -283,7 +283,8 @@ impl Cycle {
         // Where most rises are equal, the drops would make up the spread.
         let rises: Vec<f64> = steps.iter().copied().filter(|step| *step >= 0.0).collect();
         let noise = spread(&steps).min(2.0 * spread(&rises));
-        let far = median_of(&mut steps.clone()) - DROP * noise;
+        // The newest day may not be over: its small rise is no drop.
+        let far = (median_of(&mut steps.clone()) - DROP * noise).min(0.0);
         let fell = (1..points.len()).filter(|at| steps[at - 1] < far);
         let drops: Vec<(DayNumber, f64)> = fell.map(|at| (points[at].0, -steps[at - 1])).collect();
         if drops.len() < DROPS {
@@ -384,7 +385,7 @@ fn drops(points: &[Point]) -> Vec<(usize, f64, bool)> {
         let drop = drop_from(points, at, usual);
         let after = &points[at..(at + 4).min(points.len())];
         let stayed = after.len() > 1 && after.iter().all(|(_, value)| *value < before - drop / 2.0);
-        (drop > 0.0 && drop > far * gap.sqrt()).then_some((at, drop, stayed))
+        (points[at].1 < before && drop > far * gap.sqrt()).then_some((at, drop, stayed))
     };
     (1..points.len()).filter_map(fell).collect()
 }
@@ -703,8 +704,11 @@ mod tests {
         let sawtooth = (0..60).map(|day| (day, 100.0 + f64::from(day % 12) * 8.0));
         let sawtooth: Vec<Point> = sawtooth.collect();
         assert!(prepare(MetricKind::Gauge, &sawtooth).resets.is_empty());
-        let weekly = (0..15).map(|day| (day, 200.0 + f64::from(day % 7) * 30.0));
-        let weekly: Vec<Point> = weekly.collect();
+        let weekly = (0..21).map(|day| (day, 200.0 + f64::from(day % 7) * 30.0));
+        let mut weekly: Vec<Point> = weekly.collect();
+        assert!(prepare(MetricKind::Gauge, &weekly[..15]).cycle.is_some());
+        // A day that is not over has risen less.
+        weekly[20].1 -= 15.0;
         assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
     }
 

@@ -893,12 +893,17 @@ fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_kee
     aggregate(&["--seal"]).success();
     aggregate(&["--verify"]).success();
     assert_eq!(monthly(), ["48"]);
-    // Without a unique id in any partition, an index by hand cannot help.
-    let db = partitioned("RANGE (timestamp)", "timestamp", partition);
-    let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
-    assert_eq!(run.code, 5, "{}", run.snapshot());
-    let comment = "-- not possible where the partition key is another column: CREATE UNIQUE INDEX \"api_usage_id_key\"";
-    assert!(run.stdout.contains(comment), "{}", run.stdout);
+    // Without a unique id in any partition, or one that a call recorded again would not have, no index can help.
+    for (by, key) in [
+        ("RANGE (timestamp)", "timestamp"),
+        ("RANGE (created_at)", "id, created_at"),
+    ] {
+        let db = partitioned(by, key, partition);
+        let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+        assert_eq!(run.code, 5, "{by}: {}", run.snapshot());
+        let comment = "-- not possible where the partition key is another column: CREATE UNIQUE INDEX \"api_usage_id_key\"";
+        assert!(run.stdout.contains(comment), "{}", run.stdout);
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::domain::plans::catalogue::{Limited, Plan};
 use crate::domain::recommendation::cost::{Case, Meter, decimal};
 
 /// For each period, one case per path of the forecasts. A series without a forecast is the same on all paths; a
-/// series of unknown usage is left out. A pace is derived from the usage of another meter.
+/// series of unknown usage is left out, also one whose measurements ended. A pace is derived from the usage of another
+/// meter.
 ///
 /// `plan` is the plan in use; a percentage of an included amount is a measurement of its meter.
 pub(super) fn cases(
@@ -27,7 +28,8 @@ pub(super) fn cases(
     let period = |(index, window): (usize, &Window)| {
         let mut cases = vec![Case::new(); paths];
         let [from, to] = [window.from, window.to].map(|at| day_number(at.date_naive()));
-        for capacity in billed.iter().filter(|it| it.measure != Measure::Pace) {
+        let known = billed.iter();
+        for capacity in known.filter(|it| it.measure != Measure::Pace && it.is_assessable()) {
             let (service, metric) = (capacity.series.service, capacity.series.metric);
             let share = plan.and_then(|plan| included(capacity, plan));
             let mut uses = uses(capacity, from, to).unwrap_or_default();
