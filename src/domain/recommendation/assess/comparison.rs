@@ -154,7 +154,7 @@ impl Assessor<'_> {
         let meter = |capacity: &&Capacity| {
             let limit = capacity.limit.as_ref()?;
             let unit = Unit::Of(limit.metric);
-            let crossing = capacity.crossing(2);
+            let crossing = capacity.crossing(2).filter(|_| capacity.is_assessable());
             let days = crossing.and_then(|crossing| crossing.days[1]);
             let known = capacity.usage.filter(|_| capacity.measured_at.is_some());
             let is_partial = capacity.is_at_least();

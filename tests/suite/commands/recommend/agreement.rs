@@ -283,7 +283,7 @@ fn plan_with_less_of_an_unmeasured_meter_has_no_known_size(
     assert_eq!(it["recommended_plan"], "fixed-1gb");
     let all = ["recommend", "show", it["id"].as_str().unwrap(), "--all"];
     let page = case.run(&all);
-    assert!(page.contains("250 MB  not measured"), "{page}");
+    assert!(page.contains("  unlimited  not measured  "), "{page}");
     // Measured, it is a plan as any other.
     let levels = lines(("VERCEL_KV", "STORAGE_MB"), start, 24, &[], |_, _| {
         Some(20.0)

@@ -260,3 +260,56 @@ fn page_of_a_resource_has_its_own_usage_only(#[values(Sqlite, Postgresql)] engin
     }
     assert!(all.iter().any(|it| it["resource"] == "b"));
 }
+
+/// Measurements that ended weeks ago say nothing about a smaller plan, nor about a bill.
+#[rstest]
+fn meter_whose_measurements_ended_is_not_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let until = |last: f64, value: f64| move |day: f64, _| (day <= last).then_some(value);
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    let requests = ("VERCEL_KV", "REQUEST_COUNT");
+    let case = Case::new(engine, "upstash=fixed-1gb");
+    case.import(&lines(
+        storage,
+        "2026-08-01T00:00:00Z",
+        24,
+        &[],
+        until(40.0, 50.0),
+    ));
+    daily(&case, ("VERCEL_KV", "BANDWIDTH_GB"), "", 0.04);
+    daily(&case, requests, "", 4_000.0);
+    assert!(case.recommend().is_empty());
+
+    let case = Case::new(engine, "upstash=free");
+    case.import(&lines(
+        storage,
+        "2026-09-01T00:00:00Z",
+        6,
+        &[],
+        until(99.0, 250.0),
+    ));
+    daily(&case, ("VERCEL_KV", "BANDWIDTH_GB"), "", 0.04);
+    let amount = [("reading", "amount")];
+    case.import(&lines(
+        requests,
+        "2026-09-01T00:00:00Z",
+        6,
+        &amount,
+        until(15.0, 16_000.0),
+    ));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let payg = compared(it, "payg");
+    assert_eq!(payg["cost"]["at_least"], true, "{payg}");
+    assert_eq!(
+        payg["unmeasured"],
+        serde_json::json!(["VERCEL_KV REQUEST_COUNT"])
+    );
+    let meters = facts(it)["meters"].as_array().unwrap();
+    let ended = meters
+        .iter()
+        .find(|it| it["metric"] == "REQUEST_COUNT")
+        .unwrap();
+    assert!(ended["days_to_limit"]["value"].is_null(), "{ended}");
+}
