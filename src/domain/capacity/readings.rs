@@ -276,6 +276,10 @@ impl<'a> Readings<'a> {
             (Measure::Level, _) => (last.last_value - first.first_value, days(first.first_at)),
             (Measure::Peak, _) => (last.max_value - first.max_value, days(first.last_at)),
             (Measure::Pace, _) => return None,
+            // The services of one day of a bill are amounts of one time.
+            (Measure::Amount, Reading::Amount) if days(first.first_at) < SHORTEST_DAYS => {
+                return None;
+            }
             (Measure::Amount, Reading::Amount) => {
                 let from = midnight(first.first_at);
                 let (day, part) = self.read_to()?;

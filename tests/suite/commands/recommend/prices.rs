@@ -313,3 +313,22 @@ fn meter_whose_measurements_ended_is_not_measured(#[values(Sqlite, Postgresql)] 
         .unwrap();
     assert!(ended["days_to_limit"]["value"].is_null(), "{ended}");
 }
+
+/// A bill has a charge of each service of a day.
+#[rstest]
+fn amounts_of_one_time_have_no_pace(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let requests = ("VERCEL_KV", "REQUEST_COUNT");
+    for id in ["a", "b"] {
+        let extra = [("reading", "amount"), ("id", id)];
+        case.import(&lines(
+            requests,
+            "2026-11-25T00:00:00Z",
+            24,
+            &extra,
+            |_, _| Some(250_000.0),
+        ));
+    }
+    let forecast = case.run(&["recommend", "forecast", "--metric", "REQUEST_COUNT"]);
+    assert!(forecast.contains("insufficient data"), "{forecast}");
+}
