@@ -139,15 +139,15 @@ found AS (
     JOIN pg_publication p ON p.oid = r.prpubid
     WHERE d.blocks
     UNION ALL
-    SELECT 'sequence', d.objid::regclass::text, d.what, d.blocks, NULL, NULL,
-        'DROP SEQUENCE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
+    -- An owned sequence is dropped with its column, and its position lost.
+    SELECT 'sequence', d.objid::regclass::text, 'column ' || t.relname || '.' || a.attname, true, NULL, NULL,
+        format('ALTER SEQUENCE %s OWNED BY NONE', (pg_identify_object(d.classid, d.objid, 0)).identity), 0
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S'
-    -- The definition of a serial column creates its sequence.
-    WHERE NOT EXISTS (
-        SELECT 1 FROM pg_depend u
-        WHERE u.refclassid = 'pg_class'::regclass AND u.refobjid = c.oid AND u.classid = 'pg_attrdef'::regclass
-    )
+    JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_class'::regclass
+        AND o.deptype = 'a'
+    JOIN pg_class t ON t.oid = o.refobjid
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = o.refobjsubid
     UNION ALL
     SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL,
         'DROP STATISTICS ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
