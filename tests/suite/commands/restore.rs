@@ -1056,6 +1056,11 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at, tenant, \"Seen by\")
              VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00', 'a', 7)",
     );
+    if engine == Postgresql {
+        db.execute(
+            "UPDATE api_alerts SET number = 7; ALTER SEQUENCE api_alerts_number_seq RESTART WITH 8",
+        );
+    }
     let folder = export_folder(&db);
     let rollback = ["rollback", "--to", "create_api_usage"];
     let plan = db.usagectl(rollback).arg("--dry-run").run().success();
@@ -1086,4 +1091,12 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     let restored = "SELECT id, tenant, \"Seen by\" FROM api_alerts";
     assert_eq!(db.rows(restored), ["1|a|7"]);
     assert_eq!(whole_catalogue(&db), before);
+    if engine == Postgresql {
+        db.execute(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
+             VALUES ('2', 'tmdb', 'RATE_LIMIT', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00')",
+        );
+        let numbers = db.rows("SELECT number, place FROM api_alerts ORDER BY id");
+        assert_eq!(numbers, ["7|1", "8|2"]);
+    }
 }
