@@ -3,6 +3,8 @@
 //! PostgreSQL's catalogue knows them. SQLite has only their SQL, so there an object depends on what its SQL
 //! mentions.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::meaning::missing_values;
@@ -34,6 +36,9 @@ named! {
         EnumValue = "enum value",
         Function = "function",
         Table = "table",
+        Domain = "domain",
+        /// A composite or range type.
+        Type = "type",
         Other = "object",
     }
 }
@@ -80,24 +85,22 @@ pub struct Removal {
 pub fn blockers<'a>(
     dependents: impl IntoIterator<Item = &'a Dependent>,
 ) -> Option<(String, String)> {
-    let mut blockers: Vec<&Dependent> = Vec::new();
-    let mut uses: Vec<String> = Vec::new();
-    for dependent in dependents.into_iter().filter(|it| it.blocks) {
-        let object = dependent.object();
-        if blockers.iter().all(|it| it.object() != object) {
-            uses.push(format!("{object} uses {}", dependent.depends_on));
-        }
-        // The type and the default of a column are two. A table is replaced once at a time.
-        let is_table = dependent.kind == DependentKind::ForeignKey;
-        let is_known = |it: &&Dependent| {
-            it.object() == object && (is_table || it.removal == dependent.removal)
-        };
-        if !blockers.iter().any(is_known) {
-            blockers.push(dependent);
-        }
-    }
+    let blockers = dependents.into_iter().filter(|it| it.blocks);
+    let mut blockers: Vec<&Dependent> = blockers.collect();
+    let mut named = BTreeSet::new();
+    let uses = blockers.iter().filter(|it| named.insert(it.object()));
+    let uses: Vec<String> = uses
+        .map(|it| format!("{} uses {}", it.object(), it.depends_on))
+        .collect();
     // Stable: of one depth as they are listed.
     blockers.sort_by_key(|it| -it.removal.depth);
+    // The type and the default of a column are two. A table is replaced once at a time.
+    let mut known = BTreeSet::new();
+    blockers.retain(|it| {
+        let sql = it.removal.sql.as_ref();
+        let sql = sql.filter(|_| it.kind != DependentKind::ForeignKey);
+        known.insert((it.object(), sql))
+    });
     let statements = blockers.iter().filter_map(|it| it.removal.sql.as_ref());
     let mut steps: Vec<String> = statements.map(|sql| format!("{sql};")).collect();
     let others = blockers.iter().filter(|it| it.removal.sql.is_none());

@@ -96,6 +96,12 @@ pub(super) fn column_fit(name: &str, expected: &Column<'_>, found: &Column<'_>) 
     }
 }
 
+/// Whether the column with this definition has a default that means the same as `default`.
+pub fn has_default(definition: &str, default: &str) -> bool {
+    let expected = Column::parse(definition).default;
+    expected.is_some_and(|expected| same_default(expected, default))
+}
+
 /// The value for the rows of a column that becomes required: its default. Nothing without one, or where the default is
 /// the time of an insert and the column that of an event. Whether a call succeeded follows from its status, if known.
 pub(super) fn value_for_rows(

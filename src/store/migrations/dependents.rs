@@ -11,6 +11,7 @@ use super::tables;
 use crate::domain::schema::dependents::{
     self, CatalogueRow, Dependent, DependentKind, Dropped, Removal,
 };
+use crate::domain::schema::meaning::has_default;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::store::db::Db;
 use crate::store::tuples::LoadTuples;
@@ -138,9 +139,13 @@ fn in_postgres(
         .bind::<Array<Text>, _>(&dropped.types)
         .rows(conn)?;
     let dependent = |(kind, name, depends_on, blocks, sql, index, removal, depth): Row| {
+        let kind = kind.parse().unwrap_or(DependentKind::Other);
         let is_ours = index.is_some_and(|index| expected.get(&index).is_some());
-        (!is_ours).then(|| Dependent {
-            kind: kind.parse().unwrap_or(DependentKind::Other),
+        // The definition of a serial column creates its sequence.
+        let is_of_definition =
+            kind == DependentKind::Sequence && expected.get(&depends_on).is_none();
+        (!is_ours && !is_of_definition).then(|| Dependent {
+            kind,
             name,
             depends_on,
             sql: sql.filter(|_| !blocks),
@@ -152,7 +157,7 @@ fn in_postgres(
         })
     };
     let mut found: Vec<Dependent> = rows.into_iter().filter_map(dependent).collect();
-    found.extend(attached(conn, dropped)?);
+    found.extend(attached(conn, dropped, expected)?);
     let enums: Vec<(String, String)> = sql_query(ENUMS)
         .bind::<Array<Text>, _>(&dropped.types)
         .rows(conn)?;
@@ -165,7 +170,11 @@ fn in_postgres(
 }
 
 /// The rights, settings and comments that are dropped with their tables, columns and types.
-fn attached(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Dependent>> {
+fn attached(
+    conn: &mut PgConnection,
+    dropped: &Dropped,
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<Dependent>> {
     // An index has a row for each of its columns. Comments last: they may be of a policy.
     let query = format!(
         "SELECT kind, object, name, sql FROM ({ATTACHED}) AS found ORDER BY kind DESC, name, object"
@@ -174,6 +183,15 @@ fn attached(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Depen
     let found: Vec<Row> = sql_query(query).rows(conn)?;
     let mut known = BTreeSet::new();
     let mut dependent = |(kind, object, name, sql): Row| {
+        if name.starts_with("default of column ")
+            && let Some((_, default)) = sql.split_once(" SET DEFAULT ")
+        {
+            // The definition of a column that no migration created has its default.
+            let column = expected.get(&format!("column {object}"));
+            if column.is_none_or(|it| has_default(it, default)) {
+                return None;
+            }
+        }
         let (table, column) = object.split_once('.').unwrap_or((&object, ""));
         let mut columns = dropped.columns.iter();
         let depends_on = if dropped.tables.iter().any(|it| it == table) {

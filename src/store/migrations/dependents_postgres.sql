@@ -25,11 +25,31 @@ gone AS (
     SELECT 'pg_type'::regclass, y.oid, 0, 'enum ' || y.typname
     FROM pg_type y
     WHERE y.typnamespace IN (SELECT oid FROM spaces) AND y.typname = ANY ($3)
+    UNION ALL
+    SELECT 'pg_type'::regclass, y.typarray, 0, 'enum ' || y.typname
+    FROM pg_type y
+    WHERE y.typnamespace IN (SELECT oid FROM spaces) AND y.typname = ANY ($3)
+),
+-- The domains, composite types and ranges of such types, and arrays of them.
+types AS (
+    SELECT g.objid AS oid, g.what, 0 AS level FROM gone g WHERE g.classid = 'pg_type'::regclass
+    UNION
+    SELECT s.oid, CASE t.level WHEN 0 THEN t.what ELSE 'type ' || t.oid::regtype END, t.level + 1
+    FROM types t
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid AND d.deptype = 'n'
+    LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'c'
+    JOIN pg_type y ON y.oid = CASE WHEN d.classid = 'pg_type'::regclass THEN d.objid ELSE c.reltype END
+    CROSS JOIN LATERAL (VALUES (y.oid), (y.typarray)) AS s (oid)
+),
+used AS (
+    SELECT * FROM gone
+    UNION
+    SELECT 'pg_type'::regclass, oid, 0, 'type ' || oid::regtype FROM types WHERE level > 0
 ),
 depending AS (
     -- What also depends automatically is dropped without a question.
     SELECT d.classid, d.objid, d.objsubid, min(g.what) AS what, bool_and(d.deptype = 'n') AS blocks
-    FROM gone g
+    FROM used g
     JOIN pg_depend d ON d.refclassid = g.classid AND d.refobjid = g.objid AND d.refobjsubid = g.objsubid
     WHERE d.deptype IN ('n', 'a')
       AND NOT EXISTS (
@@ -80,16 +100,23 @@ found AS (
         WHERE g.classid = 'pg_class'::regclass AND g.objid = f.adrelid AND g.objsubid IN (0, f.adnum)
     )
     UNION ALL
-    SELECT 'constraint', o.conname || ' of ' || o.conrelid::regclass, d.what, d.blocks,
+    SELECT 'constraint',
+        o.conname || ' of ' || CASE o.conrelid WHEN 0 THEN o.contypid::regtype::text ELSE o.conrelid::regclass::text END,
+        d.what, d.blocks,
         'ALTER TABLE ' || o.conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(o.conname) || ' '
             || pg_get_constraintdef(o.oid),
         NULLIF(o.conindid, 0),
-        format('ALTER TABLE %s DROP CONSTRAINT %I', (pg_identify_object('pg_class'::regclass, o.conrelid, 0)).identity, o.conname), 0
+        CASE o.conrelid
+            WHEN 0 THEN format('ALTER DOMAIN %s DROP CONSTRAINT %I',
+                (pg_identify_object('pg_type'::regclass, o.contypid, 0)).identity, o.conname)
+            ELSE format('ALTER TABLE %s DROP CONSTRAINT %I',
+                (pg_identify_object('pg_class'::regclass, o.conrelid, 0)).identity, o.conname) END, 0
     FROM depending d
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
     -- The checks of our own tables are part of them.
     WHERE o.contype IN ('c', 'p', 'u', 'x')
       AND (o.contype <> 'c' OR o.connamespace IS DISTINCT FROM to_regnamespace('usagectl'))
+      AND (o.conrelid <> 0 OR d.blocks)
     UNION ALL
     SELECT 'foreign key', o.conname || ' of ' || o.conrelid::regclass, d.what,
         NOT EXISTS (
@@ -139,15 +166,15 @@ found AS (
     JOIN pg_publication p ON p.oid = r.prpubid
     WHERE d.blocks
     UNION ALL
-    SELECT 'sequence', d.objid::regclass::text, d.what, d.blocks, NULL, NULL,
-        'DROP SEQUENCE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
+    -- An owned sequence is dropped with its column, and its position lost.
+    SELECT 'sequence', d.objid::regclass::text, 'column ' || t.relname || '.' || a.attname, true, NULL, NULL,
+        format('ALTER SEQUENCE %s OWNED BY NONE', (pg_identify_object(d.classid, d.objid, 0)).identity), 0
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S'
-    -- The definition of a serial column creates its sequence.
-    WHERE NOT EXISTS (
-        SELECT 1 FROM pg_depend u
-        WHERE u.refclassid = 'pg_class'::regclass AND u.refobjid = c.oid AND u.classid = 'pg_attrdef'::regclass
-    )
+    JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_class'::regclass
+        AND o.deptype = 'a'
+    JOIN pg_class t ON t.oid = o.refobjid
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = o.refobjsubid
     UNION ALL
     SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL,
         'DROP STATISTICS ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
@@ -158,10 +185,25 @@ found AS (
         'DROP ROUTINE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     WHERE d.classid = 'pg_proc'::regclass
+      -- The constructors of a range are part of it.
+      AND NOT EXISTS (
+          SELECT 1 FROM pg_depend i WHERE i.classid = d.classid AND i.objid = d.objid AND i.deptype = 'i'
+      )
     UNION ALL
-    -- Tables that inherit from it, and its partitions.
+    -- After all that uses them.
+    SELECT CASE y.typtype WHEN 'd' THEN 'domain' ELSE 'type' END, y.oid::regtype::text, min(t.what), true, NULL, NULL,
+        format('DROP %s %s', CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END,
+            (pg_identify_object('pg_type'::regclass, y.oid, 0)).identity),
+        max(t.level) - 1000
+    FROM types t
+    JOIN pg_type y ON y.oid = t.oid AND y.typtype IN ('d', 'c', 'r')
+    WHERE t.level > 0
+    GROUP BY y.oid, y.typtype
+    UNION ALL
+    -- Tables that inherit from it, its partitions, and tables of a type.
     SELECT 'table', c.oid::regclass::text, d.what, true, NULL, NULL,
-        CASE WHEN c.relkind = 'c' THEN 'DROP TYPE ' || (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity
+        CASE WHEN c.reloftype <> 0
+            THEN format('ALTER TABLE %s NOT OF', (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity)
             ELSE (SELECT format(
                     CASE WHEN c.relispartition THEN 'ALTER TABLE %2$s DETACH PARTITION %1$s'
                          ELSE 'ALTER TABLE %1$s NO INHERIT %2$s' END,
@@ -169,10 +211,10 @@ found AS (
                     (pg_identify_object('pg_class'::regclass, h.inhparent, 0)).identity)
                   FROM pg_inherits h
                   JOIN gone g ON g.classid = 'pg_class'::regclass AND g.objid = h.inhparent AND g.objsubid = 0
-                  WHERE h.inhrelid = c.oid LIMIT 1) END, 0
+                  WHERE h.inhrelid = c.oid LIMIT 1) END, 2
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-    WHERE d.objsubid = 0 AND c.relkind IN ('r', 'p', 'f', 'c')
+    WHERE d.objsubid = 0 AND c.relkind IN ('r', 'p', 'f')
 )
 SELECT kind, name, what AS depends_on, blocks, sql,
     -- As in schema_objects_postgres.sql, to recognise the indexes of the migrations.

@@ -130,8 +130,29 @@ pub fn restore_table(
     if !batch.rows.is_empty() {
         flush(db, &mut batch)?;
     }
+    if let Db::Pg(postgres) = db
+        && table.dropped
+    {
+        let query = sql_query(SEQUENCES).bind::<Text, _>(quote_identifier(&table.table));
+        let statements: Vec<String> = postgres.run(|conn| query.rows(conn))?;
+        for sql in statements {
+            db.batch_execute(&sql)?;
+        }
+    }
     Ok(sum)
 }
+
+/// The statements that move each sequence of a table's columns past their values.
+const SEQUENCES: &str = "
+SELECT format('SELECT setval(%L, value) FROM %s, (SELECT %s(%I)::bigint AS value FROM %s) AS v WHERE value BETWEEN %s',
+    q.oid::regclass, q.oid::regclass, CASE WHEN s.seqincrement > 0 THEN 'max' ELSE 'min' END, a.attname, a.attrelid::regclass,
+    CASE WHEN s.seqincrement > 0 THEN 'last_value AND ' || s.seqmax ELSE s.seqmin || ' AND last_value' END)
+FROM pg_depend o
+JOIN pg_class q ON q.oid = o.objid
+JOIN pg_sequence s ON s.seqrelid = q.oid
+JOIN pg_attribute a ON a.attrelid = o.refobjid AND a.attnum = o.refobjsubid
+WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass AND o.deptype IN ('a', 'i')
+  AND o.refobjid = to_regclass($1) AND a.atttypid = ANY ('{smallint,integer,bigint}'::regtype[])";
 
 /// A restore of the data of migrations, for the log.
 #[derive(Clone, Debug)]

@@ -52,6 +52,9 @@ CROSS JOIN LATERAL (
             ('options', '(' || array_to_string(a.attoptions, ', ') || ')'),
             ('storage', CASE WHEN a.attstorage <> y.typstorage THEN 'STORAGE ' || CASE a.attstorage
                 WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
+            ('default', 'DEFAULT ' || (
+                SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f
+                WHERE f.adrelid = c.oid AND f.adnum = a.attnum AND a.attgenerated = '')),
             ('compression', 'COMPRESSION ' || CASE to_jsonb(a) ->> 'attcompression'
                 WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END)
         ) AS o (name, value)

@@ -889,7 +889,12 @@ fn grants_are_listed_exported_and_restored_postgresql() {
 fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     db.execute(
-        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        "ALTER TABLE api_alerts ALTER COLUMN id SET DEFAULT gen_random_uuid();
+         ALTER TABLE \"InfrastructureLimit\" ALTER COLUMN \"updatedAt\" SET DEFAULT now();
+         CREATE SEQUENCE numbers OWNED BY api_alerts.period;
+         ALTER TABLE api_alerts ALTER COLUMN period SET DEFAULT nextval('numbers');
+         INSERT INTO api_alerts (api_name, alert_type, threshold, updated_at) VALUES ('tmdb', 'ERROR_SPIKE', 1, now());
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
          COMMENT ON TABLE api_alerts IS 'it''s ours';
          COMMENT ON COLUMN api_alerts.period IS 'per';
          COMMENT ON COLUMN api_usage.user_id IS 'who';
@@ -940,6 +945,8 @@ fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
              UNION ALL SELECT 'trigger', tgname, tgenabled, NULL, NULL FROM pg_trigger WHERE tgname = 'watch'
              UNION ALL SELECT 'rule', rulename, ev_enabled, NULL, NULL FROM pg_rewrite WHERE rulename = 'r'
              UNION ALL SELECT 'statistics', stxname, NULL, stxstattarget::text, NULL FROM pg_statistic_ext
+             UNION ALL SELECT 'default', column_name, NULL, column_default, NULL FROM information_schema.columns
+             WHERE table_name IN ('api_alerts', 'InfrastructureLimit')
              UNION ALL SELECT 'publication', tablename, NULL, attnames::text, rowfilter FROM pg_publication_tables
              ORDER BY 1, 2";
         [comments, tables, columns, others].map(|query| db.rows(query))
@@ -956,6 +963,8 @@ fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
         "drop setting fillfactor=70, autovacuum_enabled=false, toast.autovacuum_enabled=false of api_alerts",
         "drop setting replica identity of api_alerts",
         "drop setting statistics target of column user_id of api_usage",
+        "drop setting default of column id of api_alerts",
+        "drop setting default of column updatedAt of \"InfrastructureLimit\"",
         "drop policy all of it of api_alerts",
         "drop publication stream of api_alerts",
         "drop comment column user_id of api_usage",
@@ -963,8 +972,13 @@ fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
         let line = format!("{line}, which no migration created");
         assert!(plan.contains(&line), "{line}: {plan}");
     }
+    assert_eq!(plan.matches("drop setting default").count(), 3, "{plan}");
     let refused = db.usagectl(rollback).arg("--yes").run();
     assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let (_, sql) = refused.stderr.split_once("next: ").unwrap();
+    let (sql, _) = sql.split_once(" then run the same command again").unwrap();
+    assert_eq!(sql, "ALTER SEQUENCE public.numbers OWNED BY NONE;");
+    db.run_script(sql);
     let folder = export_folder(&db);
     db.usagectl(rollback)
         .args(["--yes", "--export"])
@@ -979,6 +993,9 @@ fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
     assert!(!restored.contains("cannot"), "{restored}");
     assert_eq!(settings(), before);
     assert!(!restore().contains("created"));
+    db.execute("INSERT INTO api_alerts (api_name, alert_type, threshold, updated_at) VALUES ('rawg', 'ERROR_SPIKE', 1, now())");
+    let periods = db.rows("SELECT period FROM api_alerts ORDER BY 1");
+    assert_eq!(periods, ["1", "2"]);
 }
 
 #[test]
@@ -1039,6 +1056,11 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at, tenant, \"Seen by\")
              VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00', 'a', 7)",
     );
+    if engine == Postgresql {
+        db.execute(
+            "UPDATE api_alerts SET number = 7; ALTER SEQUENCE api_alerts_number_seq RESTART WITH 8",
+        );
+    }
     let folder = export_folder(&db);
     let rollback = ["rollback", "--to", "create_api_usage"];
     let plan = db.usagectl(rollback).arg("--dry-run").run().success();
@@ -1069,4 +1091,12 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     let restored = "SELECT id, tenant, \"Seen by\" FROM api_alerts";
     assert_eq!(db.rows(restored), ["1|a|7"]);
     assert_eq!(whole_catalogue(&db), before);
+    if engine == Postgresql {
+        db.execute(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
+             VALUES ('2', 'tmdb', 'RATE_LIMIT', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00')",
+        );
+        let numbers = db.rows("SELECT number, place FROM api_alerts ORDER BY id");
+        assert_eq!(numbers, ["7|1", "8|2"]);
+    }
 }

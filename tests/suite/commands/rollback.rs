@@ -355,6 +355,16 @@ fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
             "CREATE TABLE mine (alert TEXT REFERENCES api_alerts (id), kind \"MetricType\" DEFAULT 'LATENCY_MS');
              CREATE MATERIALIZED VIEW kept AS SELECT id FROM slowest;
              CREATE FUNCTION one(alert api_alerts) RETURNS text LANGUAGE sql AS 'SELECT (alert).id';
+             CREATE DOMAIN kind AS \"MetricType\" CHECK (VALUE <> 'LATENCY_MS');
+             CREATE DOMAIN kinds AS \"MetricType\"[];
+             CREATE DOMAIN checked AS text CHECK (VALUE::\"MetricType\" IS NOT NULL);
+             CREATE TYPE pair AS (alert api_alerts, kind kind);
+             CREATE TYPE pairs AS (all_of pair[]);
+             CREATE TYPE span AS RANGE (subtype = \"MetricType\");
+             CREATE TABLE of_pair OF pair;
+             CREATE FUNCTION first_of(kinds) RETURNS kind LANGUAGE sql AS 'SELECT NULL::kind';
+             CREATE VIEW no_kind AS SELECT NULL::kind AS kind;
+             ALTER TABLE mine ADD COLUMN pairs pairs, ADD COLUMN kinds \"MetricType\"[];
              INSERT INTO mine VALUES (NULL)",
         );
     } else {
