@@ -338,6 +338,7 @@ fn next_step(report: &StatusReport) -> String {
         return "use an empty database, or the tool that created this one".to_owned();
     }
     let next = match report.drift.as_slice() {
+        [] if !report.orphaned_triggers.is_empty() => "usagectl migrate",
         [] if report.extras.is_empty() => {
             "remove the defects listed above, then run usagectl status --verify"
         }

@@ -299,6 +299,8 @@ fn describe(object: &str, loss: DataLoss) -> String {
 /// What `migrate` did.
 #[derive(Debug, Default, Serialize)]
 pub struct Applied {
+    /// The triggers that made every write to their table fail.
+    pub dropped_triggers: Vec<String>,
     /// The tables whose triggers were created again.
     pub restored_triggers: Vec<&'static str>,
     /// The names of the invalid indexes that were built again.
@@ -324,14 +326,21 @@ impl AppliedMigration {
 
 impl Applied {
     pub fn has_changes(&self) -> bool {
-        let is_repaired = !self.restored_triggers.is_empty() || !self.rebuilt_indexes.is_empty();
-        is_repaired || !self.migrations.is_empty()
+        !self.dropped_triggers.is_empty()
+            || !self.restored_triggers.is_empty()
+            || !self.rebuilt_indexes.is_empty()
+            || !self.migrations.is_empty()
     }
 }
 
 impl Answer for Applied {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
+        for name in &self.dropped_triggers {
+            let line = format!("dropped the trigger {name}, which made writes fail");
+            text += &printable(&line);
+            text.push('\n');
+        }
         for table in &self.restored_triggers {
             text.push_str(&format!("restored the triggers on {table}\n"));
         }

@@ -81,7 +81,8 @@ impl Postgres {
             // Compiling a catalogue query takes seconds, running it milliseconds.
             settings: format!(
                 "SET LOCAL search_path TO {schema}, {OWN_SCHEMA}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; \
-                 SET LOCAL jit = off"
+                 SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on; \
+                 SET LOCAL quote_all_identifiers = off"
             ),
             lease: None,
             url: url.into(),

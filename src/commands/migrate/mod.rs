@@ -16,6 +16,7 @@ use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
+use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::script::NameKind;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
@@ -447,7 +448,7 @@ impl Run<'_> {
         self.apply(&survey, plan, &prisma, applied)
     }
 
-    /// Restores the triggers of applied migrations that are missing or differ, rebuilds their invalid indexes, then
+    /// Drops our triggers whose tables are gone, restores the triggers of applied migrations that are missing or differ, rebuilds their invalid indexes, then
     /// applies `plan` in order, until one fails.
     fn apply(
         &mut self,
@@ -467,6 +468,13 @@ impl Run<'_> {
         }
         if let Some(restore) = &self.restore {
             restore.start(self.db, log)?;
+        }
+        let orphaned = schema_objects::orphaned_triggers(self.db)?;
+        if !orphaned.is_empty() {
+            let drops = schema_objects::drop_triggers(self.db, &orphaned);
+            let mut retry = self.args.locks.retry(self.context);
+            retry.transaction(self.db, &[], |db| Ok(db.batch_execute(&drops)?))?;
+            applied.dropped_triggers = orphaned.iter().map(OrphanedTrigger::qualified).collect();
         }
         for triggers in migrations::broken_triggers(self.db, &survey.statuses)? {
             let table = triggers.table();

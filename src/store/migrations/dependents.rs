@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use diesel::sql_types::{Array, Text};
 use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
-use super::export::CAPTURE;
 use super::rows::TableColumns;
 use super::tables;
 use crate::domain::schema::dependents::{
@@ -246,12 +245,9 @@ fn sqlite(
         "index" => indexes
             .iter()
             .any(|(name, object)| *name == row.name && expected.get(object).is_some()),
-        "trigger" => {
-            let what = format!("trigger {}.{}", row.table, row.name);
-            row.name.starts_with(CAPTURE) || expected.get(&what).is_some()
-        }
-        // Only our own columns of these tables are dropped, with their checks.
-        "table" => row.name.starts_with("usagectl_"),
+        // Triggers of migrations, of an export and of an interrupted copy. Of the tables only our own columns are
+        // dropped, with their checks.
+        "trigger" | "table" => row.name.starts_with("usagectl_"),
         _ => false,
     };
     Ok(dependents::in_sqlite(&catalogue, dropped, is_ours))

@@ -189,8 +189,11 @@ impl RestoreLog {
     }
 }
 
-/// Creates an object of the user again; false if it exists.
+/// Creates an object of the user again; false if it exists, or if it is a trigger of ours, which migrations create.
 pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -> Result<bool> {
+    if object.kind == DependentKind::Trigger && object.name.starts_with("usagectl_") {
+        return Ok(false);
+    }
     let query = match db {
         Db::Pg(_) => {
             "definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid

@@ -506,6 +506,31 @@ fn export_and_restore_killed_at_every_point_are_completed(
     db.usagectl(["status"]).run().success();
 }
 
+#[test]
+fn triggers_of_an_interrupted_copy_are_not_exported_sqlite() {
+    let db = with_rows(Sqlite);
+    db.usagectl(["migrate"]).run().success();
+    let before = contents(&db);
+    let folder = export_folder(&db);
+    let folder = folder.to_str().unwrap();
+    let export = ["rollback", "--all", "--yes", "--export", folder];
+    let copy = "SELECT name FROM sqlite_master WHERE name LIKE 'usagectl_copy_insert'";
+    while db.rows(copy).is_empty() {
+        let run = db
+            .usagectl(export)
+            .env("USAGECTL_FAULT", "kill:log:2")
+            .run();
+        assert_eq!(run.code, 137, "{}", run.snapshot());
+    }
+    let run = db.usagectl(export).run().success();
+    assert!(!run.stdout.contains("drop trigger"), "{}", run.snapshot());
+    let restore = ["migrate", "--restore", folder];
+    db.usagectl(restore).run().success();
+    assert_eq!(contents(&db), before);
+    assert!(db.rows(copy).is_empty());
+    db.usagectl(["status"]).run().success();
+}
+
 #[rstest]
 fn restore_that_was_interrupted_is_named_until_it_is_complete(
     #[values(Sqlite, Postgresql)] engine: Engine,

@@ -68,6 +68,27 @@ fn adoption_repairs_writes_and_statistics(#[values(false, true)] by_script: bool
 }
 
 #[test]
+fn triggers_of_an_interrupted_copy_are_dropped_by_migrate() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.execute(
+        "CREATE TRIGGER \"usagectl_copy_insert\" AFTER INSERT ON api_usage
+         BEGIN DELETE FROM \"usagectl_new_api_usage\"; END",
+    );
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+    let run = db.usagectl(["migrate"]).run().success();
+    let dropped = "dropped the trigger api_usage.usagectl_copy_insert, which made writes fail\n";
+    assert!(run.stdout.starts_with(dropped), "{}", run.snapshot());
+    db.execute(INSERT);
+    db.usagectl(["status"]).run().success();
+}
+
+#[test]
 fn migrate_lists_all_tables_that_are_not_of_the_application() {
     let sandbox = Sandbox::new();
     let migrate = |url: &str| sandbox.usagectl(["migrate", "--database-url", url]).run();

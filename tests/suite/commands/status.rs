@@ -691,6 +691,27 @@ fn time_limits_do_not_end_a_command_that_reads_postgresql() {
     }
 }
 
+#[test]
+fn settings_that_change_the_text_of_definitions_are_no_drift_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    let change = |statements: [&str; 2]| {
+        let changes = statements
+            .map(|it| format!("EXECUTE format('ALTER DATABASE %I {it}', current_database());"));
+        db.execute(&format!("DO $$ BEGIN {} END $$", changes.concat()));
+    };
+    change([
+        "SET standard_conforming_strings = off",
+        "SET quote_all_identifiers = on",
+    ]);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
+    change([
+        "RESET standard_conforming_strings",
+        "RESET quote_all_identifiers",
+    ]);
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
 /// Each by itself is drift, and is named in exactly one line.
 #[rstest]
 #[case(
