@@ -375,7 +375,15 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
     let target = match (&args.to, args.all) {
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,
-        (None, false) => RollbackTarget::Steps(args.steps.get()),
+        (None, false) => {
+            // An interrupted run has done some of them.
+            let steps = args.steps.get();
+            let left = steps.saturating_sub(survey.bookkeeping.reverted_before_interrupt);
+            if left == 0 {
+                return Ok(Vec::new());
+            }
+            RollbackTarget::Steps(left)
+        }
     };
     let versions =
         migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;

@@ -139,14 +139,18 @@ pub fn progress(log: &[LoggedStep]) -> BTreeMap<String, Progress> {
     found
 }
 
-/// The command of the last rollback that did not end, unless a migration was applied since.
-pub fn interrupted_rollback(log: &[LoggedStep]) -> Option<&str> {
-    let mut found = None;
+/// The command of the last rollback that did not end, unless a migration was applied since, and the number of migrations
+/// that it has reverted.
+pub fn interrupted_rollback(log: &[LoggedStep]) -> Option<(&str, usize)> {
+    let mut found: Option<(&str, usize)> = None;
     for row in log {
         match row.action.as_str() {
             "down" if row.is_whole_rollback() => {
-                found = row.detail.as_deref().filter(|_| !row.is_done);
+                let command = row.detail.as_deref().filter(|_| !row.is_done);
+                let before = found.map_or(0, |(_, reverted)| reverted);
+                found = command.map(|command| (command, before));
             }
+            "down" => found = found.map(|(it, before)| (it, before + usize::from(row.is_last()))),
             "up" | "adopt" => found = None,
             _ => {}
         }
@@ -704,9 +708,13 @@ mod tests {
     #[test]
     fn rollback_is_interrupted_until_it_ends_or_a_migration_is_applied() {
         let mut log = vec![step("down", "2", 0, false)];
-        assert_eq!(interrupted_rollback(&log), Some("export-2"));
+        assert_eq!(interrupted_rollback(&log), Some(("export-2", 0)));
         log.push(step("down", "2", 3, true));
-        assert_eq!(interrupted_rollback(&log), Some("export-2"));
+        assert_eq!(interrupted_rollback(&log), Some(("export-2", 1)));
+        // The second attempt goes on.
+        log.push(step("down", "2", 0, false));
+        log.push(step("down", "1", 1, true));
+        assert_eq!(interrupted_rollback(&log), Some(("export-2", 1)));
         let mut applied = log.clone();
         applied.push(step("up", "2", 1, true));
         assert_eq!(interrupted_rollback(&applied), None);

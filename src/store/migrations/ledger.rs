@@ -278,6 +278,8 @@ pub struct Bookkeeping {
     log: Vec<LoggedStep>,
     /// The command of a rollback that did not end.
     pub interrupted_rollback: Option<String>,
+    /// How many migrations it has reverted.
+    pub reverted_before_interrupt: usize,
     /// Of the last row of the log.
     served: Option<String>,
     /// Without a ledger, another schema that has the application's tables.
@@ -312,8 +314,10 @@ impl Bookkeeping {
                 .load(conn))?;
             found.served = rows.last().map(|row| row.application_schema.clone());
             found.log = rows.into_iter().map(LogRow::step).collect();
-            found.interrupted_rollback =
-                migration::interrupted_rollback(&found.log).map(str::to_owned);
+            if let Some((command, reverted)) = migration::interrupted_rollback(&found.log) {
+                found.reverted_before_interrupt = reverted;
+                found.interrupted_rollback = Some(command.to_owned());
+            }
             found.log.retain(|row| !row.is_whole_rollback());
         }
         let known: Vec<&str> = ALL.iter().map(|it| it.version).collect();

@@ -659,6 +659,35 @@ fn killed_rollback_is_continued_by_the_command_in_its_log(
     assert_eq!(contents(&db), before);
 }
 
+/// Not four more.
+#[rstest]
+fn killed_rollback_of_steps_is_completed_by_the_same_command(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("log:2", "log:4")] point: &str,
+) {
+    let db = with_rows(engine);
+    db.usagectl(["migrate"]).run().success();
+    let rollback = ["rollback", "--steps", "4", "--yes", "--accept-data-loss"];
+    let killed = db
+        .usagectl(rollback)
+        .env("USAGECTL_FAULT", format!("kill:{point}"));
+    assert_eq!(killed.run().code, 137);
+    db.usagectl(rollback).run().success();
+    let applied = || {
+        let status = db.usagectl(["status"]).run().stdout;
+        status
+            .lines()
+            .filter(|line| line.contains("  applied  "))
+            .count()
+    };
+    assert_eq!(applied(), 4);
+    // It has ended: another one begins.
+    db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+        .run()
+        .success();
+    assert_eq!(applied(), 3);
+}
+
 #[rstest]
 fn signal_during_export_and_restore_prints_state(
     #[values(Sqlite, Postgresql)] engine: Engine,
