@@ -15,6 +15,8 @@ CREATE TABLE usagectl.usagectl_dirty_hours (
     -- deletion of the oldest rows.
     "deleted_to" TIMESTAMP(3)
 );
+-- A publication for all tables refuses to delete from a table with neither key nor this.
+ALTER TABLE usagectl.usagectl_dirty_hours REPLICA IDENTITY FULL;
 
 -- The rows of an hour as `aggregate --mode lookback` found them: their number, and the sum of a hash of each. An hour
 -- that differs from them is dirty.

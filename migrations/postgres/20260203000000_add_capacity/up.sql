@@ -62,6 +62,7 @@ CREATE TABLE usagectl.usagectl_dirty_metric_days (
     "metric" TEXT NOT NULL,
     "day" TIMESTAMP(3) NOT NULL
 );
+ALTER TABLE usagectl.usagectl_dirty_metric_days REPLICA IDENTITY FULL;
 
 -- One row for each UTC day of each series: what forecasts are made from.
 CREATE TABLE usagectl.usagectl_metric_days (

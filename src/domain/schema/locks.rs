@@ -218,6 +218,7 @@ fn alter_work(words: &[&str], dialect: Dialect) -> Work {
         .iter()
         .find(|it| matches!(**it, "ADD" | "DROP" | "RENAME"));
     match (action, dialect) {
+        (None, _) if words.contains(&"REPLICA") => Work::Metadata,
         (Some(&"RENAME"), _) | (Some(&"DROP"), Dialect::Postgres) => Work::Metadata,
         (Some(&"ADD"), _) if calls_function => Work::Rewrite,
         // Checked for the existing rows.
@@ -250,6 +251,7 @@ mod tests {
         ALTER TABLE t ADD COLUMN a TEXT DEFAULT f() | t: ACCESS EXCLUSIVE, rewrite | rewrite
         ALTER TABLE t DROP COLUMN a | t: ACCESS EXCLUSIVE, metadata | rewrite
         ALTER TABLE t RENAME TO u | t: ACCESS EXCLUSIVE, metadata | metadata
+        ALTER TABLE t REPLICA IDENTITY FULL | t: ACCESS EXCLUSIVE, metadata | metadata
         ALTER TABLE t ALTER COLUMN a TYPE BIGINT | t: ACCESS EXCLUSIVE, rewrite | rewrite
         UPDATE s.t SET a = 1 | t: ROW EXCLUSIVE, scan | scan
         INSERT INTO t SELECT a FROM u | t: ROW EXCLUSIVE, insert; u: ACCESS SHARE, scan | insert; scan

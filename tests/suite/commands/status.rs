@@ -692,6 +692,35 @@ fn time_limits_do_not_end_a_command_that_reads_postgresql() {
 }
 
 #[test]
+fn publication_of_our_tables_does_not_end_a_run_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    // Only a superuser may create one FOR ALL TABLES.
+    db.execute(
+        "CREATE PUBLICATION ours FOR TABLE api_usage, usagectl.usagectl_dirty_hours,
+             usagectl.usagectl_dirty_metric_days",
+    );
+    let without_identity = "SELECT relname::text FROM pg_class c
+         WHERE relnamespace = 'usagectl'::regnamespace AND relkind = 'r' AND relreplident = 'd'
+           AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)";
+    assert!(db.rows(without_identity).is_empty());
+    for command in [
+        &["record", "--api", "tmdb"][..],
+        &["aggregate"],
+        &["alerts", "check"],
+    ] {
+        db.usagectl(command).run().success();
+    }
+    // Ours is not listed as the user's.
+    let plan = db.usagectl(["rollback", "--all", "--dry-run"]).run();
+    assert!(
+        plan.stdout.contains("drop table usagectl_dirty_hours"),
+        "{}",
+        plan.stdout
+    );
+    assert!(!plan.stdout.contains("replica identity"), "{}", plan.stdout);
+}
+
+#[test]
 fn settings_that_change_the_text_of_definitions_are_no_drift_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let change = |statements: [&str; 2]| {
