@@ -289,15 +289,7 @@ fn revert(
         0 => error,
         _ => {
             let count = format::counted(reverted, "migration");
-            let error = error.context(format!("{count} reverted, the next one failed"));
-            match args.after(reverted) {
-                None => error,
-                // Repeating the command would revert more migrations than requested.
-                Some(rest) => error.with_exit(Exit::Failed).with_next(format!(
-                    "remove the cause, then {}",
-                    rest.without_consent(context)
-                )),
-            }
+            error.context(format!("{count} reverted, the next one failed"))
         }
     })?;
     if let Some(export) = &mut export {
@@ -376,9 +368,11 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,
         (None, false) => {
-            // An interrupted run has done some of them.
-            let steps = args.steps.get();
-            let left = steps.saturating_sub(survey.bookkeeping.reverted_before_interrupt);
+            // An interrupted run has done some of them; one that is partly reverted is always completed.
+            let done = survey.bookkeeping.reverted_before_interrupt;
+            let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
+            let left = args.steps.get().saturating_sub(done);
+            let left = left.max(usize::from(is_partial));
             if left == 0 {
                 return Ok(Vec::new());
             }
@@ -480,21 +474,9 @@ fn check_consent(
 }
 
 impl RollbackArgs {
+    /// The same command: the migrations that are reverted already count.
     fn after_interrupt(&self, context: &Context) -> interrupt::NextStep {
-        let command = self.without_consent(context);
-        if self.all || self.to.is_some() {
-            return command.into();
-        }
-        // The same steps again would revert more.
-        let one = RollbackArgs {
-            steps: NonZeroUsize::MIN,
-            ..self.clone()
-        };
-        interrupt::NextStep {
-            if_partial: one.without_consent(context),
-            otherwise: "usagectl status".to_owned(),
-            restored: None,
-        }
+        self.without_consent(context).into()
     }
 
     /// The command that continues a rollback of `plan` from another directory: with the migration that it stops at
@@ -518,20 +500,6 @@ impl RollbackArgs {
             ..self.clone()
         };
         Ok(same.without_consent(context))
-    }
-
-    /// The rest of a run by number of steps, after some of them.
-    fn after(&self, reverted: u64) -> Option<RollbackArgs> {
-        let is_counted = !self.all && self.to.is_none();
-        let rest = self
-            .steps
-            .get()
-            .saturating_sub(usize::try_from(reverted).ok()?);
-        let steps = NonZeroUsize::new(rest).filter(|_| is_counted)?;
-        Some(RollbackArgs {
-            steps,
-            ..self.clone()
-        })
     }
 
     /// The same command without its consent flags.

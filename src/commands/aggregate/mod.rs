@@ -303,7 +303,10 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) 
         rollups::list_stored_as_stale(db, &Granularity::ALL, settings.calendar, window, apis)?;
     }
     dirty::move_to_stale(db, apis)?;
-    rollups::list_lost_as_stale(db, settings.calendar)?;
+    // --repair finds and counts them itself.
+    if !args.repair {
+        rollups::list_lost_as_stale(db, settings.calendar)?;
+    }
     let has_stale = rollups::has_stale(db, apis)?;
     let mut known = BTreeSet::new();
     if has_stale || args.repair || !apis.is_empty() {
