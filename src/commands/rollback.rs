@@ -137,10 +137,12 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let export = Export::complete_interrupted(folder, &url.target.to_string())?;
         shown.export = export.as_ref().map(exported);
     }
-    let interrupted = migrations::survey(&mut db)?
-        .bookkeeping
-        .interrupted_rollback;
-    if let (true, false, Some(command)) = (migrations.is_empty(), args.dry_run, &interrupted) {
+    if migrations.is_empty()
+        && !args.dry_run
+        && let Some(command) = &migrations::survey(&mut db)?
+            .bookkeeping
+            .interrupted_rollback
+    {
         // Killed after its last migration.
         let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
         let user = current_user();

@@ -114,6 +114,14 @@ pub fn percentage(percent: f64) -> String {
     format!("{} %", group(&format!("{:.1}", below_limit(percent))))
 }
 
+/// `at least 5 rows` where the number is a lower bound.
+pub fn at_least(number: String, is_bound: bool) -> String {
+    match is_bound {
+        true => format!("at least {number}"),
+        false => number,
+    }
+}
+
 /// A percentage to be rounded to one decimal: below 100 it stays below, since a limit that is not reached is never shown
 /// as reached.
 pub fn below_limit(percent: f64) -> f64 {

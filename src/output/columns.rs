@@ -109,7 +109,7 @@ impl Cell {
             Cell::Time(at) => format::time(*at),
             Cell::Duration(span) => format::duration(*span),
             Cell::Bool(value) => (if *value { "yes" } else { "no" }).to_owned(),
-            Cell::AtLeast(value) => format!("at least {}", value.formatted()),
+            Cell::AtLeast(value) => format::at_least(value.formatted(), true),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
 use super::{Answer, printable, wrap};
-use crate::domain::format::{self, count, counted, counted_as};
+use crate::domain::format::{self, at_least, count, counted, counted_as};
 use crate::domain::named::Named;
 use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
@@ -283,8 +283,7 @@ fn describe(object: &str, loss: DataLoss) -> String {
                 true => counted_as(lost.unsigned_abs(), "value", "values"),
                 false => counted_as(lost.unsigned_abs(), "row", "rows"),
             };
-            let at_least = if loss.exact { "" } else { "at least " };
-            format!("{at_least}{lost}")
+            at_least(lost, !loss.exact)
         }
         (None, _) if is_column => "unknown number of values".to_owned(),
         (None, _) => "unknown number of rows".to_owned(),

@@ -129,13 +129,9 @@ fn name(status: &Capacity) -> String {
 
 fn summary(status: &Capacity) -> String {
     let percent = status.percent().map(format::percent);
-    let bound = if status.is_at_least() {
-        "at least "
-    } else {
-        ""
-    };
+    let percent = percent.map(|it| format::at_least(it, status.is_at_least()));
     let detail = match (percent, &status.reason) {
-        (Some(percent), Some(reason)) => format!("{bound}{percent}, {reason}"),
+        (Some(percent), Some(reason)) => format!("{percent}, {reason}"),
         (Some(percent), None) => percent,
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),

@@ -7,7 +7,7 @@ use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
 };
-use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
+use crate::domain::format::{DASH, at_least, count, counted, number, percent, time, time_ms};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::plans::LimitPeriod;
 use crate::domain::recommendation::cost::decimal;
@@ -62,10 +62,7 @@ impl Item {
 
     /// A number that is a lower bound if the usage is.
     fn bound(&self, number: String) -> String {
-        match self.0.is_at_least() {
-            true => format!("at least {number}"),
-            false => number,
-        }
+        at_least(number, self.0.is_at_least())
     }
 
     /// A value of the metric: money in dollars.

@@ -9,7 +9,7 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 
 use super::{Direction, Migration};
-use crate::domain::format::counted;
+use crate::domain::format::{at_least, counted};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
@@ -90,13 +90,10 @@ pub fn held_data(
         let losses = step.losses().filter(|(_, loss)| !loss.rebuilt);
         held.extend(losses.filter_map(|(object, loss)| {
             let count = loss.lost.filter(|count| *count > 0)?;
-            let about = if loss.exact { "" } else { "at least " };
             let (kind, name) = object.split_once(' ')?;
             let unit = if kind == "table" { "row" } else { "value" };
-            Some(format!(
-                "{name} {about}{}",
-                counted(count.try_into().unwrap_or_default(), unit)
-            ))
+            let count = counted(count.try_into().unwrap_or_default(), unit);
+            Some(format!("{name} {}", at_least(count, !loss.exact)))
         }));
     }
     Ok(match held.as_slice() {
