@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use indicatif::ProgressBar;
 
 use crate::args::{ApiFilter, Lookback, one_of};
@@ -17,6 +16,7 @@ use crate::domain::usage::read_plan::{ReadPlan, RowRange};
 use crate::domain::usage::rollup::{ApiPeriod, LeftOut};
 use crate::domain::usage::settings::{Mode, Settings};
 use crate::domain::usage::stats::{Cells, Grouping, Lines, Sort, WITHOUT_ROWS};
+use crate::domain::zone::Zone;
 use crate::output::stats::StatsAnswer;
 use crate::store::usage::rollups::{Level, Scope, StaleByApi};
 use crate::store::usage::{aggregates, lookback, read, rollups, settings};
@@ -63,7 +63,7 @@ pub struct StatsArgs {
 
     /// Time zone of days, dates and the trend [default: that of `usagectl aggregate --tz`]
     #[arg(long, value_name = "ZONE")]
-    tz: Option<Tz>,
+    tz: Option<Zone>,
 
     /// Show all columns: also successes, error classes, sizes, share, and average, shortest and longest response time
     #[arg(long)]

@@ -9,9 +9,10 @@
 )]
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
+
+use super::zone::Zone;
 
 /// Stands for a value that is missing or unknown.
 pub const DASH: &str = "-";
@@ -202,9 +203,8 @@ pub fn time(at: DateTime<Utc>) -> String {
 }
 
 /// An instant in a time zone, to the second: `2026-01-31T13:00:00+01:00`.
-pub fn local_time(at: DateTime<Utc>, zone: Tz) -> String {
-    at.with_timezone(&zone)
-        .to_rfc3339_opts(SecondsFormat::Secs, true)
+pub fn local_time(at: DateTime<Utc>, zone: Zone) -> String {
+    zone.local(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An instant in JSON and CSV: RFC 3339 in UTC, to the millisecond.

@@ -20,3 +20,4 @@ pub mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod usage;
+pub mod zone;

@@ -81,15 +81,14 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
-    use chrono_tz::Tz;
 
     use super::*;
-    use crate::domain::testing::{at, window};
+    use crate::domain::testing::{at, window, zone};
 
     #[test]
     fn dates_begin_at_local_midnight() {
         let calendar = Calendar {
-            zone: Tz::Asia__Seoul,
+            zone: zone("Asia/Seoul"),
         };
         // It is the first of February there.
         let now = at("01-31T20:00");

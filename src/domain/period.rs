@@ -4,12 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, DurationRound, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike,
-    Utc,
+    DateTime, Datelike, DurationRound, Months, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc,
 };
-use chrono_tz::Tz;
 
 use super::named::{UnknownName, named};
+use super::zone::Zone;
 
 named! {
     /// The period of a roll-up; its name in `aggregation_type`.
@@ -110,7 +109,7 @@ pub fn quarter_of(at: DateTime<Utc>) -> DateTime<Utc> {
 /// A day begins at local midnight, rounded down to a quarter of an hour, so days of 23 and 25 hours are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calendar {
-    pub zone: Tz,
+    pub zone: Zone,
 }
 
 impl Default for Calendar {
@@ -120,10 +119,10 @@ impl Default for Calendar {
 }
 
 impl Calendar {
-    pub const UTC: Calendar = Calendar { zone: Tz::UTC };
+    pub const UTC: Calendar = Calendar { zone: Zone::UTC };
 
     fn is_utc(self, granularity: Granularity) -> bool {
-        granularity == Granularity::Hourly || self.zone == Tz::UTC
+        granularity == Granularity::Hourly || self.zone == Zone::UTC
     }
 
     /// The start of a local day.
@@ -133,7 +132,7 @@ impl Calendar {
 
     /// The local date of an instant.
     pub fn date_of(self, at: DateTime<Utc>) -> NaiveDate {
-        let date = at.with_timezone(&self.zone).date_naive();
+        let date = self.zone.local(at).date_naive();
         // Midnight is rounded down.
         match date.succ_opt() {
             Some(next) if self.midnight(next) <= at => next,
@@ -209,7 +208,7 @@ impl Calendar {
 
     /// The local midnight inside an hour, if there is one.
     pub fn cut_of(self, hour: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        if self.zone == Tz::UTC {
+        if self.zone == Zone::UTC {
             return None;
         }
         let next = self.end_of(Granularity::Daily, hour);
@@ -368,12 +367,12 @@ impl Window {
 
 /// The start of a day in a time zone: of a midnight that occurs twice the first; where a change of clocks skips it,
 /// the first instant after.
-pub fn start_of_day(zone: Tz, date: NaiveDate) -> DateTime<Utc> {
+pub fn start_of_day(zone: Zone, date: NaiveDate) -> DateTime<Utc> {
     let midnight = date.and_time(NaiveTime::MIN);
     let minutes = (0..=24 * 60).map(|minutes| midnight + TimeDelta::minutes(minutes));
-    let mut instants = minutes.filter_map(|local| zone.from_local_datetime(&local).earliest());
+    let mut instants = minutes.filter_map(|local| zone.instant(local).earliest());
     let first = instants.next();
-    first.map_or(midnight.and_utc(), |at| at.to_utc())
+    first.unwrap_or_else(|| midnight.and_utc())
 }
 
 #[cfg(test)]
@@ -381,7 +380,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::{at, window};
+    use crate::domain::testing::{at, window, zone, zones};
 
     #[test]
     fn instant_is_in_one_hour_one_day_and_one_month() {
@@ -455,7 +454,7 @@ mod tests {
 
     #[test]
     fn local_days_have_23_to_25_hours() {
-        let hours = |zone: Tz, at_noon: &str| {
+        let hours = |zone: Zone, at_noon: &str| {
             let calendar = Calendar { zone };
             let start = calendar.start_of(Granularity::Daily, at(at_noon));
             (
@@ -465,50 +464,50 @@ mod tests {
         };
         for (zone, noon, start, minutes) in [
             (
-                Tz::Europe__Madrid,
+                zone("Europe/Madrid"),
                 "2026-03-29T12:00:00Z",
                 "2026-03-28T23:00:00Z",
                 23 * 60,
             ),
             (
-                Tz::Europe__Madrid,
+                zone("Europe/Madrid"),
                 "2026-10-25T12:00:00Z",
                 "2026-10-24T22:00:00Z",
                 25 * 60,
             ),
             (
-                Tz::America__New_York,
+                zone("America/New_York"),
                 "2026-03-08T12:00:00Z",
                 "2026-03-08T05:00:00Z",
                 23 * 60,
             ),
             (
-                Tz::Asia__Kathmandu,
+                zone("Asia/Kathmandu"),
                 "2026-01-31T12:00:00Z",
                 "2026-01-30T18:15:00Z",
                 24 * 60,
             ),
             (
-                Tz::Asia__Seoul,
+                zone("Asia/Seoul"),
                 "2026-01-31T12:00:00Z",
                 "2026-01-30T15:00:00Z",
                 24 * 60,
             ),
             (
-                Tz::Australia__Lord_Howe,
+                zone("Australia/Lord_Howe"),
                 "2026-04-05T06:00:00Z",
                 "2026-04-04T13:00:00Z",
                 24 * 60 + 30,
             ),
             (
-                Tz::Australia__Lord_Howe,
+                zone("Australia/Lord_Howe"),
                 "2026-10-04T06:00:00Z",
                 "2026-10-03T13:30:00Z",
                 24 * 60 - 30,
             ),
             // The 30th of December 2011 did not exist there.
             (
-                Tz::Pacific__Apia,
+                zone("Pacific/Apia"),
                 "2011-12-29T22:00:00Z",
                 "2011-12-29T10:00:00Z",
                 24 * 60,
@@ -517,7 +516,7 @@ mod tests {
             assert_eq!(hours(zone, noon), (at(start), minutes), "{zone} {noon}");
         }
         let kathmandu = Calendar {
-            zone: Tz::Asia__Kathmandu,
+            zone: zone("Asia/Kathmandu"),
         };
         assert_eq!(kathmandu.cut_of(at("01-30T18:00")), Some(at("01-30T18:15")));
         assert_eq!(kathmandu.piece_of(at("01-30T18:14")), at("01-30T18:00"));
@@ -535,7 +534,7 @@ mod tests {
         #[test]
         fn local_periods_are_contiguous_and_nested(
             ms in -62_100_000_000_000..253_400_000_000_000_i64,
-            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
+            zone in proptest::sample::select(zones()),
         ) {
             let instant = DateTime::from_timestamp_millis(ms).unwrap();
             let calendar = Calendar { zone };

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
 use super::period::Window;
+use super::zone::Zone;
 
 /// An instant: `2026-01-31T12:00:00Z`, or of the year 2026 `01-31T12:00`.
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
@@ -37,4 +38,15 @@ pub(crate) fn cases<const N: usize>(table: &str) -> impl Iterator<Item = [&str; 
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         cells.try_into().unwrap()
     })
+}
+
+/// A time zone of the database.
+pub(crate) fn zone(name: &str) -> Zone {
+    name.parse().unwrap()
+}
+
+/// All of them.
+pub(crate) fn zones() -> Vec<Zone> {
+    let names = jiff::tz::db().available();
+    names.map(|name| zone(name.as_str())).collect()
 }

@@ -23,8 +23,9 @@ use serde::Deserialize;
 
 use super::csv::{Dialect, Header};
 use super::fields::{Field, RawEvent, Target, UnknownFields, Value, same_name, shortened, unknown};
-use super::time::{TimeUnit, Zone, parse_time_format, parse_zone};
+use super::time::{TimeUnit, parse_time_format, parse_zone};
 use super::{Code, LineError};
+use crate::domain::zone::Zone;
 use crate::error::shell_word;
 
 /// How the names in the input become fields.

@@ -50,7 +50,7 @@ pub use read_loop::{InputFailure, ReadError};
 pub use reader::{BLOCK_BYTES, BLOCK_LINES, Job, ReadSummary, read};
 pub use rejects::{RawIs, RejectsFile};
 pub use source::{Input, OpenError};
-pub use time::{TimeOptions, TimeUnit, Zone, parse_time_format, parse_zone};
+pub use time::{TimeOptions, TimeUnit, parse_time_format, parse_zone};
 
 use std::sync::Arc;
 

@@ -18,12 +18,13 @@ use super::json::explain;
 use super::layout::{Format, Layout};
 use super::read_loop::{Consumer, RawLine, ReadError, read_input};
 use super::source::Input;
-use super::time::{TimeOptions, Zone};
+use super::time::TimeOptions;
 use super::{Code, LineError, Refusal};
 use crate::domain::format;
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series};
+use crate::domain::zone::Zone;
 
 /// The content of one line.
 pub trait FromLine: Sized {

@@ -1,17 +1,15 @@
 //! Times as programs write them: forms, units, zones, and the times that are implausible.
 
-use std::fmt;
-
 use chrono::format::{Item, StrftimeItems};
 use chrono::{
     DateTime, Datelike, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset,
-    TimeDelta, TimeZone, Timelike, Utc,
+    TimeDelta, Timelike, Utc,
 };
-use chrono_tz::Tz;
 
 use super::check::{Number, shown};
 use crate::domain::format;
 use crate::domain::usage::record::limits;
+use crate::domain::zone::{UnknownZone, Zone};
 
 /// How times are read.
 #[derive(Clone, Debug)]
@@ -96,33 +94,15 @@ pub(super) fn duration_ms(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(sum_ms)
 }
 
-/// The zone of times without one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
-    Offset(FixedOffset),
-    Named(Tz),
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Zone::Offset(offset) => offset.fmt(f),
-            Zone::Named(zone) => zone.fmt(f),
-        }
-    }
-}
-
 /// Parses `UTC`, an offset such as `+02:00`, or the name of a zone such as `Europe/Berlin`.
 pub fn parse_zone(text: &str) -> Result<Zone, String> {
-    if text.eq_ignore_ascii_case("UTC") || text.eq_ignore_ascii_case("Z") {
+    if text.eq_ignore_ascii_case("Z") {
         return Ok(Zone::UTC);
     }
-    let offset = text.parse().map(Zone::Offset);
-    offset
-        .or_else(|_| text.parse().map(Zone::Named))
-        .map_err(|_| {
-            "expected UTC, an offset such as +02:00, or a zone such as Europe/Berlin".to_owned()
-        })
+    let offset = text.parse().map(Zone::fixed);
+    offset.or_else(|_| text.parse()).map_err(|_: UnknownZone| {
+        "expected UTC, an offset such as +02:00, or a zone such as Europe/Berlin".to_owned()
+    })
 }
 
 /// Parses `clf` or a strftime format.
@@ -134,23 +114,21 @@ pub fn parse_time_format(text: &str) -> Result<String, String> {
     }
 }
 
-impl Zone {
-    pub(super) const UTC: Zone = Zone::Named(Tz::UTC);
+fn offset_instant(local: NaiveDateTime, offset: FixedOffset) -> Result<DateTime<Utc>, String> {
+    let at = local.checked_sub_offset(offset);
+    at.map(|at| at.and_utc())
+        .ok_or_else(|| format!("is {local}, out of range"))
+}
 
-    fn instant(self, local: NaiveDateTime) -> Result<DateTime<Utc>, String> {
-        let found = match self {
-            Zone::Offset(offset) => offset.from_local_datetime(&local).map(|at| at.to_utc()),
-            Zone::Named(zone) => zone.from_local_datetime(&local).map(|at| at.to_utc()),
-        };
-        match found {
-            MappedLocalTime::Single(at) => Ok(at),
-            MappedLocalTime::Ambiguous(..) => Err(format!(
-                "is {local}, which occurs twice in {self} as clocks are set back; add its offset"
-            )),
-            MappedLocalTime::None => Err(format!(
-                "is {local}, which does not exist in {self} as clocks are set forward; add its offset"
-            )),
-        }
+fn zone_instant(local: NaiveDateTime, zone: Zone) -> Result<DateTime<Utc>, String> {
+    match zone.instant(local) {
+        MappedLocalTime::Single(at) => Ok(at),
+        MappedLocalTime::Ambiguous(..) => Err(format!(
+            "is {local}, which occurs twice in {zone} as clocks are set back; add its offset"
+        )),
+        MappedLocalTime::None => Err(format!(
+            "is {local}, which does not exist in {zone} as clocks are set forward; add its offset"
+        )),
     }
 }
 
@@ -211,8 +189,8 @@ impl TimeOptions {
         })?;
         let zone = self.assumed_zone.or(hints.is_dump.then_some(Zone::UTC));
         let at = match (offset, zone) {
-            (Some(offset), _) => Zone::Offset(offset).instant(local)?,
-            (None, Some(zone)) => zone.instant(local)?,
+            (Some(offset), _) => offset_instant(local, offset)?,
+            (None, Some(zone)) => zone_instant(local, zone)?,
             (None, None) => {
                 return Err("has no zone; set one with --assume-tz, such as UTC or +02:00".into());
             }

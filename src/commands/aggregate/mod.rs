@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use clap::{ArgGroup, ValueEnum};
 
 use crate::args::{ApiFilter, LockWait, one_of, parse_duration, parse_instant};
@@ -25,6 +24,7 @@ use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::retention;
 use crate::domain::usage::settings::{Mode, Settings};
+use crate::domain::zone::Zone;
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
 use crate::store::lock::RunKind;
@@ -88,7 +88,7 @@ pub struct AggregateArgs {
 
     /// Time zone of days and months, such as Europe/Madrid; stored in the database [default: UTC]
     #[arg(long, value_name = "ZONE")]
-    tz: Option<Tz>,
+    tz: Option<Zone>,
 
     /// Names of endpoints in roll-ups; stored in the database [default: template]
     ///

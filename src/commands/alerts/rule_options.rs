@@ -1,10 +1,8 @@
 //! The options of a rule beyond the columns of api_alerts, for `add`, `set` and `backtest`.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use chrono_tz::Tz;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::check::parse_settle;
@@ -15,6 +13,7 @@ use crate::domain::alert::validate::{RuleError, RuleField};
 use crate::domain::format;
 use crate::domain::named::Named;
 use crate::domain::period::Period;
+use crate::domain::zone::Zone;
 
 const DEFAULT_FACTOR: f64 = 3.0;
 
@@ -102,8 +101,8 @@ pub(super) struct RuleOptions {
     /// Time zone of calendar windows, such as Europe/Madrid
     ///
     /// In a new rule that of the provider's plan, see `usagectl limits plan`, or else that of `usagectl aggregate --tz`.
-    #[arg(long, value_name = "ZONE", value_parser = time_zone)]
-    tz: Option<Tz>,
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<Zone>,
 
     /// First day of calendar months, 1 to 31
     ///
@@ -399,10 +398,6 @@ fn or_none<T, E: ToString>(
             .map(Setting::Some)
             .map_err(|error| error.to_string()),
     }
-}
-
-fn time_zone(text: &str) -> Result<Tz, String> {
-    Tz::from_str(text).map_err(|_| "expected a time zone such as UTC or Europe/Madrid".to_owned())
 }
 
 pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {

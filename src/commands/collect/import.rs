@@ -12,9 +12,10 @@ use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::point::NewPoint;
+use crate::domain::zone::Zone;
 use crate::error::shell_word;
 use crate::ingest::{
-    self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
+    self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };
 use crate::output::collect::ImportReport;
 use crate::store::metrics::points::{BillConflict, OnConflict, StoredBill};

@@ -1,13 +1,12 @@
 //! `limits init`: writes the limits of the plans in use, from the catalogue.
 
-use chrono_tz::Tz;
-
 use super::plan::{PlanTerms, catalogue_name, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
 use crate::commands::prelude::*;
 use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{Plan, selection};
+use crate::domain::zone::Zone;
 use crate::output::limits::changes::{Initialised, UnselectedProvider};
 use crate::store::plans::{catalogues, selections};
 
@@ -34,7 +33,7 @@ pub struct InitArgs {
 
     /// Time zone of their billing periods, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", requires = "plans")]
-    tz: Option<Tz>,
+    tz: Option<Zone>,
 
     /// Show the changes without writing them
     #[arg(long)]

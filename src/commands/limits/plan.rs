@@ -1,7 +1,6 @@
 //! `limits plan`: the plan of a provider that is in use, and its history.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use super::sync::sync;
 use crate::args::{Author, parse_instant, parse_text};
@@ -11,6 +10,7 @@ use crate::domain::period::start_of_day;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{Catalogue, Plan, selection};
+use crate::domain::zone::Zone;
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
 
@@ -60,12 +60,12 @@ pub(super) struct PlanTerms {
 
     /// Time zone of billing periods, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", requires = "plan")]
-    tz: Option<Tz>,
+    tz: Option<Zone>,
 }
 
 impl PlanTerms {
     /// Terms of the billing period alone.
-    pub(super) fn billed(anchor_day: Option<u32>, tz: Option<Tz>) -> PlanTerms {
+    pub(super) fn billed(anchor_day: Option<u32>, tz: Option<Zone>) -> PlanTerms {
         PlanTerms {
             anchor_day,
             tz,

@@ -22,8 +22,9 @@ use super::refused::{Refusals, option_in};
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
 use crate::domain::format::counted;
+use crate::domain::zone::Zone;
 use crate::error::shell_word;
-use crate::ingest::{self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, Zone};
+use crate::ingest::{self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit};
 use crate::output::record::PresetList;
 use crate::store::usage::rollups;
 

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use crate::domain::format;
 use crate::domain::named::named;
 use crate::domain::period::Period;
+use crate::domain::zone::Zone;
 
 pub use crate::domain::api_name::ALL_APIS;
 
@@ -115,7 +115,7 @@ pub struct Settings {
     /// By default that of the type and period, see [`Rule::window`].
     pub window: Option<TimeWindow>,
     /// The zone of calendar days; by default the provider's, or else that of the database.
-    pub time_zone: Option<Tz>,
+    pub time_zone: Option<Zone>,
     /// The first day of calendar months, 1 to 31; by default the provider's.
     pub month_starts: Option<u32>,
     /// The severity at the lowest threshold, [`Rule::threshold`].

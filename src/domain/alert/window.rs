@@ -81,7 +81,7 @@ pub fn window(
 /// that ends.
 fn calendar_start(period: &Period, billing: Billing, at: DateTime<Utc>) -> DateTime<Utc> {
     let within = at - TimeDelta::milliseconds(1);
-    let local = within.with_timezone(&billing.zone);
+    let local = billing.zone.local(within);
     match period {
         Period::Month => billing.period(LimitPeriod::BillingMonth, within).from,
         Period::Day => start_of_day(billing.zone, local.date_naive()),
@@ -100,17 +100,17 @@ fn calendar_start(period: &Period, billing: Billing, at: DateTime<Utc>) -> DateT
 
 #[cfg(test)]
 mod tests {
-    use chrono_tz::Tz;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::at;
+    use crate::domain::testing::{at, zone, zones};
+    use crate::domain::zone::Zone;
 
-    fn months_of(zone: Tz, anchor_day: u32) -> Billing {
+    fn months_of(zone: Zone, anchor_day: u32) -> Billing {
         Billing { anchor_day, zone }
     }
 
-    fn from(period: Period, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
+    fn from(period: Period, kind: TimeWindow, zone: Zone, end: &str) -> DateTime<Utc> {
         let window = window(&period, kind, months_of(zone, 1), at(end), Grid::MINUTES).unwrap();
         assert_eq!(window.to, at(end));
         window.from
@@ -139,14 +139,14 @@ mod tests {
             (Period::Day, "03-30T12:34"),
             (Period::Month, "03-01T12:34"),
         ] {
-            let from = from(period, TimeWindow::Rolling, Tz::UTC, "03-31T12:34");
+            let from = from(period, TimeWindow::Rolling, Zone::UTC, "03-31T12:34");
             assert_eq!(from, at(expected));
         }
     }
 
     #[test]
     fn calendar_window_begins_with_its_period_in_its_zone() {
-        let (utc, madrid, nepal) = (Tz::UTC, Tz::Europe__Madrid, Tz::Asia__Kathmandu);
+        let (utc, madrid, nepal) = (Zone::UTC, zone("Europe/Madrid"), zone("Asia/Kathmandu"));
         for (period, zone, end, expected) in [
             (Period::Hour, utc, "03-31T12:34", "03-31T12:00"),
             (Period::Hour, utc, "03-31T12:00", "03-31T11:00"),
@@ -159,11 +159,16 @@ mod tests {
             (Period::Day, madrid, "03-29T21:59", "03-28T23:00"),
             (Period::Day, madrid, "10-25T22:59", "10-24T22:00"),
             // In Cairo the clocks go from 24:00 to 01:00: the day begins at one o'clock.
-            (Period::Day, Tz::Africa__Cairo, "04-24T12:00", "04-23T22:00"),
+            (
+                Period::Day,
+                zone("Africa/Cairo"),
+                "04-24T12:00",
+                "04-23T22:00",
+            ),
             // In Havana they go from 01:00 back to 00:00: the day has two midnights.
             (
                 Period::Day,
-                Tz::America__Havana,
+                zone("America/Havana"),
                 "11-01T12:00",
                 "11-01T04:00",
             ),
@@ -177,7 +182,7 @@ mod tests {
         #[test]
         fn days_of_any_zone_are_contiguous(
             minutes in 0..30_000_000_i64,
-            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+            zone in proptest::sample::select(zones()),
         ) {
             // From 1990 on. The window one step after its start begins there; the one at its start, before.
             let end = at("1990-01-01T00:00:00Z") + TimeDelta::minutes(minutes);

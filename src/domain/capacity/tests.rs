@@ -5,7 +5,8 @@ use super::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Point, PointMetadata, Reading};
 use crate::domain::plans::limit::LimitFault;
-use crate::domain::testing::at;
+use crate::domain::testing::{at, zone};
+use crate::domain::zone::Zone;
 
 fn now() -> DateTime<Utc> {
     at("2026-01-16T12:00:00Z")
@@ -141,9 +142,9 @@ fn amounts_are_summed_in_the_zone_of_the_provider() {
         limit.billing.zone = zone;
         Capacity::new(series, Some(&limit), now(), None).usage
     };
-    assert_eq!(used(chrono_tz::Tz::UTC, &series), Some(hours as f64 + 1.0));
+    assert_eq!(used(Zone::UTC, &series), Some(hours as f64 + 1.0));
     // The month began five hours later in New York.
-    let new_york = chrono_tz::Tz::America__New_York;
+    let new_york = zone("America/New_York");
     assert_eq!(used(new_york, &series), Some(hours as f64 - 4.0));
     // Without points, the part of the day counts.
     let days = SeriesDays::of_days(&series.days).unwrap();
@@ -358,7 +359,7 @@ fn two_readings_have_a_pace() {
 #[test]
 fn periods_in_another_zone_start_on_the_nearest_day() {
     let mut seoul = limit(Metric::BandwidthGb).billing;
-    seoul.zone = chrono_tz::Tz::Asia__Seoul;
+    seoul.zone = zone("Asia/Seoul");
     let starts = period_starts(seoul, LimitPeriod::BillingMonth, at("2026-01-10T00:00:00Z"));
     assert_eq!(forecast::day_date(starts[0]).to_string(), "2026-01-01");
     let starts = period_starts(seoul, LimitPeriod::Day, at("2026-01-10T00:00:00Z"));

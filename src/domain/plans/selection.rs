@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
-use chrono_tz::Tz;
 
 use super::catalogue::LimitPeriod;
 use crate::domain::period::{Window, start_of_day};
+use crate::domain::zone::Zone;
 
 /// When the billing periods of a provider begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub struct Billing {
     /// The day of the month; in a shorter month, its last day.
     pub anchor_day: u32,
     /// The zone at whose midnight they begin.
-    pub zone: Tz,
+    pub zone: Zone,
 }
 
 impl Default for Billing {
@@ -22,7 +22,7 @@ impl Default for Billing {
     fn default() -> Billing {
         Billing {
             anchor_day: 1,
-            zone: Tz::UTC,
+            zone: Zone::UTC,
         }
     }
 }
@@ -33,12 +33,12 @@ impl Billing {
             LimitPeriod::Day => {
                 let day = at.date_naive();
                 let next = day.checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
-                return Window::new(start_of_day(Tz::UTC, day), start_of_day(Tz::UTC, next));
+                return Window::new(start_of_day(Zone::UTC, day), start_of_day(Zone::UTC, next));
             }
             LimitPeriod::Month => (1, self.zone),
             LimitPeriod::BillingMonth => (self.anchor_day, self.zone),
         };
-        let month = at.with_timezone(&zone).date_naive();
+        let month = zone.local(at).date_naive();
         let begins = |months: i32| start_of_day(zone, anchor_in(month, months, anchor));
         if at < begins(0) {
             Window::new(begins(-1), begins(0))
@@ -99,7 +99,7 @@ pub struct BillingCalendars {
 
 impl BillingCalendars {
     /// The calendars of the plans in use at `now`; `zone` is that of the database.
-    pub fn new(selections: &[PlanSelection], now: DateTime<Utc>, zone: Tz) -> BillingCalendars {
+    pub fn new(selections: &[PlanSelection], now: DateTime<Utc>, zone: Zone) -> BillingCalendars {
         let in_use = in_use(selections, now);
         BillingCalendars {
             by_provider: in_use.map(|it| (it.provider.clone(), it.billing)).collect(),
@@ -148,9 +148,9 @@ impl PlanSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::testing::{at, window};
+    use crate::domain::testing::{at, window, zone};
 
-    fn period(anchor_day: u32, zone: Tz, now: &str) -> Window {
+    fn period(anchor_day: u32, zone: Zone, now: &str) -> Window {
         let billing = Billing { anchor_day, zone };
         let window = billing.period(LimitPeriod::BillingMonth, at(now));
         assert!(window.contains(at(now)));
@@ -169,16 +169,16 @@ mod tests {
         ] {
             let midnight = |day| at(&format!("{day}T00:00:00Z"));
             let expected = Window::new(midnight(from), midnight(to));
-            assert_eq!(period(anchor, Tz::UTC, now), expected, "{anchor} {now}");
+            assert_eq!(period(anchor, Zone::UTC, now), expected, "{anchor} {now}");
         }
     }
 
     #[test]
     fn billing_period_begins_at_midnight_of_its_zone() {
-        let seoul = period(1, Tz::Asia__Seoul, "2026-01-31T15:00:00Z");
+        let seoul = period(1, zone("Asia/Seoul"), "2026-01-31T15:00:00Z");
         assert_eq!(seoul, window("01-31T15:00", "02-28T15:00"));
         // Clocks there went from 23:59 to 01:00 on that day.
-        let cairo = period(26, Tz::Africa__Cairo, "2024-05-01T00:00:00Z");
+        let cairo = period(26, zone("Africa/Cairo"), "2024-05-01T00:00:00Z");
         let expected = window("2024-04-25T22:00:00Z", "2024-05-25T21:00:00Z");
         assert_eq!(cairo, expected);
         let day = Billing::default().period(LimitPeriod::Day, at("2026-01-31T12:00:00Z"));

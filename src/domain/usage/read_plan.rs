@@ -167,12 +167,12 @@ impl RowRange {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use chrono_tz::Tz;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::{at, window};
+    use crate::domain::testing::{at, window, zone};
+    use crate::domain::zone::Zone;
 
     use Granularity::{Daily, Hourly, Monthly};
 
@@ -225,7 +225,7 @@ mod tests {
             length in 1..40_000_000_000_i64,
             changes in vec((0..3_usize, 0..40_000_000_000_i64), 0..20),
             longest in 0..3_usize,
-            zone in proptest::sample::select(vec![Tz::UTC, Tz::Asia__Kathmandu, Tz::Europe__Madrid]),
+            zone in proptest::sample::select(vec![Zone::UTC, zone("Asia/Kathmandu"), zone("Europe/Madrid")]),
         ) {
             let calendar = Calendar { zone };
             let from = DateTime::from_timestamp_millis(start).unwrap();

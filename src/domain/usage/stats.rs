@@ -405,7 +405,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::{at, window};
+    use crate::domain::testing::{at, window, zone};
 
     use Granularity::{Daily, Hourly, Monthly};
 
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn days_are_those_of_the_time_zone() {
         let calendar = Calendar {
-            zone: chrono_tz::Tz::Asia__Kathmandu,
+            zone: zone("Asia/Kathmandu"),
         };
         let window = window("01-29T18:15", "01-31T18:15");
         let mut lines = Lines::new(Cells::new(window, calendar), Grouping::Day);

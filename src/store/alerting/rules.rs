@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use crate::domain::alert::rule::{
     AlertType, Baseline, Rule, RuleFault, Settings, Threshold, TimeWindow,
 };
 use crate::domain::period::Period;
+use crate::domain::zone::Zone;
 use crate::store::prelude::*;
 use crate::store::schema::{
     api_alerts, usagectl_alert_channels, usagectl_alert_rules, usagectl_alert_settings,
@@ -80,7 +80,7 @@ impl SettingsRow {
 
     /// The settings, and a fault if one is unreadable.
     fn read(self) -> (Settings, Option<RuleFault>) {
-        let zone: Option<Tz> = self.time_zone.as_ref().and_then(|zone| zone.parse().ok());
+        let zone: Option<Zone> = self.time_zone.as_ref().and_then(|zone| zone.parse().ok());
         let thresholds: Option<Vec<Threshold>> = serde_json::from_str(&self.thresholds).ok();
         let is_readable = thresholds.is_some();
         let mut higher = thresholds.unwrap_or_default().into_iter();

@@ -1,11 +1,11 @@
 //! `usagectl_settings`: choices that hold for all roll-ups of a database.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use crate::domain::format;
 use crate::domain::period::Calendar;
 use crate::domain::usage::settings::{Mode, Settings};
+use crate::domain::zone::Zone;
 use crate::error::{Error, Exit};
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_settings::dsl;
@@ -26,7 +26,7 @@ pub fn load(db: &mut Db) -> Result<Settings, Error> {
     for (name, value) in rows {
         let known = match name.as_str() {
             TIME_ZONE => value
-                .parse::<Tz>()
+                .parse::<Zone>()
                 .map(|zone| settings.calendar = Calendar { zone })
                 .is_ok(),
             KEEP_DELETED => value
