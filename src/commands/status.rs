@@ -139,7 +139,7 @@ fn report(
     if let Err(error) = survey.bookkeeping.check_application(url) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
-    let found = schema_objects::read(db)?;
+    let found = migrations::found(db)?;
     let expected = migrations::expected(db, &survey.statuses);
     let pending: Vec<String> = survey
         .statuses

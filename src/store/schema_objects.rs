@@ -15,7 +15,19 @@ use crate::domain::schema::orphaned_triggers::{OrphanedTrigger, TriggerText, orp
 /// Covers the connection's search path: the application's schema, then `usagectl`.
 const POSTGRES: &str = include_str!("schema_objects_postgres.sql");
 const PARTITIONED: &str = include_str!("schema_objects_partitioned.sql");
-const SQLITE: &str = include_str!("schema_objects_sqlite.sql");
+const SQLITE: &str = concat!(
+    include_str!("sqlite_tables.sql"),
+    include_str!("schema_objects_sqlite.sql")
+);
+
+const SQLITE_DEFINITIONS: &str = concat!(
+    include_str!("sqlite_tables.sql"),
+    "SELECT group_concat(sql, char(10)) FROM (
+         SELECT sql FROM sqlite_master
+         WHERE sql IS NOT NULL AND (type = 'trigger' OR tbl_name IN tables)
+         ORDER BY type, name
+     )"
+);
 
 /// Kind, table, name and definition. Then the body of a function or trigger, whose checksum becomes part of the
 /// definition, or what follows the columns of an index. Then on PostgreSQL the number of a column, or those of the
@@ -67,6 +79,16 @@ fn read_where(db: &mut Db, all: &str) -> QueryResult<SchemaObjects> {
     // definition is empty.
     lines.sort_by(|a, b| b.1.cmp(&a.1));
     Ok(lines.into_iter().collect())
+}
+
+/// The SHA-256 of the definitions of our tables, the application's and all triggers in SQLite.
+pub fn definitions_sha256(db: &mut Db) -> QueryResult<Option<String>> {
+    let Db::Sqlite(conn) = db else {
+        return Ok(None);
+    };
+    let query = SQLITE_DEFINITIONS.replace("{all}", "false");
+    let definitions: Option<String> = sql_query(query).row(conn)?;
+    Ok(definitions.map(|it| hex(&Sha256::digest(it))))
 }
 
 fn line(row: &Row, columns: &Columns<'_>) -> (String, String) {

@@ -1,12 +1,4 @@
 -- All objects, one row each: kind, table, name, definition, body; see the query of PostgreSQL.
-WITH tables AS (
-    SELECT name FROM sqlite_master
-    WHERE type = 'table'
-      AND (name LIKE 'usagectl\_%' ESCAPE '\' AND name <> 'usagectl_migration_log'
-           OR name IN ('api_usage', 'api_usage_aggregates', 'api_alerts',
-                       'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation')
-           OR {all})
-)
 SELECT 'table' AS kind, '' AS "table", name, '' AS how, NULL AS body, NULL AS numbers, NULL AS options
 FROM tables
 UNION ALL
