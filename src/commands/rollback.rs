@@ -116,8 +116,8 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let versions = migrations.iter().map(|it| it.version);
         args.prisma.warn_of_unknown(context, &prisma, versions)?;
     }
-    for name in prisma.left_applied(&migrations) {
-        context.warn(left_applied(name, args.prisma_history));
+    for (name, can_be_marked) in prisma.left_applied(&migrations) {
+        context.warn(left_applied(name, can_be_marked));
     }
     let deadline = Instant::now() + args.count_timeout;
     let steps = counted_steps(&mut db, &migrations, deadline)?;
@@ -534,10 +534,10 @@ fn without_prisma(context: &Context, args: &RollbackArgs) -> Error {
 }
 
 /// The warning about a migration that Prisma will take for applied after the rollback.
-fn left_applied(name: &str, writes_history: bool) -> String {
-    let reason = match writes_history {
-        true => "it also creates other tables, or its folder was not found",
-        false => "use --prisma-history to mark it as rolled back",
+fn left_applied(name: &str, can_be_marked: bool) -> String {
+    let reason = match can_be_marked {
+        true => "use --prisma-history to mark it as rolled back",
+        false => "it also creates tables that stay, or its folder was not found",
     };
     format!(
         "Prisma's ledger keeps {name} as applied, so `prisma migrate deploy` will not apply it again: {reason}"

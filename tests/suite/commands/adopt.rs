@@ -12,6 +12,7 @@ use crate::support::adoption::{
 };
 use crate::support::{Engine, TestDatabase, assert_snapshot, whole_catalogue};
 use rstest::rstest;
+use sha2::{Digest, Sha256};
 
 /// The name of one of our tables in SQL.
 fn own(engine: Engine, table: &str) -> String {
@@ -1314,6 +1315,87 @@ fn rollback_keeps_history_of_prisma_true(#[values(Sqlite, Postgresql)] engine: E
     assert!(prisma_rows(&db).contains(&format!("{name}|finished|kept|1|NULL")));
     assert_eq!(prisma_rows(&db).len(), 4);
     assert_works(&db);
+}
+
+/// One migration of Prisma creates what two of ours do.
+#[rstest]
+fn migration_of_prisma_is_rolled_back_as_a_whole_or_not_at_all(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = deployed(engine, 2);
+    copy_prisma_folder(&db);
+    let folder = db.sandbox().work().join("prisma/migrations");
+    let sql: String = PRISMA_MIGRATIONS[..2]
+        .iter()
+        .map(|name| {
+            let part = folder.join(name);
+            let sql = fs::read_to_string(part.join("migration.sql")).unwrap();
+            fs::remove_dir_all(part).unwrap();
+            sql
+        })
+        .collect();
+    fs::create_dir(folder.join("0_squashed")).unwrap();
+    fs::write(folder.join("0_squashed/migration.sql"), &sql).unwrap();
+    let checksum = Sha256::digest(&sql);
+    let checksum: String = checksum.iter().map(|it| format!("{it:02x}")).collect();
+    db.execute(&format!(
+        "DELETE FROM _prisma_migrations WHERE migration_name LIKE '%init';
+         UPDATE _prisma_migrations SET migration_name = '0_squashed', checksum = '{checksum}'"
+    ));
+    adopt(&db).success();
+    let verify = || db.usagectl(["status", "--verify"]).run();
+    verify().success();
+    let rollback = |to: &[&str]| {
+        let options = ["--yes", "--accept-data-loss", "--prisma-history"];
+        db.usagectl(["rollback"])
+            .args(to)
+            .args(options)
+            .run()
+            .success()
+    };
+    let infrastructure = format!("{}|finished|rolled back|1|NULL", PRISMA_MIGRATIONS[2]);
+    let partly = rollback(&["--to", "create_api_usage"]);
+    let warning = "warning: Prisma's ledger keeps 0_squashed as applied";
+    assert!(partly.stderr.contains(warning), "{}", partly.stderr);
+    assert!(
+        partly.stderr.contains("it also creates tables that stay"),
+        "{}",
+        partly.stderr
+    );
+    assert_eq!(
+        prisma_rows(&db),
+        ["0_squashed|finished|kept|1|NULL", &infrastructure]
+    );
+    let run = verify();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let problem = "migration 20260123210146_enhance_api_monitoring is pending, but other parts of Prisma's 0_squashed are applied";
+    assert!(run.stdout.contains(problem), "{}", run.stdout);
+    assert_eq!(run.stdout.matches("  fix: ").count(), 1, "{}", run.stdout);
+    assert!(
+        run.stdout.contains("  fix: usagectl migrate\n"),
+        "{}",
+        run.stdout
+    );
+    db.usagectl(["migrate"]).run().success();
+    verify().success();
+
+    rollback(&["--to", "create_api_usage"]);
+    let whole = rollback(&["--all"]);
+    assert!(
+        !whole.stderr.contains("Prisma's ledger keeps"),
+        "{}",
+        whole.stderr
+    );
+    assert!(prisma_rows(&db).contains(&"0_squashed|finished|rolled back|1|NULL".to_owned()));
+    // Recorded with the last of its parts.
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let applied = "0_squashed|finished|kept|1|NULL".to_owned();
+    assert!(!prisma_rows(&db).contains(&applied));
+    db.usagectl(["migrate"]).run().success();
+    assert!(prisma_rows(&db).contains(&applied));
+    verify().success();
 }
 
 #[test]
