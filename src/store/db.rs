@@ -509,9 +509,14 @@ impl From<DieselError> for Error {
         let exit = match &error {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Exit::Unreachable,
             error if is_busy(error) => Exit::Busy,
+            // Of SQLite, which stores any value in any column.
+            DieselError::DeserializationError(_) => Exit::Untrustworthy,
             _ => Exit::Failed,
         };
         let next = match &error {
+            DieselError::DeserializationError(_) => {
+                "correct the value in that column: SELECT rowid, typeof(column), hex(column) FROM table shows all"
+            }
             _ if exit == Exit::Unreachable => {
                 "check that the server is running, then run the same command again"
             }

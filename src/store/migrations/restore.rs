@@ -497,7 +497,10 @@ impl Target {
             Db::Sqlite(conn) => {
                 let values = rows.iter().flatten().map(value::to_sqlite);
                 let values: Vec<Stored> = values.collect::<Result<_, _>>().map_err(invalid)?;
-                let list = value_list(rows, |_| "?".to_owned());
+                let list = value_list(rows, |number| match &values[number - 1] {
+                    Stored::InvalidText(_) => "CAST(? AS TEXT)".to_owned(),
+                    _ => "?".to_owned(),
+                });
                 let query = |text: &str| {
                     let sql = format!("WITH {head} AS (VALUES {list}) {text}");
                     let query = sql_query(sql).into_boxed::<Sqlite>();
@@ -653,6 +656,8 @@ fn bind<'a, Query>(
         Stored::Integer(value) => query.bind::<BigInt, _>(*value),
         Stored::Real(value) => query.bind::<Double, _>(*value),
         Stored::Text(text) => query.bind::<Text, _>(text.as_str()),
-        Stored::Blob(bytes) => query.bind::<Binary, _>(bytes.as_slice()),
+        Stored::InvalidText(bytes) | Stored::Blob(bytes) => {
+            query.bind::<Binary, _>(bytes.as_slice())
+        }
     }
 }
