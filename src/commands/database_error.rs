@@ -103,7 +103,8 @@ fn explain_busy(url: &DatabaseUrl, command: &str, error: Error) -> Error {
         return error.context(format!("a deadlock with {session} was ended"));
     }
     let tables = rights::application_tables(command).iter();
-    let tables: Vec<String> = tables.map(|(table, _)| (*table).to_owned()).collect();
+    let tables = tables.map(|(table, _)| (*table).to_owned());
+    let tables: Vec<String> = tables.chain(migrations::own_tables()).collect();
     match migrations::blocking_session(&mut db, &tables) {
         None => error.with_next(
             "run the same command again; SELECT * FROM pg_stat_activity WHERE wait_event_type = 'Lock' shows who waits",
