@@ -1610,3 +1610,109 @@ fn verify_compares_the_ledgers(#[values(Sqlite, Postgresql)] engine: Engine) {
     repair("is pending, but applied in Prisma's ledger");
     assert_eq!(verify().code, 3);
 }
+
+/// Another program that uses Diesel has a migration of the same version.
+#[rstest]
+fn recorded_version_without_any_table_is_refused_with_both_ways_out_sqlite(
+    #[values(0, 1, 2, 5)] place: usize,
+) {
+    let db = TestDatabase::empty(Sqlite);
+    let version = ALL[place].version;
+    db.execute(&format!(
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL,
+             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')"
+    ));
+    let delete = format!("DELETE FROM __diesel_schema_migrations WHERE version IN ('{version}');");
+    let commands: [(&[&str], i32); 4] = [
+        (&["status"], 4),
+        (&["migrate"], 5),
+        (&["migrate", "--adopt", "--yes"], 5),
+        (&["rollback", "--yes"], 5),
+    ];
+    for (command, code) in commands {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{}", run.snapshot());
+        assert!(run.stderr.contains(&delete), "{}", run.stderr);
+    }
+    let run = db.usagectl(["record", "--api", "tmdb"]).run();
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        run.stderr
+    );
+    db.execute(&delete);
+    db.usagectl(["migrate"]).run().success();
+    assert_works(&db);
+}
+
+#[rstest]
+fn recorded_version_without_its_tables_has_sql_that_creates_them_sqlite(
+    #[values(1, 2)] place: usize,
+) {
+    let db = pushed(Sqlite, 1);
+    let version = ALL[place].version;
+    db.execute(&format!(
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL,
+             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')"
+    ));
+    let run = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("usagectl migrate --adopt --sql"),
+        "{}",
+        run.stderr
+    );
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    db.run_script(&sql);
+    adopt(&db).success();
+    assert_works(&db);
+}
+
+/// Without it a call would count as successful in an insert of the application.
+#[rstest]
+fn generated_column_is_left_to_the_user(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let (time, stored) = match engine {
+        Sqlite => ("DATETIME", "VIRTUAL"),
+        Postgresql => ("timestamp(3)", "STORED"),
+    };
+    db.execute(&format!(
+        "CREATE TABLE api_usage (id TEXT NOT NULL PRIMARY KEY, api_name TEXT NOT NULL, endpoint TEXT,
+             timestamp {time} NOT NULL DEFAULT CURRENT_TIMESTAMP, status_code INTEGER,
+             success BOOLEAN GENERATED ALWAYS AS (status_code < 400) {stored},
+             created_at {time} NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    ));
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(sql.code, 5, "{}", sql.snapshot());
+    let decision = "-- to be decided: the column api_usage.success is generated, ";
+    assert!(sql.stdout.contains(decision), "{}", sql.stdout);
+    db.run_script(&sql.stdout);
+    if engine == Postgresql {
+        db.execute("ALTER TABLE api_usage ALTER COLUMN success DROP EXPRESSION");
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+        db.run_script(&sql.stdout);
+        adopt(&db).success();
+        assert_works(&db);
+    }
+}
+
+#[test]
+fn column_that_a_domain_or_a_check_requires_is_named_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute("CREATE DOMAIN given AS text NOT NULL; ALTER TABLE api_usage ADD tenant given");
+    let run = db.usagectl(["record", "--api", "tmdb"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let problem = "error: column api_usage.tenant is required, and usagectl does not write it";
+    assert!(run.stderr.contains(problem), "{}", run.stderr);
+    db.execute(
+        "ALTER TABLE \"InfrastructureLimit\" ADD tenant text CONSTRAINT tenant_given CHECK (tenant IS NOT NULL)",
+    );
+    let run = db
+        .usagectl(["limits", "init", "--plan", "vercel=pro"])
+        .run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let next = "next: give the columns of that check a default that it allows";
+    assert!(run.stderr.contains(next), "{}", run.stderr);
+}
