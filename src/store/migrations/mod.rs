@@ -216,7 +216,7 @@ impl Migration {
 const CONCURRENTLY: &str = " CONCURRENTLY ";
 
 /// Whether the application's `api_usage` is partitioned.
-fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
+pub fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
     match db {
         Db::Pg(_) => prisma::is_true(
             db,

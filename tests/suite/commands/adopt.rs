@@ -865,6 +865,48 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     db.usagectl(["migrate"]).run().success();
 }
 
+/// Rows of a partition that is attached change without a trigger.
+#[test]
+fn partition_that_is_attached_again_is_counted_once() {
+    let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
+    let db = partitioned("RANGE (timestamp)", "id, timestamp", partition);
+    db.execute(
+        "CREATE TABLE api_usage_2 PARTITION OF api_usage FOR VALUES FROM ('2026-01-31') TO ('2026-03-01');
+         INSERT INTO api_usage (id, api_name, timestamp)
+         SELECT n::text, 'tmdb', timestamp '2026-01-30 12:00' + n * interval '30 minutes' FROM generate_series(0, 47) n",
+    );
+    adopt(&db).success();
+    let aggregate = |flag: &str| db.usagectl(["aggregate", flag]).run();
+    let calls = || {
+        db.rows(
+            "SELECT aggregation_type, sum(total_requests) FROM api_usage_aggregates GROUP BY 1 ORDER BY 1",
+        )
+    };
+    aggregate("-q").success();
+    let counted = calls();
+    db.execute("ALTER TABLE api_usage DETACH PARTITION api_usage_1");
+    assert_eq!(aggregate("-q").code, 4);
+    aggregate("--seal").success();
+    let attach =
+        format!("ALTER TABLE api_usage ATTACH PARTITION api_usage_1 FOR VALUES {partition}");
+    db.execute(
+        "INSERT INTO api_usage_1 (id, api_name, timestamp) VALUES ('new', 'tmdb', '2026-01-30 13:10')",
+    );
+    db.execute(&attach);
+    let refused = aggregate("--repair");
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let range = "error: hours from 2026-01-30T13:00:00Z to 2026-01-30T14:00:00Z have rows again";
+    assert!(refused.stderr.starts_with(range), "{}", refused.stderr);
+    assert_eq!(calls(), counted);
+    db.execute(
+        "ALTER TABLE api_usage DETACH PARTITION api_usage_1; DELETE FROM api_usage_1 WHERE id = 'new'",
+    );
+    db.execute(&attach);
+    aggregate("--repair").success();
+    aggregate("--verify").success();
+    assert_eq!(calls(), counted);
+}
+
 #[test]
 fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_keeps_its_counts() {
     let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
