@@ -226,8 +226,13 @@ fn revert(
     interrupt::end_on_signals(context, url, db, args.after_interrupt(context))?;
     migrations::remove_capture(db, &mut args.locks.retry(context))?;
     let survey = migrations::survey(db)?;
+    let found = schema_objects::read(db)?;
     let mut export = None;
     if let Some(folder) = &args.export {
+        // Before a step of a migration runs.
+        for step in &steps {
+            migrations::exported_tables(db, step, &found)?;
+        }
         let origin = ExportOrigin {
             database: url.target.to_string(),
             application_schema: log.application_schema.to_owned(),
@@ -246,7 +251,6 @@ fn revert(
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
-    let found = schema_objects::read(db)?;
     let mut all = steps.iter();
     let unchanged = all.try_for_each(|step| check_unchanged(db, step, &found, consented));
     let mut reverted = 0;

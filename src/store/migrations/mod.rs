@@ -65,7 +65,8 @@ use crate::fault;
 pub use dependents::read as dependents;
 pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
-    Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
+    Export, ExportOrigin, MigrationExporter, capture_defects, exported_tables, has_capture,
+    remove_capture,
 };
 pub use indexes::{broken_indexes, is_restorable, rebuild_index};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command, restore_next};

@@ -1100,3 +1100,56 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         assert_eq!(numbers, ["7|1", "8|2"]);
     }
 }
+
+/// SQLite stores any bytes as text, and any value in any column.
+#[test]
+fn text_that_is_not_utf8_is_restored_byte_for_byte_sqlite() {
+    let db = TestDatabase::migrated(Sqlite);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp, error_message, method, response_time) VALUES
+             ('1', 'tmdb', '2026-01-31T11:00:00.000+00:00', CAST(x'fe00ff' AS TEXT), x'00ff', 'slow'),
+             (CAST(x'ff' AS TEXT), 'tmdb', '2026-01-31T11:00:00.000+00:00', CAST(x'c328' AS TEXT), 'GET', 1);
+         INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at) VALUES
+             ('1', CAST(x'80' AS TEXT), 'ERROR_SPIKE', 'many', 'HOUR', '2026-01-31T11:00:00.000+00:00')",
+    );
+    let stored = || {
+        let column = |name: &str| format!("typeof({name}), hex({name})");
+        let usage = ["id", "error_message", "method", "response_time"].map(column);
+        let alerts = ["id", "api_name", "threshold"].map(column);
+        [
+            ("api_usage", usage.join(", ")),
+            ("api_alerts", alerts.join(", ")),
+        ]
+        .map(|(table, columns)| db.rows(&format!("SELECT {columns} FROM {table} ORDER BY id")))
+    };
+    let before = stored();
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    db.usagectl(rollback).arg(&folder).run().success();
+    let restore = || {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        program.run().success()
+    };
+    for _ in 0..2 {
+        restore();
+        assert_eq!(stored(), before);
+    }
+}
+
+#[test]
+fn table_without_a_key_is_refused_before_the_first_step_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute("ALTER TABLE api_usage DROP CONSTRAINT api_usage_pkey");
+    let before = whole_catalogue(&db);
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    let refused = db.usagectl(rollback).arg(&folder).run();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let problem =
+        "error: cannot export table api_usage: it has no primary key; nothing was changed";
+    assert!(refused.stderr.contains(problem), "{}", refused.stderr);
+    assert_eq!(whole_catalogue(&db), before);
+    assert!(!folder.exists());
+    let log = "SELECT count(*) FROM usagectl.usagectl_migration_log WHERE action = 'down'";
+    assert_eq!(db.rows(log), ["0"]);
+}
