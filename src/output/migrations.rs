@@ -92,9 +92,10 @@ pub(super) fn plan_text(verb: &str, repairs: &[Repair], steps: &[PlanStep]) -> S
     let mut text = String::new();
     for repair in repairs {
         let table = &repair.table;
-        let line = match &repair.index {
-            None => format!("restore the triggers on {table}"),
-            Some(index) => format!("rebuild the invalid index {index} on {table}"),
+        let line = match (&repair.dropped_trigger, &repair.index) {
+            (Some(name), _) => format!("drop trigger {table}.{name}, whose tables are missing"),
+            (None, None) => format!("restore the triggers on {table}"),
+            (None, Some(index)) => format!("rebuild the invalid index {index} on {table}"),
         };
         text += &printable(&line);
         text.push('\n');

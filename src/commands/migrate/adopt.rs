@@ -93,7 +93,8 @@ pub(super) fn run(
     let (mut planned, mut repairs) = (Vec::new(), Vec::new());
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
-        repairs = migrations::estimate_repairs(&mut db, &findings.survey)?;
+        let orphaned = &findings.orphaned_triggers;
+        repairs = migrations::estimate_repairs(&mut db, &findings.survey, orphaned)?;
     }
     let mut answer = Adoption {
         repairs: &repairs,
