@@ -418,11 +418,11 @@ fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
     let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
     partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
-    Ok(migrations::dependents(
-        db,
-        &step.dropped(&found),
-        &expected,
-    )?)
+    let dropped = step.dropped(&found);
+    // Comments and settings name them.
+    let mut all = migrations::renamed_indexes(db, step, &dropped, &expected)?;
+    all.extend(migrations::dependents(db, &dropped, &expected)?);
+    Ok(all)
 }
 
 /// A view or foreign key of the user is never dropped.

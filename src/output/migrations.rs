@@ -7,6 +7,7 @@ use super::columns::{Cell, Column, csv, table};
 use super::{Answer, printable, wrap};
 use crate::domain::format::{self, at_least, count, counted, counted_as};
 use crate::domain::named::Named;
+use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, Repair};
@@ -134,7 +135,13 @@ fn changes(step: &PlanStep) -> String {
         let line = if dependent.blocks {
             format!("blocked by {object}, which uses {}", dependent.depends_on)
         } else {
-            format!("drop {object}, which no migration created")
+            let is_restored = dependent.kind != DependentKind::Setting || dependent.sql.is_some();
+            let kept = if is_restored {
+                ""
+            } else {
+                " and no restore brings back"
+            };
+            format!("drop {object}, which no migration created{kept}")
         };
         text.push_str(&format!("  {}\n", printable(&line)));
     }
@@ -525,7 +532,7 @@ pub fn external_tables(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::dependents::{Dependent, DependentKind};
+    use crate::domain::schema::dependents::Dependent;
     use crate::domain::schema::objects::Effect;
 
     #[test]

@@ -202,6 +202,8 @@ pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -
              UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
              UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
+             UNION ALL SELECT $1 FROM pg_class WHERE relkind IN ('i', 'I') AND pg_table_is_visible(oid)
+                 AND starts_with($1, 'ALTER INDEX ') AND right($1, length(relname) + 2) = '\"' || relname || '\"'
              UNION ALL SELECT sql FROM attached),
              -- Without its place among the others.
              enum_values (sql) AS (SELECT 'ALTER TYPE \"' || t.typname || '\" ADD VALUE IF NOT EXISTS '

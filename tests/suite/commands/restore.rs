@@ -885,6 +885,88 @@ fn grants_are_listed_exported_and_restored_postgresql() {
     assert_eq!(rights(), before);
 }
 
+#[rstest]
+fn names_of_indexes_are_restored_or_named_as_lost(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    let plan = || {
+        let program = db.usagectl(rollback).arg("--dry-run");
+        program.run().success().stdout
+    };
+    assert!(!plan().contains("drop setting"), "{}", plan());
+    db.execute(match engine {
+        Postgresql => {
+            "ALTER INDEX api_alerts_pkey RENAME TO \"my Key\";
+             ALTER INDEX api_alerts_api_name_enabled_idx RENAME TO mine;
+             COMMENT ON INDEX mine IS 'index';
+             ALTER INDEX api_usage_timestamp_idx RENAME TO newest"
+        }
+        Sqlite => {
+            "DROP INDEX api_usage_timestamp_idx;
+             CREATE INDEX newest ON api_usage (timestamp DESC)"
+        }
+    });
+    let names = || match engine {
+        Postgresql => db.rows(
+            "SELECT indexname, obj_description(quote_ident(indexname)::regclass) FROM pg_indexes
+             WHERE indexname IN ('my Key', 'mine', 'newest') ORDER BY 1",
+        ),
+        Sqlite => Vec::new(),
+    };
+    let before = names();
+    let lost =
+        "drop setting name newest of index api_usage (timestamp desc), which no migration created";
+    let lost = match engine {
+        Postgresql => format!("{lost}\n"),
+        Sqlite => format!("{lost} and no restore brings back\n"),
+    };
+    assert!(plan().contains(&lost), "{}", plan());
+    let folder = export_folder(&db);
+    let export = ["--yes", "--export", folder.to_str().unwrap()];
+    db.usagectl(rollback).args(export).run().success();
+    for created in [true, false] {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        let restored = program.run().success().stdout;
+        assert!(!restored.contains("cannot"), "{restored}");
+        let is_created = restored.contains("created setting name");
+        assert_eq!(is_created, created && engine == Postgresql, "{restored}");
+        assert_eq!(names(), before);
+    }
+}
+
+#[test]
+fn owner_and_rights_of_enums_are_restored_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let name = &role.name;
+    role.administer(&[
+        &format!("GRANT ALL ON SCHEMA public TO {name}"),
+        &format!("ALTER TYPE \"MetricType\" OWNER TO {name}"),
+        "REVOKE USAGE ON TYPE \"RecommendationStatus\" FROM PUBLIC",
+        &format!("GRANT USAGE ON TYPE \"RecommendationStatus\" TO {name}"),
+    ]);
+    let rights = || {
+        db.rows(
+            "SELECT typname, typowner::regrole, typacl::text FROM pg_type
+             WHERE typname IN ('MetricType', 'RecommendationStatus') ORDER BY 1",
+        )
+    };
+    let before = rights();
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    let plan = db.usagectl(rollback).arg(&folder).run().success();
+    for line in [
+        format!("drop setting owner {name} of enum MetricType"),
+        format!("drop grant USAGE on enum RecommendationStatus to {name}"),
+        "drop setting revoked USAGE on enum RecommendationStatus".to_owned(),
+    ] {
+        assert!(plan.stdout.contains(&line), "{line}: {}", plan.stdout);
+    }
+    let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+    program.run().success();
+    assert_eq!(rights(), before);
+}
+
 #[test]
 fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
