@@ -64,7 +64,15 @@ fn parse(
         let position = all.iter().rposition(|(known, _)| known == name);
         let raw = text.lines().rev().find_map(|line| raw_value(line, name));
         let Some(raw) = raw else {
-            continue;
+            match text.lines().position(|line| is_disguised(line, name)) {
+                Some(index) => {
+                    let line = index + 1;
+                    return Err(format!(
+                        "line {line} has more than {name} before its `=`, such as `set` or an invisible character"
+                    ));
+                }
+                None => continue,
+            }
         };
         let earlier: HashMap<&str, &str> = all[..position.unwrap_or(all.len())]
             .iter()
@@ -95,6 +103,22 @@ fn raw_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     }
     let value = rest.trim_start().strip_prefix('=');
     Some(value.unwrap_or_default().trim_start())
+}
+
+/// Whether `line` sets the variable for another program than dotenvy: `set NAME=`, `$env:NAME =`, or with an invisible
+/// character before or after the name.
+fn is_disguised(line: &str, name: &str) -> bool {
+    let key = line.split('=').next().unwrap_or_default();
+    let visible: String = key.chars().filter(|it| !is_invisible(*it)).collect();
+    let is_comment = visible.trim_start().starts_with('#');
+    let mut words = visible.split(|it: char| it.is_whitespace() || it == ':');
+    let last = words.rfind(|word| !word.is_empty());
+    line.contains('=') && !is_comment && last == Some(name)
+}
+
+/// Zero-width characters, direction marks, and the byte order mark inside a text.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// The names that dotenvy replaces in a value: letters and digits after an unescaped `$`, or the text in `${}`.
@@ -180,6 +204,26 @@ mod tests {
         ] {
             let expected = Err("the line of URL does not parse".to_owned());
             assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn line_for_another_program_is_an_error() {
+        for line in [
+            "set URL=a",
+            "$env:URL = \"a\"",
+            "\u{200b}URL=a",
+            "URL\u{200b}=a",
+            "export \u{feff}URL=a",
+        ] {
+            let reason = value(&format!("OTHER=b\n{line}")).unwrap_err();
+            assert!(
+                reason.starts_with("line 2 has more than URL before its `=`"),
+                "{line}"
+            );
+        }
+        for text in ["# set URL=a", "MY_URL=a", "set URLS=a", "set URL=a\nURL=b"] {
+            assert!(value(text).is_ok(), "{text}");
         }
     }
 

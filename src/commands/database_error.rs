@@ -1,7 +1,7 @@
 //! Explains an error of the database that only the whole command can explain: a full disk, a column that differs from the
 //! migrations, missing rights, locks of another session.
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::context::Context;
 use crate::domain::schema::adoption::set_default;
@@ -30,10 +30,21 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     if db::is_full(&error.to_string()) {
         return error.context(format!("{command} failed"));
     }
-    if let Some(column) = error.find().and_then(db::unfilled_column)
-        && let Ok(Some(difference)) = drifted_column(url, column)
-    {
-        return refused_by(&difference, error, url);
+    if let Some(DieselError::DatabaseError(kind, information)) = error.find() {
+        match kind {
+            DatabaseErrorKind::NotNullViolation => {
+                let column = error.find().and_then(db::unfilled_column);
+                if let Ok(Some(difference)) = drifted_column(url, column, information.message()) {
+                    return refused_by(&difference, error, url);
+                }
+            }
+            DatabaseErrorKind::CheckViolation => {
+                return error.with_exit(Exit::Untrustworthy).with_next(
+                    "give the columns of that check a default that it allows, or drop it, then run the same command again",
+                );
+            }
+            _ => {}
+        }
     }
     let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     match missing(url, *access, command, restores) {
@@ -63,13 +74,22 @@ fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error
         .with_next(next)
 }
 
-/// How the column of a failed insert differs from the migrations.
-fn drifted_column(url: &DatabaseUrl, (table, column): (&str, &str)) -> Result<Option<Difference>> {
+/// How the column of a failed insert differs from the migrations. That of a domain has no name, but `message` has the
+/// domain's.
+fn drifted_column(
+    url: &DatabaseUrl,
+    column: Option<(&str, &str)>,
+    message: &str,
+) -> Result<Option<Difference>> {
     let mut db = db::open(url, Access::Read)?;
     let survey = migrations::survey(&mut db)?;
     let expected = migrations::expected(&db, &survey.statuses);
     let found = schema_objects::read(&mut db)?;
     let mut differences = schema_objects::unfilled_columns(&mut db, &expected, &found)?;
+    let Some((table, column)) = column else {
+        let is_of_domain = |it: &Difference| it.data_type().is_some_and(|it| message.contains(it));
+        return Ok(differences.into_iter().find(is_of_domain));
+    };
     differences.extend(expected.differences(&found));
     differences.retain(|it| it.column().is_some_and(|(_, name)| name == column));
     // The error may name a partition.
@@ -103,7 +123,8 @@ fn explain_busy(url: &DatabaseUrl, command: &str, error: Error) -> Error {
         return error.context(format!("a deadlock with {session} was ended"));
     }
     let tables = rights::application_tables(command).iter();
-    let tables: Vec<String> = tables.map(|(table, _)| (*table).to_owned()).collect();
+    let tables = tables.map(|(table, _)| (*table).to_owned());
+    let tables: Vec<String> = tables.chain(migrations::own_tables()).collect();
     match migrations::blocking_session(&mut db, &tables) {
         None => error.with_next(
             "run the same command again; SELECT * FROM pg_stat_activity WHERE wait_event_type = 'Lock' shows who waits",

@@ -116,8 +116,8 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let versions = migrations.iter().map(|it| it.version);
         args.prisma.warn_of_unknown(context, &prisma, versions)?;
     }
-    for name in prisma.left_applied(&migrations) {
-        context.warn(left_applied(name, args.prisma_history));
+    for (name, can_be_marked) in prisma.left_applied(&migrations) {
+        context.warn(left_applied(name, can_be_marked));
     }
     let deadline = Instant::now() + args.count_timeout;
     let steps = counted_steps(&mut db, &migrations, deadline)?;
@@ -226,8 +226,13 @@ fn revert(
     interrupt::end_on_signals(context, url, db, args.after_interrupt(context))?;
     migrations::remove_capture(db, &mut args.locks.retry(context))?;
     let survey = migrations::survey(db)?;
+    let found = schema_objects::read(db)?;
     let mut export = None;
     if let Some(folder) = &args.export {
+        // Before a step of a migration runs.
+        for step in &steps {
+            migrations::exported_tables(db, step, &found)?;
+        }
         let origin = ExportOrigin {
             database: url.target.to_string(),
             application_schema: log.application_schema.to_owned(),
@@ -246,7 +251,6 @@ fn revert(
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
-    let found = schema_objects::read(db)?;
     let mut all = steps.iter();
     let unchanged = all.try_for_each(|step| check_unchanged(db, step, &found, consented));
     let mut reverted = 0;
@@ -414,11 +418,11 @@ fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
     let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
     partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
-    Ok(migrations::dependents(
-        db,
-        &step.dropped(&found),
-        &expected,
-    )?)
+    let dropped = step.dropped(&found);
+    // Comments and settings name them.
+    let mut all = migrations::renamed_indexes(db, step, &dropped, &expected)?;
+    all.extend(migrations::dependents(db, &dropped, &expected)?);
+    Ok(all)
 }
 
 /// A view or foreign key of the user is never dropped.
@@ -534,10 +538,10 @@ fn without_prisma(context: &Context, args: &RollbackArgs) -> Error {
 }
 
 /// The warning about a migration that Prisma will take for applied after the rollback.
-fn left_applied(name: &str, writes_history: bool) -> String {
-    let reason = match writes_history {
-        true => "it also creates other tables, or its folder was not found",
-        false => "use --prisma-history to mark it as rolled back",
+fn left_applied(name: &str, can_be_marked: bool) -> String {
+    let reason = match can_be_marked {
+        true => "use --prisma-history to mark it as rolled back",
+        false => "it also creates tables that stay, or its folder was not found",
     };
     format!(
         "Prisma's ledger keeps {name} as applied, so `prisma migrate deploy` will not apply it again: {reason}"

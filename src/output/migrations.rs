@@ -7,6 +7,7 @@ use super::columns::{Cell, Column, csv, table};
 use super::{Answer, printable, wrap};
 use crate::domain::format::{self, at_least, count, counted, counted_as};
 use crate::domain::named::Named;
+use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, Repair};
@@ -92,9 +93,10 @@ pub(super) fn plan_text(verb: &str, repairs: &[Repair], steps: &[PlanStep]) -> S
     let mut text = String::new();
     for repair in repairs {
         let table = &repair.table;
-        let line = match &repair.index {
-            None => format!("restore the triggers on {table}"),
-            Some(index) => format!("rebuild the invalid index {index} on {table}"),
+        let line = match (&repair.dropped_trigger, &repair.index) {
+            (Some(name), _) => format!("drop trigger {table}.{name}, whose tables are missing"),
+            (None, None) => format!("restore the triggers on {table}"),
+            (None, Some(index)) => format!("rebuild the invalid index {index} on {table}"),
         };
         text += &printable(&line);
         text.push('\n');
@@ -133,7 +135,13 @@ fn changes(step: &PlanStep) -> String {
         let line = if dependent.blocks {
             format!("blocked by {object}, which uses {}", dependent.depends_on)
         } else {
-            format!("drop {object}, which no migration created")
+            let is_restored = dependent.kind != DependentKind::Setting || dependent.sql.is_some();
+            let kept = if is_restored {
+                ""
+            } else {
+                " and no restore brings back"
+            };
+            format!("drop {object}, which no migration created{kept}")
         };
         text.push_str(&format!("  {}\n", printable(&line)));
     }
@@ -524,7 +532,7 @@ pub fn external_tables(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::dependents::{Dependent, DependentKind};
+    use crate::domain::schema::dependents::Dependent;
     use crate::domain::schema::objects::Effect;
 
     #[test]

@@ -488,19 +488,39 @@ impl From<DieselError> for Error {
                 "set pool_mode = transaction in the pooler, or set DATABASE_URL and DIRECT_URL to the URL of the server itself",
             );
         }
+        if let DieselError::DatabaseError(kind, information) = &error
+            && (matches!(kind, DatabaseErrorKind::ReadOnlyTransaction)
+                || information.message() == READ_ONLY_FILE)
+        {
+            let (message, next) = match information.message() {
+                READ_ONLY_FILE => (
+                    "the file or its directory is read-only",
+                    "give this user the right to write both, then run the same command again",
+                ),
+                _ => (
+                    "the server is read-only",
+                    "use the URL of the primary server; if this is it, set its default_transaction_read_only to off",
+                ),
+            };
+            return Error::new(Exit::Refused, error)
+                .context(message)
+                .with_next(next);
+        }
         let exit = match &error {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Exit::Unreachable,
             error if is_busy(error) => Exit::Busy,
+            // Of SQLite, which stores any value in any column.
+            DieselError::DeserializationError(_) => Exit::Untrustworthy,
             _ => Exit::Failed,
         };
         let next = match &error {
+            DieselError::DeserializationError(_) => {
+                "correct the value in that column: SELECT rowid, typeof(column), hex(column) FROM table shows all"
+            }
             _ if exit == Exit::Unreachable => {
                 "check that the server is running, then run the same command again"
             }
             _ if exit == Exit::Busy => "run the same command again",
-            DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => {
-                "use the primary server, or a role that may write"
-            }
             DieselError::DatabaseError(_, information) if is_full(information.message()) => {
                 "free space on the disk of the database, then run the same command again"
             }
@@ -517,6 +537,7 @@ impl From<DieselError> for Error {
 
 const NOT_A_DATABASE: &str = "file is not a database";
 const MALFORMED: &str = "malformed";
+const READ_ONLY_FILE: &str = "attempt to write a readonly database";
 /// Followed by table and column.
 const NOT_NULL: &str = "NOT NULL constraint failed: ";
 /// libpq's, for a URL that requires TLS.
@@ -626,6 +647,28 @@ mod tests {
         }
         assert!(may_pass(&Error::message(Exit::Busy, "database is locked")));
         assert!(!may_pass(&Error::message(Exit::Failed, "syntax error")));
+    }
+
+    #[test]
+    fn database_that_cannot_be_written_is_refused() {
+        for (kind, message, problem) in [
+            (
+                DatabaseErrorKind::Unknown,
+                READ_ONLY_FILE,
+                "the file or its directory",
+            ),
+            (
+                DatabaseErrorKind::ReadOnlyTransaction,
+                "en lecture seule",
+                "the server",
+            ),
+        ] {
+            let error = DieselError::DatabaseError(kind, Box::new(message.to_owned()));
+            let error = Error::from(error);
+            assert_eq!(error.exit(), Exit::Refused);
+            let message = format!("{problem} is read-only: {message}");
+            assert_eq!(error.to_string(), message);
+        }
     }
 
     #[test]

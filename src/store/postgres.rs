@@ -153,6 +153,12 @@ impl Postgres {
         Ok(was_active.unwrap_or(false))
     }
 
+    /// Another connection, without the role's time limit of statements, which nothing else lifts outside a transaction
+    /// without a trace in the session. A pooler may refuse it.
+    pub fn connect_without_time_limit(&self) -> Result<PgConnection, ConnectionError> {
+        PgConnection::establish(&format!("{}&options=-c%20statement_timeout%3D0", self.url))
+    }
+
     /// Runs `work` without a transaction: it saves two round trips, and `CREATE INDEX CONCURRENTLY` requires it.
     /// Names must be qualified, and behind a pooler each statement may get another session.
     pub fn outside_transaction<T, E: From<DieselError>>(

@@ -3,7 +3,9 @@ SELECT 'table' AS kind, '' AS "table", name, '' AS how, NULL AS body, NULL AS nu
 FROM tables
 UNION ALL
 SELECT 'column', t.name, c.name,
-    c.type || CASE WHEN c."notnull" THEN ' not null' ELSE '' END || coalesce(' default ' || c.dflt_value, ''),
+    c.type || CASE WHEN c."notnull" THEN ' not null' ELSE '' END || coalesce(' default ' || c.dflt_value, '')
+        -- One of ours is generated.
+        || CASE WHEN c.hidden > 1 AND t.name NOT LIKE 'usagectl\_%' ESCAPE '\' THEN ' generated' ELSE '' END,
     NULL, NULL, NULL
 FROM tables t, pragma_table_xinfo(t.name) c
 UNION ALL

@@ -1,5 +1,7 @@
 //! Failures of every command: the JSON object on stderr, and the next step.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use usagectl::store::lock::RunKind;
 
@@ -467,5 +469,54 @@ fn locked_table_is_named_with_its_holder_postgresql() {
         assert!(names, "{}", run.stderr);
         let next = "next: run the same command again when that transaction has ended\n";
         assert!(run.stderr.ends_with(next), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn locked_row_of_our_tables_is_named_with_its_holder_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let record = || db.usagectl(["record", "--api", "tmdb"]).run().success();
+    record();
+    db.usagectl(["aggregate"]).run().success();
+    record();
+    let _holder = db.open_transaction(
+        "SET LOCAL application_name = 'billing'; SELECT FROM usagectl.usagectl_rollups FOR UPDATE",
+    );
+    let run = db.usagectl(["aggregate"]).run();
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    let holder = "error: the table usagectl_rollups is in use by billing (pid ";
+    assert!(run.stderr.starts_with(holder), "{}", run.stderr);
+}
+
+/// On a standby every command that writes ends so.
+#[test]
+fn read_only_server_is_refused_at_once_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let new = TestDatabase::empty(Postgresql);
+    let commands: [(&TestDatabase, &[&str]); 8] = [
+        (&new, &["migrate"]),
+        (&db, &["rollback", "--yes"]),
+        (&db, &["record", "--api", "tmdb"]),
+        (&db, &["record", "--api", "tmdb", "--atomic"]),
+        (&db, &["aggregate"]),
+        (&db, &["prune", "--older-than", "1d"]),
+        (&db, &["alerts", "check"]),
+        (&db, &["limits", "init"]),
+    ];
+    for (db, command) in commands {
+        let began = Instant::now();
+        let program = db.usagectl(command);
+        let run = program
+            .env("PGOPTIONS", "-c default_transaction_read_only=on")
+            .run();
+        assert_eq!(run.code, 5, "{command:?}: {}", run.snapshot());
+        assert!(
+            run.stderr.contains("the server is read-only"),
+            "{}",
+            run.stderr
+        );
+        let next = "next: use the URL of the primary server; ";
+        assert!(run.stderr.contains(next), "{}", run.stderr);
+        assert!(began.elapsed() < Duration::from_secs(10), "{command:?}");
     }
 }

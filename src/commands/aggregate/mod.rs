@@ -210,7 +210,10 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
         start.rows_win = found.span();
         start.has_stale |= start.rows_win.is_some();
         answer.differences = found.differences.len() as u64;
-        db.write_tx(|db| verify::list_as_stale(db, &found))?;
+        db.write_tx(|db| {
+            verify::forget_returned(db, &found)?;
+            verify::list_as_stale(db, &found)
+        })?;
     }
     stages::run(context, &mut db, args, settings, &start, &mut answer)?;
     if answer.hours_rewritten >= ANALYZE_FROM {

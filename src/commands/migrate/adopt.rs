@@ -58,8 +58,14 @@ pub(super) fn run(
     if findings.is_complete() {
         return Ok(None);
     }
-    let expected = migrations::expected(&db, &findings.survey.statuses);
-    migrations::require_tables(&expected, &findings.objects, true)?;
+    let is_partial = findings
+        .evidence
+        .iter()
+        .any(|it| !it.differences.is_empty());
+    if !is_partial {
+        let expected = migrations::expected(&db, &findings.survey.statuses);
+        migrations::require_tables(&expected, &findings.objects, true)?;
+    }
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
     }
@@ -68,10 +74,6 @@ pub(super) fn run(
     args.prisma
         .warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
     let schema = migrations::application_schema(url);
-    let is_partial = findings
-        .evidence
-        .iter()
-        .any(|it| !it.differences.is_empty());
     let mut closing = Vec::new();
     if is_partial {
         closing = adopt::closing_script(&mut db, &findings.evidence, schema)?;
@@ -91,7 +93,8 @@ pub(super) fn run(
     let (mut planned, mut repairs) = (Vec::new(), Vec::new());
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
-        repairs = migrations::estimate_repairs(&mut db, &findings.survey)?;
+        let orphaned = &findings.orphaned_triggers;
+        repairs = migrations::estimate_repairs(&mut db, &findings.survey, orphaned)?;
     }
     let mut answer = Adoption {
         repairs: &repairs,

@@ -622,12 +622,18 @@ fn preview(
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;
     warn_of_owner(context, &mut db, &plan)?;
+    let orphaned = schema_objects::orphaned_triggers(&mut db)?;
     if args.sql {
         let prisma = args.prisma.read(&mut db, false)?;
         args.prisma
             .warn_of_unknown(context, &prisma, plan.iter().map(|it| it.version))?;
         let entry = LogContext::of_script(url, &prisma);
-        let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
+        let mut setup = vec![schema_objects::drop_triggers(&db, &orphaned)];
+        setup.extend(migrations::setup(
+            &mut db,
+            entry.application_schema,
+            &survey.bookkeeping,
+        )?);
         let timeout = args.locks.lock_timeout;
         let direction = Direction::Up;
         let plan: Vec<_> = plan.into_iter().map(|it| (it, Vec::new())).collect();
@@ -636,7 +642,7 @@ fn preview(
     }
     let steps = migrations::planned_steps(&mut db, &survey, &plan)?;
     let mut answer = Plan::new(PlanAction::Migrate, place, &steps);
-    answer.repairs = migrations::estimate_repairs(&mut db, &survey)?;
+    answer.repairs = migrations::estimate_repairs(&mut db, &survey, &orphaned)?;
     context.finish(&answer)
 }
 

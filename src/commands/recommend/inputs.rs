@@ -103,7 +103,7 @@ fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
             None => format!("{} is not set for all services", args.name),
             Some(service) => format!("{} is not set for {service}", args.name),
         };
-        return Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"));
+        return Err(Error::usage(message).with_next("usagectl recommend inputs"));
     }
     context.finish(&InputLine::unset(args.name, args.service))
 }

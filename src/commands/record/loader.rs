@@ -407,6 +407,14 @@ impl<'c> Loader<'c> {
             });
             let error = match attempt {
                 Ok(done) => return Ok(done),
+                // Read-only from the beginning. Later, a server that fails over may be for a while.
+                Err(error)
+                    if error.exit() == Exit::Refused
+                        && self.committed.is_none()
+                        && pause == FIRST_PAUSE =>
+                {
+                    return Err(error);
+                }
                 Err(error) if error.exit() != Exit::Busy && !db.is_connected() => {
                     error.with_exit(Exit::Unreachable)
                 }

@@ -837,6 +837,18 @@ fn column(
         text.change(bare, wanted.not_null, Some(wanted.default), None);
         return [add("")].into_iter().chain(fill).collect();
     };
+    if found.contains(" generated") {
+        let how = match dialect {
+            Dialect::Postgres => {
+                format!(":\n-- ALTER TABLE {table} ALTER COLUMN {column} DROP EXPRESSION;")
+            }
+            Dialect::Sqlite => String::new(),
+        };
+        return vec![Some(format!(
+            "-- to be decided: the column {name} is generated, and usagectl writes it; make it an ordinary column, which \
+             the application then has to write too{how}"
+        ))];
+    }
     if is_undecided {
         return Vec::new();
     }

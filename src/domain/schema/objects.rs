@@ -75,6 +75,15 @@ impl Difference {
         default.is_some_and(|(_, default)| default == CHOSEN)
     }
 
+    /// The type of an unfilled column, without its schema.
+    pub fn data_type(&self) -> Option<&str> {
+        let (data_type, _) = self.found.as_deref()?.rsplit_once(" not null")?;
+        let name = data_type
+            .rsplit_once('.')
+            .map_or(data_type, |(_, name)| name);
+        Some(name.trim_matches('"'))
+    }
+
     /// The table and the name of a column.
     pub fn column(&self) -> Option<(&str, &str)> {
         self.what.strip_prefix("column ")?.split_once('.')

@@ -19,13 +19,16 @@ pub struct PlanStep {
     pub steps: Vec<StepEstimate>,
 }
 
-/// The creation of missing or changed triggers on a table, or of an invalid index.
+/// The creation of missing or changed triggers on a table, or of an invalid index, or the drop of a trigger without its
+/// tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repair {
     pub table: String,
     /// The name of the invalid index.
     pub index: Option<String>,
-    /// Those of an index are not estimated.
+    /// The name of the dropped trigger.
+    pub dropped_trigger: Option<String>,
+    /// Those of an index and of a drop are not estimated.
     pub steps: Vec<StepEstimate>,
 }
 

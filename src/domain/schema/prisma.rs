@@ -157,7 +157,11 @@ pub fn matching(
         let mut applied = names_in_state(rows, PrismaState::Applied).into_iter();
         let (name, checksum, is_ours) = if let Some(folder) = folder {
             let mut tables = folder.tables.iter();
-            let is_ours = tables.all(|it| all_tables.contains(&it.as_str()));
+            let is_ours = tables.all(|it| all_tables.contains(&it.as_str()))
+                && own
+                    .tables
+                    .iter()
+                    .all(|it| folder.tables.iter().any(|found| found == it));
             (folder.name.clone(), folder.checksum.clone(), is_ours)
         } else if let Some(row) = row {
             (row.name.clone(), row.checksum.clone(), true)

@@ -61,7 +61,7 @@ pub struct Defect {
     pub object: String,
     /// A clause about the object: `is invalid`.
     pub problem: String,
-    /// SQL that removes it.
+    /// SQL, or the command, that removes it.
     pub fix: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Column values in an export: JSON that keeps every value exactly, and is read by either engine.
 //!
-//! A value without a JSON type of its own is an object with one key: bytes as `{"base64": ...}`, a number that is
-//! not finite as `{"number": "NaN"}`. Timestamps are text in UTC, `2026-01-31T12:00:00.000+00:00`.
+//! A value without a JSON type of its own is an object with one key: bytes as `{"base64": ...}`, text of SQLite that is
+//! not UTF-8 as `{"text_base64": ...}`, a number that is not finite as `{"number": "NaN"}`. Timestamps are text in UTC, `2026-01-31T12:00:00.000+00:00`.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::DateTime;
@@ -48,6 +48,8 @@ pub enum Stored {
     Integer(i64),
     Real(f64),
     Text(String),
+    /// Text that is not UTF-8.
+    InvalidText(Vec<u8>),
     Blob(Vec<u8>),
 }
 
@@ -90,7 +92,7 @@ pub fn to_postgres(kind: Kind, value: &Value) -> Result<Option<String>, InvalidV
         Value::String(text) if kind == Kind::Timestamp => Some(in_utc(text)),
         Value::String(text) => Some(text.clone()),
         Value::Object(object) => Some(match special(object)? {
-            Special::Bytes(bytes) => format!("\\x{}", hex(&bytes)),
+            Special::Bytes(bytes) | Special::InvalidText(bytes) => format!("\\x{}", hex(&bytes)),
             Special::Number(number) => number.to_string(),
         }),
         Value::Array(_) => return Err(InvalidValue),
@@ -183,6 +185,7 @@ pub fn from_sqlite(kind: Kind, value: Stored) -> Value {
         Stored::Integer(value) => Value::from(value),
         Stored::Real(value) => float(value),
         Stored::Text(text) => Value::String(text),
+        Stored::InvalidText(text) => object("text_base64", BASE64_STANDARD.encode(text)),
         Stored::Blob(blob) => bytes(blob),
     }
 }
@@ -199,6 +202,7 @@ pub fn to_sqlite(value: &Value) -> Result<Stored, InvalidValue> {
         Value::String(text) => Stored::Text(text.clone()),
         Value::Object(object) => match special(object)? {
             Special::Bytes(bytes) => Stored::Blob(bytes),
+            Special::InvalidText(bytes) => Stored::InvalidText(bytes),
             Special::Number(number) => Stored::Real(number),
         },
         Value::Array(_) => return Err(InvalidValue),
@@ -207,17 +211,17 @@ pub fn to_sqlite(value: &Value) -> Result<Stored, InvalidValue> {
 
 enum Special {
     Bytes(Vec<u8>),
+    InvalidText(Vec<u8>),
     Number(f64),
 }
 
 fn special(object: &Map<String, Value>) -> Result<Special, InvalidValue> {
     let text = |name| object.get(name).and_then(Value::as_str);
-    match (text("base64"), text("number")) {
-        (Some(text), None) => {
-            let bytes = BASE64_STANDARD.decode(text);
-            bytes.map(Special::Bytes).map_err(|_| InvalidValue)
-        }
-        (None, Some(text)) => text.parse().map(Special::Number).map_err(|_| InvalidValue),
+    let decoded = |text| BASE64_STANDARD.decode(text).map_err(|_| InvalidValue);
+    match (text("base64"), text("text_base64"), text("number")) {
+        (Some(text), None, None) => decoded(text).map(Special::Bytes),
+        (None, Some(text), None) => decoded(text).map(Special::InvalidText),
+        (None, None, Some(text)) => text.parse().map(Special::Number).map_err(|_| InvalidValue),
         _ => Err(InvalidValue),
     }
 }
@@ -310,6 +314,11 @@ mod tests {
             ("DATETIME", Stored::Integer(1_767_225_600), "1767225600"),
             ("DATETIME", Stored::Text("soon".to_owned()), "\"soon\""),
             ("TEXT", Stored::Blob(vec![0, 255]), "{\"base64\":\"AP8=\"}"),
+            (
+                "TEXT",
+                Stored::InvalidText(vec![0, 255]),
+                "{\"text_base64\":\"AP8=\"}",
+            ),
             ("TEXT", Stored::Null, "null"),
         ] {
             let written = from_sqlite(Kind::of(declared), value.clone()).to_string();

@@ -6,13 +6,16 @@ use diesel::sql_types::{Array, Text};
 use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
 use super::rows::TableColumns;
-use super::tables;
+use super::{ALL, Direction, indexes, tables};
 use crate::domain::schema::dependents::{
     self, CatalogueRow, Dependent, DependentKind, Dropped, Removal,
 };
+use crate::domain::schema::index::{self, FoundIndex};
 use crate::domain::schema::meaning::has_default;
-use crate::domain::schema::objects::SchemaObjects;
-use crate::store::db::Db;
+use crate::domain::schema::objects::{SchemaObjects, table_of};
+use crate::domain::schema::plan::{Action, PlanStep};
+use crate::domain::schema::script;
+use crate::store::db::{Db, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
 const POSTGRES: &str = include_str!("dependents_postgres.sql");
@@ -66,6 +69,47 @@ pub fn read(
         found.extend(added_columns(db, table, expected)?);
     }
     Ok(found)
+}
+
+/// The names of dropped indexes that a migration creates under another name: a restore renames them on PostgreSQL.
+pub fn renamed_indexes(
+    db: &mut Db,
+    step: &PlanStep,
+    dropped: &Dropped,
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<Dependent>> {
+    let mut own = Vec::new();
+    for migration in ALL {
+        let sql = migration.sql(db, Direction::Up);
+        let steps = script::parse(&sql);
+        let statements = steps.iter().flat_map(|it| &it.statements);
+        let changes = statements.filter_map(|it| it.index.as_ref());
+        changes.for_each(|change| index::apply(change, &mut own));
+    }
+    let is_postgres = matches!(db, Db::Pg(_));
+    let all = indexes::read_all(db)?.into_iter();
+    let renamed = all.filter_map(|(FoundIndex { name, object, .. }, is_constraint)| {
+        let table = table_of(&object)?;
+        expected.get(&object)?;
+        let mut changes = step.changes.iter();
+        let is_dropped = dropped.tables.iter().any(|it| it == table)
+            || changes.any(|it| it.action == Action::Drop && it.object == object);
+        let key = || is_constraint.then(|| format!("{table}_pkey"));
+        let known = own.iter().find(|it| it.object == object);
+        let known = known.map(|it| it.name.clone()).or_else(key)?;
+        (is_dropped && known != name).then(|| Dependent {
+            kind: DependentKind::Setting,
+            sql: is_postgres.then(|| {
+                let (from, to) = (quote_identifier(&known), quote_identifier(&name));
+                format!("ALTER INDEX {from} RENAME TO {to}")
+            }),
+            name: format!("name {name} of {object}"),
+            depends_on: object,
+            blocks: false,
+            removal: Removal::default(),
+        })
+    });
+    Ok(renamed.collect())
 }
 
 /// Adds the statements that replace the tables whose foreign keys prevent the drop.

@@ -9,6 +9,7 @@ use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, dialect, indexes, losses};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::locks::{Access, Lock, StepEstimate, TableSize, Work, accesses};
+use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::plan::{PlanStep, Repair};
 use crate::domain::schema::script::{self, Step};
 use crate::store::db::{Db, quote_identifier};
@@ -61,11 +62,22 @@ pub fn estimate(
     Ok(())
 }
 
-/// The repair of missing and changed triggers and of invalid indexes, which `migrate` does first.
-pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<Repair>> {
+/// The drop of `orphaned` triggers, and the repair of missing and changed triggers and of invalid indexes, which `migrate`
+/// does first.
+pub fn estimate_repairs(
+    db: &mut Db,
+    survey: &Survey,
+    orphaned: &[OrphanedTrigger],
+) -> QueryResult<Vec<Repair>> {
     let broken = broken_triggers(db, &survey.statuses)?;
     let mut estimator = Estimator::new(db)?;
-    let mut repairs = Vec::with_capacity(broken.len());
+    let dropped = orphaned.iter().map(|it| Repair {
+        table: it.table.clone(),
+        index: None,
+        dropped_trigger: Some(it.name.clone()),
+        steps: Vec::new(),
+    });
+    let mut repairs: Vec<Repair> = dropped.collect();
     for triggers in broken {
         let mut steps = Vec::new();
         for sql in triggers.repair(estimator.db) {
@@ -76,6 +88,7 @@ pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<Repair>
         repairs.push(Repair {
             table: triggers.table().to_owned(),
             index: None,
+            dropped_trigger: None,
             steps,
         });
     }
@@ -83,6 +96,7 @@ pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<Repair>
     repairs.extend(indexes.into_iter().map(|(table, index)| Repair {
         table,
         index: Some(index),
+        dropped_trigger: None,
         steps: Vec::new(),
     }));
     Ok(repairs)

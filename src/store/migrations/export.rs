@@ -505,7 +505,7 @@ fn is_exported(object: &str) -> bool {
 }
 
 /// The tables of which `step` drops rows or values, with the columns to export.
-fn exported_tables(
+pub fn exported_tables(
     db: &mut Db,
     step: &PlanStep,
     found: &SchemaObjects,

@@ -60,7 +60,7 @@ pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
 }
 
 /// The indexes, each with whether it belongs to a constraint.
-fn read_all(db: &mut Db) -> QueryResult<Vec<(FoundIndex, bool)>> {
+pub(super) fn read_all(db: &mut Db) -> QueryResult<Vec<(FoundIndex, bool)>> {
     let query = match db {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,

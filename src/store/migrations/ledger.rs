@@ -18,6 +18,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::MigrationHarness;
 
+use super::script::literal;
 use super::{ALL, Migration, application_schema};
 use crate::domain::format::{counted_as, time_ms};
 use crate::domain::schema::manifest::MANIFEST;
@@ -147,6 +148,15 @@ pub enum SchemaError {
         "this database's usagectl tables belong to the application schema `{served}`, not to `{requested}`"
     )]
     OtherApplication { served: String, requested: String },
+    /// Another program that uses Diesel has migrations of the same versions, or all tables and the log were dropped.
+    #[error(
+        "the ledger {ledger} has {versions}, but the log and all tables are missing: they were dropped, or other migrations \
+         have these versions; nothing was changed"
+    )]
+    NoTables {
+        ledger: &'static str,
+        versions: String,
+    },
     /// New tables would be a second set.
     #[error("the table api_usage is in the schema `{found}`, not in `{requested}`")]
     OtherSchema { found: String, requested: String },
@@ -178,6 +188,13 @@ impl From<SchemaError> for Error {
                 format!(
                     "add ?schema={} to the URL, or use another database",
                     url::encoded(served)
+                ),
+            ),
+            SchemaError::NoTables { ledger, versions } => (
+                Exit::Refused,
+                format!(
+                    "use another database; or, if no other program needs these rows: DELETE FROM {ledger} WHERE version \
+                     IN ({versions}); then usagectl migrate"
                 ),
             ),
             SchemaError::OtherSchema { found, requested } => (
@@ -284,6 +301,8 @@ pub struct Bookkeeping {
     served: Option<String>,
     /// Without a ledger, another schema that has the application's tables.
     elsewhere: Option<String>,
+    /// Without a log and any table, the recorded versions of ours, and the ledger.
+    without_tables: Option<(&'static str, String)>,
 }
 
 impl Bookkeeping {
@@ -326,6 +345,11 @@ impl Bookkeeping {
         found
             .applied
             .retain(|(version, _)| !found.others.contains(version));
+        if !has_log && !found.applied.is_empty() && missing_tables(db)? == all_tables(db) {
+            let versions = found.applied.iter().map(|(version, _)| literal(version));
+            let versions = versions.collect::<Vec<_>>().join(", ");
+            found.without_tables = Some((ledger_name(db), versions));
+        }
         Ok(found)
     }
 
@@ -403,6 +427,9 @@ impl Bookkeeping {
         let served = self.served.clone();
         if let Some(served) = served.filter(|served| *served != requested && is_used) {
             return Err(SchemaError::OtherApplication { served, requested });
+        }
+        if let Some((ledger, versions)) = self.without_tables.clone() {
+            return Err(SchemaError::NoTables { ledger, versions });
         }
         match (&url.target, self.elsewhere.clone()) {
             (DatabaseTarget::Postgres(target), Some(found)) if !target.names_schema => {
@@ -600,9 +627,8 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
 
 /// The tables of all migrations that are missing or are not tables.
 fn missing_tables(db: &mut Db) -> QueryResult<Vec<String>> {
-    let last = ALL.last().map_or("", |migration| migration.version);
-    let expected = super::created_up_to(db, last);
-    let names: Vec<String> = expected.tables().map(|it| format!("'{it}'")).collect();
+    let expected = all_tables(db);
+    let names: Vec<String> = expected.iter().map(|it| literal(it)).collect();
     let names = names.join(", ");
     let query = match db {
         Db::Pg(_) => format!(
@@ -615,10 +641,15 @@ fn missing_tables(db: &mut Db) -> QueryResult<Vec<String>> {
         }
     };
     let found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
-    let missing = expected
-        .tables()
-        .filter(|it| found.iter().all(|name| name != it));
-    Ok(missing.map(str::to_owned).collect())
+    let missing = expected.into_iter().filter(|it| !found.contains(it));
+    Ok(missing.collect())
+}
+
+/// The tables of all migrations.
+fn all_tables(db: &Db) -> Vec<String> {
+    let last = ALL.last().map_or("", |migration| migration.version);
+    let created = super::created_up_to(db, last);
+    created.tables().map(str::to_owned).collect()
 }
 
 /// `reason`, unless a run was interrupted or the objects of a pending migration exist.

@@ -63,10 +63,11 @@ use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 use crate::fault;
 
-pub use dependents::read as dependents;
+pub use dependents::{read as dependents, renamed_indexes};
 pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
-    Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
+    Export, ExportOrigin, MigrationExporter, capture_defects, exported_tables, has_capture,
+    remove_capture,
 };
 pub use indexes::{broken_indexes, is_restorable, rebuild_index};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command, restore_next};
@@ -217,7 +218,7 @@ impl Migration {
 const CONCURRENTLY: &str = " CONCURRENTLY ";
 
 /// Whether the application's `api_usage` is partitioned.
-fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
+pub fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
     match db {
         Db::Pg(_) => prisma::is_true(
             db,

@@ -172,13 +172,39 @@ impl PrismaSync {
         self.migrations.get(version)
     }
 
-    /// The migrations among `reverted` that Prisma will still take for applied.
-    pub fn left_applied(&self, reverted: &[&Migration]) -> Vec<&str> {
-        let found = reverted.iter().filter_map(|it| self.find(it.version));
-        let is_left = |it: &&PrismaMigration| {
-            it.state == PrismaState::Applied && !(self.writes_history && it.is_ours)
+    /// Prisma's migration for one of ours that completes it. Prisma's may contain several of ours: it is applied with the
+    /// last of them, and reverted with the first.
+    fn completed_by(&self, version: &str, how: Recording) -> Option<&PrismaMigration> {
+        let prisma = self.find(version)?;
+        let mut parts = self.parts(prisma);
+        let completing = match how {
+            Recording::Reverted => parts.next(),
+            Recording::Applied | Recording::Adopted => parts.last(),
         };
-        found.filter(is_left).map(|it| it.name.as_str()).collect()
+        (completing == Some(version)).then_some(prisma)
+    }
+
+    /// The versions of ours that a migration of Prisma contains.
+    fn parts(&self, prisma: &PrismaMigration) -> impl Iterator<Item = &'static str> {
+        let all = self.migrations.iter();
+        all.filter(|(_, it)| it.name == prisma.name)
+            .map(|(version, _)| *version)
+    }
+
+    /// The migrations among `reverted` that Prisma will still take for applied, and whether [`Self::writes_history`]
+    /// would change that.
+    pub fn left_applied(&self, reverted: &[&Migration]) -> BTreeMap<&str, bool> {
+        let found = reverted.iter().filter_map(|it| self.find(it.version));
+        let applied = found.filter(|it| it.state == PrismaState::Applied);
+        let is_whole = |prisma: &PrismaMigration| {
+            let mut completed = reverted
+                .iter()
+                .filter_map(|it| self.completed_by(it.version, Recording::Reverted));
+            prisma.is_ours && completed.any(|it| it.name == prisma.name)
+        };
+        let all = applied.map(|it| (it.name.as_str(), is_whole(it)));
+        all.filter(|(_, is_whole)| !(self.writes_history && *is_whole))
+            .collect()
     }
 
     /// The migrations whose state in Prisma's ledger is not that in ours, with the SQL that makes them agree.
@@ -200,8 +226,26 @@ impl PrismaSync {
         let defect = |status: &MigrationStatus| {
             let migration = Migration::find(&status.version)?;
             let prisma = self.find(migration.version)?;
+            let parts: Vec<&str> = self.parts(prisma).collect();
+            let parts = statuses
+                .iter()
+                .filter(|it| parts.contains(&it.version.as_str()));
+            let mut states = parts.map(|it| it.state);
+            let is_divided = states.any(|it| it != status.state);
             let (problem, how) = match (status.state, prisma.state) {
                 (MigrationState::Partial | MigrationState::Unadopted, _) => return None,
+                // Neither state of Prisma's ledger would be true.
+                (MigrationState::Pending, _) if is_divided => {
+                    return Some(Defect {
+                        object: format!("migration {migration}"),
+                        problem: format!(
+                            "is pending, but other parts of Prisma's {} are applied",
+                            prisma.name
+                        ),
+                        fix: Some("usagectl migrate".to_owned()),
+                    });
+                }
+                _ if is_divided => return None,
                 (MigrationState::Pending, PrismaState::Applied) => (
                     "is pending, but applied in Prisma's ledger",
                     Recording::Reverted,
@@ -220,6 +264,7 @@ impl PrismaSync {
                     Recording::Adopted,
                 ),
             };
+            self.completed_by(migration.version, how)?;
             let fix = sync.script(db, migration, how, script::now(db));
             Some(Defect {
                 object: format!("migration {migration}"),
@@ -230,7 +275,8 @@ impl PrismaSync {
         let mut defects: Vec<Defect> = statuses.iter().filter_map(defect).collect();
         let known = statuses.iter().filter_map(|status| {
             let migration = Migration::find(&status.version)?;
-            Some((migration, self.find(migration.version)?))
+            let prisma = self.completed_by(migration.version, Recording::Reverted)?;
+            Some((migration, prisma))
         });
         for (migration, prisma) in known {
             let name = literal(&prisma.name);
@@ -276,7 +322,7 @@ impl PrismaSync {
         how: Recording,
         at: UtcTimestamp,
     ) -> Result<()> {
-        let Some(prisma) = self.find(migration.version) else {
+        let Some(prisma) = self.completed_by(migration.version, how) else {
             return Ok(());
         };
         let is_true = match how {
@@ -315,7 +361,7 @@ impl PrismaSync {
         how: Recording,
         now: &str,
     ) -> String {
-        let Some(prisma) = self.find(migration.version) else {
+        let Some(prisma) = self.completed_by(migration.version, how) else {
             return String::new();
         };
         let name = literal(&prisma.name);

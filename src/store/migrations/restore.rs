@@ -202,6 +202,8 @@ pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -
              UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
              UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
+             UNION ALL SELECT $1 FROM pg_class WHERE relkind IN ('i', 'I') AND pg_table_is_visible(oid)
+                 AND starts_with($1, 'ALTER INDEX ') AND right($1, length(relname) + 2) = '\"' || relname || '\"'
              UNION ALL SELECT sql FROM attached),
              -- Without its place among the others.
              enum_values (sql) AS (SELECT 'ALTER TYPE \"' || t.typname || '\" ADD VALUE IF NOT EXISTS '
@@ -497,7 +499,10 @@ impl Target {
             Db::Sqlite(conn) => {
                 let values = rows.iter().flatten().map(value::to_sqlite);
                 let values: Vec<Stored> = values.collect::<Result<_, _>>().map_err(invalid)?;
-                let list = value_list(rows, |_| "?".to_owned());
+                let list = value_list(rows, |number| match &values[number - 1] {
+                    Stored::InvalidText(_) => "CAST(? AS TEXT)".to_owned(),
+                    _ => "?".to_owned(),
+                });
                 let query = |text: &str| {
                     let sql = format!("WITH {head} AS (VALUES {list}) {text}");
                     let query = sql_query(sql).into_boxed::<Sqlite>();
@@ -653,6 +658,8 @@ fn bind<'a, Query>(
         Stored::Integer(value) => query.bind::<BigInt, _>(*value),
         Stored::Real(value) => query.bind::<Double, _>(*value),
         Stored::Text(text) => query.bind::<Text, _>(text.as_str()),
-        Stored::Blob(bytes) => query.bind::<Binary, _>(bytes.as_slice()),
+        Stored::InvalidText(bytes) | Stored::Blob(bytes) => {
+            query.bind::<Binary, _>(bytes.as_slice())
+        }
     }
 }

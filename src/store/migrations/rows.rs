@@ -160,8 +160,13 @@ impl QueryableByName<Sqlite> for Row {
                 Some(SqliteType::Double | SqliteType::Float) => {
                     Stored::Real(<f64 as FromSql<Double, Sqlite>>::from_sql(value)?)
                 }
+                // As bytes, since it may be any.
                 Some(SqliteType::Text) => {
-                    Stored::Text(<String as FromSql<Text, Sqlite>>::from_sql(value)?)
+                    let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
+                    String::from_utf8(bytes).map_or_else(
+                        |error| Stored::InvalidText(error.into_bytes()),
+                        Stored::Text,
+                    )
                 }
                 Some(SqliteType::Binary) => {
                     Stored::Blob(<Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?)

@@ -174,3 +174,26 @@ SELECT 'comment', 'enum ' || y.typname, 'enum ' || y.typname,
     format('COMMENT ON TYPE %s IS %L', y.oid::regtype, obj_description(y.oid, 'pg_type'))
 FROM pg_type y
 WHERE y.typtype = 'e' AND pg_type_is_visible(y.oid) AND obj_description(y.oid, 'pg_type') IS NOT NULL
+UNION ALL
+-- That of the application's tables is restored with them.
+SELECT 'setting', 'enum ' || y.typname, 'owner ' || y.typowner::regrole || ' of enum ' || y.typname,
+    format('ALTER TYPE %s OWNER TO %s', y.oid::regtype, y.typowner::regrole)
+FROM pg_type y
+WHERE y.typtype = 'e' AND pg_type_is_visible(y.oid)
+  AND y.typowner <> (SELECT relowner FROM pg_class WHERE oid = to_regclass('api_usage'))
+UNION ALL
+SELECT 'grant', 'enum ' || y.typname, 'USAGE on enum ' || y.typname || ' to ' || r.role,
+    format('GRANT USAGE ON TYPE %s TO %s', y.oid::regtype, r.role)
+FROM pg_type y
+CROSS JOIN LATERAL (
+    SELECT p.grantee::regrole || CASE WHEN p.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS role
+    FROM aclexplode(y.typacl) p WHERE p.grantee NOT IN (0, y.typowner)
+) r
+WHERE y.typtype = 'e' AND pg_type_is_visible(y.oid)
+UNION ALL
+-- Everyone has it by default.
+SELECT 'setting', 'enum ' || y.typname, 'revoked USAGE on enum ' || y.typname,
+    format('REVOKE USAGE ON TYPE %s FROM PUBLIC', y.oid::regtype)
+FROM pg_type y
+WHERE y.typtype = 'e' AND pg_type_is_visible(y.oid) AND y.typacl IS NOT NULL
+  AND NOT EXISTS (SELECT FROM aclexplode(y.typacl) p WHERE p.grantee = 0)

@@ -250,8 +250,13 @@ fn blame(error: &DieselError) -> Blame {
     let is_own =
         |(table, column): (&str, &str)| !table.starts_with("api_usage") || NAMES.contains(&column);
     match error {
-        // A column of the application that no record fills.
+        // A column of the application that no record fills; that of a domain has no name.
         error if unfilled_column(error).is_some_and(|it| !is_own(it)) => Blame::Elsewhere,
+        DieselError::DatabaseError(Kind::NotNullViolation, _)
+            if unfilled_column(error).is_none() =>
+        {
+            Blame::Elsewhere
+        }
         DieselError::DatabaseError(
             Kind::UniqueViolation
             | Kind::ForeignKeyViolation

@@ -165,7 +165,7 @@ pub fn vacuum_marks(db: &mut Db) -> QueryResult<()> {
         Db::Pg(postgres) => {
             let table = format!("(SKIP_LOCKED) {OWN_SCHEMA}.usagectl_dirty_hours");
             match vacuum_table(postgres, &table) {
-                // By a time limit of the role, which cannot be lifted outside a transaction.
+                // By a time limit of the role.
                 Err(error) if is_canceled(&error) => Ok(()),
                 done => done,
             }
@@ -175,10 +175,12 @@ pub fn vacuum_marks(db: &mut Db) -> QueryResult<()> {
 }
 
 fn vacuum_table(postgres: &mut Postgres, table: &str) -> QueryResult<()> {
-    postgres.outside_transaction(|conn| {
-        diesel::sql_query(format!("VACUUM {table}")).execute(conn)?;
-        Ok(())
-    })
+    let vacuum = diesel::sql_query(format!("VACUUM {table}"));
+    match postgres.connect_without_time_limit() {
+        Ok(mut conn) => vacuum.execute(&mut conn)?,
+        Err(_) => postgres.outside_transaction(|conn| vacuum.execute(conn))?,
+    };
+    Ok(())
 }
 
 /// An archive folder: a file for each day, and a manifest.

@@ -12,6 +12,7 @@ use crate::support::adoption::{
 };
 use crate::support::{Engine, TestDatabase, assert_snapshot, whole_catalogue};
 use rstest::rstest;
+use sha2::{Digest, Sha256};
 
 /// The name of one of our tables in SQL.
 fn own(engine: Engine, table: &str) -> String {
@@ -864,6 +865,48 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     db.usagectl(["migrate"]).run().success();
 }
 
+/// Rows of a partition that is attached change without a trigger.
+#[test]
+fn partition_that_is_attached_again_is_counted_once() {
+    let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
+    let db = partitioned("RANGE (timestamp)", "id, timestamp", partition);
+    db.execute(
+        "CREATE TABLE api_usage_2 PARTITION OF api_usage FOR VALUES FROM ('2026-01-31') TO ('2026-03-01');
+         INSERT INTO api_usage (id, api_name, timestamp)
+         SELECT n::text, 'tmdb', timestamp '2026-01-30 12:00' + n * interval '30 minutes' FROM generate_series(0, 47) n",
+    );
+    adopt(&db).success();
+    let aggregate = |flag: &str| db.usagectl(["aggregate", flag]).run();
+    let calls = || {
+        db.rows(
+            "SELECT aggregation_type, sum(total_requests) FROM api_usage_aggregates GROUP BY 1 ORDER BY 1",
+        )
+    };
+    aggregate("-q").success();
+    let counted = calls();
+    db.execute("ALTER TABLE api_usage DETACH PARTITION api_usage_1");
+    assert_eq!(aggregate("-q").code, 4);
+    aggregate("--seal").success();
+    let attach =
+        format!("ALTER TABLE api_usage ATTACH PARTITION api_usage_1 FOR VALUES {partition}");
+    db.execute(
+        "INSERT INTO api_usage_1 (id, api_name, timestamp) VALUES ('new', 'tmdb', '2026-01-30 13:10')",
+    );
+    db.execute(&attach);
+    let refused = aggregate("--repair");
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let range = "error: hours from 2026-01-30T13:00:00Z to 2026-01-30T14:00:00Z have rows again";
+    assert!(refused.stderr.starts_with(range), "{}", refused.stderr);
+    assert_eq!(calls(), counted);
+    db.execute(
+        "ALTER TABLE api_usage DETACH PARTITION api_usage_1; DELETE FROM api_usage_1 WHERE id = 'new'",
+    );
+    db.execute(&attach);
+    aggregate("--repair").success();
+    aggregate("--verify").success();
+    assert_eq!(calls(), counted);
+}
+
 #[test]
 fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_keeps_its_counts() {
     let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
@@ -1316,6 +1359,87 @@ fn rollback_keeps_history_of_prisma_true(#[values(Sqlite, Postgresql)] engine: E
     assert_works(&db);
 }
 
+/// One migration of Prisma creates what two of ours do.
+#[rstest]
+fn migration_of_prisma_is_rolled_back_as_a_whole_or_not_at_all(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = deployed(engine, 2);
+    copy_prisma_folder(&db);
+    let folder = db.sandbox().work().join("prisma/migrations");
+    let sql: String = PRISMA_MIGRATIONS[..2]
+        .iter()
+        .map(|name| {
+            let part = folder.join(name);
+            let sql = fs::read_to_string(part.join("migration.sql")).unwrap();
+            fs::remove_dir_all(part).unwrap();
+            sql
+        })
+        .collect();
+    fs::create_dir(folder.join("0_squashed")).unwrap();
+    fs::write(folder.join("0_squashed/migration.sql"), &sql).unwrap();
+    let checksum = Sha256::digest(&sql);
+    let checksum: String = checksum.iter().map(|it| format!("{it:02x}")).collect();
+    db.execute(&format!(
+        "DELETE FROM _prisma_migrations WHERE migration_name LIKE '%init';
+         UPDATE _prisma_migrations SET migration_name = '0_squashed', checksum = '{checksum}'"
+    ));
+    adopt(&db).success();
+    let verify = || db.usagectl(["status", "--verify"]).run();
+    verify().success();
+    let rollback = |to: &[&str]| {
+        let options = ["--yes", "--accept-data-loss", "--prisma-history"];
+        db.usagectl(["rollback"])
+            .args(to)
+            .args(options)
+            .run()
+            .success()
+    };
+    let infrastructure = format!("{}|finished|rolled back|1|NULL", PRISMA_MIGRATIONS[2]);
+    let partly = rollback(&["--to", "create_api_usage"]);
+    let warning = "warning: Prisma's ledger keeps 0_squashed as applied";
+    assert!(partly.stderr.contains(warning), "{}", partly.stderr);
+    assert!(
+        partly.stderr.contains("it also creates tables that stay"),
+        "{}",
+        partly.stderr
+    );
+    assert_eq!(
+        prisma_rows(&db),
+        ["0_squashed|finished|kept|1|NULL", &infrastructure]
+    );
+    let run = verify();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let problem = "migration 20260123210146_enhance_api_monitoring is pending, but other parts of Prisma's 0_squashed are applied";
+    assert!(run.stdout.contains(problem), "{}", run.stdout);
+    assert_eq!(run.stdout.matches("  fix: ").count(), 1, "{}", run.stdout);
+    assert!(
+        run.stdout.contains("  fix: usagectl migrate\n"),
+        "{}",
+        run.stdout
+    );
+    db.usagectl(["migrate"]).run().success();
+    verify().success();
+
+    rollback(&["--to", "create_api_usage"]);
+    let whole = rollback(&["--all"]);
+    assert!(
+        !whole.stderr.contains("Prisma's ledger keeps"),
+        "{}",
+        whole.stderr
+    );
+    assert!(prisma_rows(&db).contains(&"0_squashed|finished|rolled back|1|NULL".to_owned()));
+    // Recorded with the last of its parts.
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let applied = "0_squashed|finished|kept|1|NULL".to_owned();
+    assert!(!prisma_rows(&db).contains(&applied));
+    db.usagectl(["migrate"]).run().success();
+    assert!(prisma_rows(&db).contains(&applied));
+    verify().success();
+}
+
 #[test]
 fn dump_of_the_application_schema_is_adopted() {
     let db = TestDatabase::migrated(Postgresql);
@@ -1527,4 +1651,110 @@ fn verify_compares_the_ledgers(#[values(Sqlite, Postgresql)] engine: Engine) {
     db.usagectl(to).run().success();
     repair("is pending, but applied in Prisma's ledger");
     assert_eq!(verify().code, 3);
+}
+
+/// Another program that uses Diesel has a migration of the same version.
+#[rstest]
+fn recorded_version_without_any_table_is_refused_with_both_ways_out_sqlite(
+    #[values(0, 1, 2, 5)] place: usize,
+) {
+    let db = TestDatabase::empty(Sqlite);
+    let version = ALL[place].version;
+    db.execute(&format!(
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL,
+             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')"
+    ));
+    let delete = format!("DELETE FROM __diesel_schema_migrations WHERE version IN ('{version}');");
+    let commands: [(&[&str], i32); 4] = [
+        (&["status"], 4),
+        (&["migrate"], 5),
+        (&["migrate", "--adopt", "--yes"], 5),
+        (&["rollback", "--yes"], 5),
+    ];
+    for (command, code) in commands {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{}", run.snapshot());
+        assert!(run.stderr.contains(&delete), "{}", run.stderr);
+    }
+    let run = db.usagectl(["record", "--api", "tmdb"]).run();
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        run.stderr
+    );
+    db.execute(&delete);
+    db.usagectl(["migrate"]).run().success();
+    assert_works(&db);
+}
+
+#[rstest]
+fn recorded_version_without_its_tables_has_sql_that_creates_them_sqlite(
+    #[values(1, 2)] place: usize,
+) {
+    let db = pushed(Sqlite, 1);
+    let version = ALL[place].version;
+    db.execute(&format!(
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL,
+             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')"
+    ));
+    let run = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("usagectl migrate --adopt --sql"),
+        "{}",
+        run.stderr
+    );
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout;
+    db.run_script(&sql);
+    adopt(&db).success();
+    assert_works(&db);
+}
+
+/// Without it a call would count as successful in an insert of the application.
+#[rstest]
+fn generated_column_is_left_to_the_user(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let (time, stored) = match engine {
+        Sqlite => ("DATETIME", "VIRTUAL"),
+        Postgresql => ("timestamp(3)", "STORED"),
+    };
+    db.execute(&format!(
+        "CREATE TABLE api_usage (id TEXT NOT NULL PRIMARY KEY, api_name TEXT NOT NULL, endpoint TEXT,
+             timestamp {time} NOT NULL DEFAULT CURRENT_TIMESTAMP, status_code INTEGER,
+             success BOOLEAN GENERATED ALWAYS AS (status_code < 400) {stored},
+             created_at {time} NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    ));
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(sql.code, 5, "{}", sql.snapshot());
+    let decision = "-- to be decided: the column api_usage.success is generated, ";
+    assert!(sql.stdout.contains(decision), "{}", sql.stdout);
+    db.run_script(&sql.stdout);
+    if engine == Postgresql {
+        db.execute("ALTER TABLE api_usage ALTER COLUMN success DROP EXPRESSION");
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+        db.run_script(&sql.stdout);
+        adopt(&db).success();
+        assert_works(&db);
+    }
+}
+
+#[test]
+fn column_that_a_domain_or_a_check_requires_is_named_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute("CREATE DOMAIN given AS text NOT NULL; ALTER TABLE api_usage ADD tenant given");
+    let run = db.usagectl(["record", "--api", "tmdb"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let problem = "error: column api_usage.tenant is required, and usagectl does not write it";
+    assert!(run.stderr.contains(problem), "{}", run.stderr);
+    db.execute(
+        "ALTER TABLE \"InfrastructureLimit\" ADD tenant text CONSTRAINT tenant_given CHECK (tenant IS NOT NULL)",
+    );
+    let run = db
+        .usagectl(["limits", "init", "--plan", "vercel=pro"])
+        .run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let next = "next: give the columns of that check a default that it allows";
+    assert!(run.stderr.contains(next), "{}", run.stderr);
 }

@@ -81,6 +81,16 @@ fn triggers_of_an_interrupted_copy_are_dropped_by_migrate() {
         "{}",
         run.stderr
     );
+    let plan = db.usagectl(["migrate", "--dry-run"]).run().success();
+    assert!(
+        plan.stdout
+            .contains("drop trigger api_usage.usagectl_copy_insert, whose tables are missing\n"),
+        "{}",
+        plan.stdout
+    );
+    let sql = db.usagectl(["migrate", "--sql"]).run().success();
+    let drop = "DROP TRIGGER IF EXISTS \"usagectl_copy_insert\";\n";
+    assert!(sql.stdout.contains(drop), "{}", sql.stdout);
     let run = db.usagectl(["migrate"]).run().success();
     let dropped = "dropped the trigger api_usage.usagectl_copy_insert, which made writes fail\n";
     assert!(run.stdout.starts_with(dropped), "{}", run.snapshot());

@@ -358,3 +358,25 @@ fn repair_corrects_every_planted_difference(#[values(Sqlite, Postgresql)] engine
         assert_verified(&db);
     }
 }
+
+#[test]
+fn vacuum_has_no_time_limit_of_the_role_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp)
+         SELECT n::text, 'tmdb', timestamp '2026-01-01' + n * interval '1 s' FROM generate_series(1, 3000) n",
+    );
+    db.usagectl(["aggregate"]).run().success();
+    let name = db.rows("SELECT current_database()").concat();
+    // A slow VACUUM, and a limit that no other statement reaches.
+    for setting in [
+        "vacuum_cost_delay = '20ms'",
+        "vacuum_cost_limit = 1",
+        "statement_timeout = '300ms'",
+    ] {
+        db.execute(&format!("ALTER DATABASE {name} SET {setting}"));
+    }
+    let prune = ["prune", "--older-than", "1d", "--vacuum"];
+    db.usagectl(prune).run().success();
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["0"]);
+}

@@ -885,6 +885,88 @@ fn grants_are_listed_exported_and_restored_postgresql() {
     assert_eq!(rights(), before);
 }
 
+#[rstest]
+fn names_of_indexes_are_restored_or_named_as_lost(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    let plan = || {
+        let program = db.usagectl(rollback).arg("--dry-run");
+        program.run().success().stdout
+    };
+    assert!(!plan().contains("drop setting"), "{}", plan());
+    db.execute(match engine {
+        Postgresql => {
+            "ALTER INDEX api_alerts_pkey RENAME TO \"my Key\";
+             ALTER INDEX api_alerts_api_name_enabled_idx RENAME TO mine;
+             COMMENT ON INDEX mine IS 'index';
+             ALTER INDEX api_usage_timestamp_idx RENAME TO newest"
+        }
+        Sqlite => {
+            "DROP INDEX api_usage_timestamp_idx;
+             CREATE INDEX newest ON api_usage (timestamp DESC)"
+        }
+    });
+    let names = || match engine {
+        Postgresql => db.rows(
+            "SELECT indexname, obj_description(quote_ident(indexname)::regclass) FROM pg_indexes
+             WHERE indexname IN ('my Key', 'mine', 'newest') ORDER BY 1",
+        ),
+        Sqlite => Vec::new(),
+    };
+    let before = names();
+    let lost =
+        "drop setting name newest of index api_usage (timestamp desc), which no migration created";
+    let lost = match engine {
+        Postgresql => format!("{lost}\n"),
+        Sqlite => format!("{lost} and no restore brings back\n"),
+    };
+    assert!(plan().contains(&lost), "{}", plan());
+    let folder = export_folder(&db);
+    let export = ["--yes", "--export", folder.to_str().unwrap()];
+    db.usagectl(rollback).args(export).run().success();
+    for created in [true, false] {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        let restored = program.run().success().stdout;
+        assert!(!restored.contains("cannot"), "{restored}");
+        let is_created = restored.contains("created setting name");
+        assert_eq!(is_created, created && engine == Postgresql, "{restored}");
+        assert_eq!(names(), before);
+    }
+}
+
+#[test]
+fn owner_and_rights_of_enums_are_restored_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let name = &role.name;
+    role.administer(&[
+        &format!("GRANT ALL ON SCHEMA public TO {name}"),
+        &format!("ALTER TYPE \"MetricType\" OWNER TO {name}"),
+        "REVOKE USAGE ON TYPE \"RecommendationStatus\" FROM PUBLIC",
+        &format!("GRANT USAGE ON TYPE \"RecommendationStatus\" TO {name}"),
+    ]);
+    let rights = || {
+        db.rows(
+            "SELECT typname, typowner::regrole, typacl::text FROM pg_type
+             WHERE typname IN ('MetricType', 'RecommendationStatus') ORDER BY 1",
+        )
+    };
+    let before = rights();
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    let plan = db.usagectl(rollback).arg(&folder).run().success();
+    for line in [
+        format!("drop setting owner {name} of enum MetricType"),
+        format!("drop grant USAGE on enum RecommendationStatus to {name}"),
+        "drop setting revoked USAGE on enum RecommendationStatus".to_owned(),
+    ] {
+        assert!(plan.stdout.contains(&line), "{line}: {}", plan.stdout);
+    }
+    let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+    program.run().success();
+    assert_eq!(rights(), before);
+}
+
 #[test]
 fn settings_and_comments_are_listed_exported_and_restored_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
@@ -1099,4 +1181,57 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         let numbers = db.rows("SELECT number, place FROM api_alerts ORDER BY id");
         assert_eq!(numbers, ["7|1", "8|2"]);
     }
+}
+
+/// SQLite stores any bytes as text, and any value in any column.
+#[test]
+fn text_that_is_not_utf8_is_restored_byte_for_byte_sqlite() {
+    let db = TestDatabase::migrated(Sqlite);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp, error_message, method, response_time) VALUES
+             ('1', 'tmdb', '2026-01-31T11:00:00.000+00:00', CAST(x'fe00ff' AS TEXT), x'00ff', 'slow'),
+             (CAST(x'ff' AS TEXT), 'tmdb', '2026-01-31T11:00:00.000+00:00', CAST(x'c328' AS TEXT), 'GET', 1);
+         INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at) VALUES
+             ('1', CAST(x'80' AS TEXT), 'ERROR_SPIKE', 'many', 'HOUR', '2026-01-31T11:00:00.000+00:00')",
+    );
+    let stored = || {
+        let column = |name: &str| format!("typeof({name}), hex({name})");
+        let usage = ["id", "error_message", "method", "response_time"].map(column);
+        let alerts = ["id", "api_name", "threshold"].map(column);
+        [
+            ("api_usage", usage.join(", ")),
+            ("api_alerts", alerts.join(", ")),
+        ]
+        .map(|(table, columns)| db.rows(&format!("SELECT {columns} FROM {table} ORDER BY id")))
+    };
+    let before = stored();
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    db.usagectl(rollback).arg(&folder).run().success();
+    let restore = || {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        program.run().success()
+    };
+    for _ in 0..2 {
+        restore();
+        assert_eq!(stored(), before);
+    }
+}
+
+#[test]
+fn table_without_a_key_is_refused_before_the_first_step_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute("ALTER TABLE api_usage DROP CONSTRAINT api_usage_pkey");
+    let before = whole_catalogue(&db);
+    let folder = export_folder(&db);
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+    let refused = db.usagectl(rollback).arg(&folder).run();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let problem =
+        "error: cannot export table api_usage: it has no primary key; nothing was changed";
+    assert!(refused.stderr.contains(problem), "{}", refused.stderr);
+    assert_eq!(whole_catalogue(&db), before);
+    assert!(!folder.exists());
+    let log = "SELECT count(*) FROM usagectl.usagectl_migration_log WHERE action = 'down'";
+    assert_eq!(db.rows(log), ["0"]);
 }

@@ -350,9 +350,10 @@ fn inputs_are_set_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
         removed.stdout,
         "revenue_per_hour removed for all services\n"
     );
+    // As every name that does not exist.
     assert_eq!(
         recommend(&db, &["inputs", "remove", "revenue_per_hour"]).code,
-        1
+        2
     );
     let list = recommend(&db, &["inputs"]).success().stdout;
     assert!(
