@@ -117,6 +117,22 @@ pub fn percentage(percent: f64) -> String {
     )
 }
 
+/// `12 to 22`, or `from 12` where the end is unknown; nothing if both ends print the same.
+pub fn range(low: String, high: Option<String>) -> Option<String> {
+    match high {
+        None => Some(format!("from {low}")),
+        Some(high) => (low != high).then(|| format!("{low} to {high}")),
+    }
+}
+
+/// `16 (12 to 22)`, with a [`range`].
+pub fn with_range(middle: String, low: String, high: Option<String>) -> String {
+    match range(low, high) {
+        None => middle,
+        Some(range) => format!("{middle} ({range})"),
+    }
+}
+
 /// `at least 5 rows` where the number is a lower bound.
 pub fn at_least(number: String, is_bound: bool) -> String {
     match is_bound {

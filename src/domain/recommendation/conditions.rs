@@ -12,7 +12,7 @@ use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
-use crate::domain::format::{counted, number, percent};
+use crate::domain::format::{count, counted, number, percent, with_range};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
 use crate::domain::recommendation::prose::summary::effect;
@@ -127,13 +127,10 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         "({}) is {at}{bound}{used} of {value}, {bound}{percent}",
         limit.plan
     );
-    if let Some([early, Some(days), late]) = days_to_limit(capacity) {
-        text.push_str(&format!(", full in {}", counted(u64::from(days), "day")));
-        if let (Some(early), Some(late)) = (early, late)
-            && early != late
-        {
-            text.push_str(&format!(" ({early} to {late})"));
-        }
+    if let Some([Some(early), Some(days), late]) = days_to_limit(capacity) {
+        let days = counted(u64::from(days), "day");
+        let days = with_range(days, count(early), late.map(count));
+        text.push_str(&format!(", full in {days}"));
     }
     if let Some(reason) = capacity
         .reason
