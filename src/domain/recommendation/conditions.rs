@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::cost::decimal;
 use super::figure::{Unit, with_unit};
 use super::reconcile::{TOO_OLD, has_expired_by_age};
-use super::risk::{Decision, Risk};
+use super::risk::{Decision, MARGIN, Risk};
 use super::{Recommendation, is_open};
 use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
 use crate::domain::alert::rule::Severity;
@@ -48,8 +48,6 @@ pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
 /// to be reached, 2 warning, 3 critical or likely within days, 4 reached. Its steps are the threshold (1 warning, 2
 /// critical, 3 limit) and the forecast (1 likely, 2 likely within days): each is news of its own.
 fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Level, Option<f64>) {
-    /// Points that usage is below a threshold when it has clearly fallen.
-    const MARGIN: f64 = 5.0;
     const URGENT: u32 = 3;
     /// At the start of a billing period, vendors report it a few days late.
     const LATE: TimeDelta = TimeDelta::days(3);

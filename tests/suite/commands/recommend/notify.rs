@@ -23,14 +23,18 @@ fn at(minute: u32) -> String {
 
 /// Stores a measurement of storage in MB and runs the assessment.
 fn run(db: &TestDatabase, minute: u32, storage_mb: u32, flags: &[&str]) -> Run {
+    run_at(db, &at(minute), storage_mb, flags)
+}
+
+fn run_at(db: &TestDatabase, now: &str, storage_mb: u32, flags: &[&str]) -> Run {
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
     db.usagectl(set.split(' '))
         .arg(storage_mb.to_string())
-        .now(&at(minute))
+        .now(now)
         .run()
         .success();
     db.usagectl(["recommend", "run"].iter().chain(flags))
-        .now(&at(minute))
+        .now(now)
         .run()
 }
 
@@ -90,13 +94,17 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
         "{fallen}"
     );
     let resolved = quiet(7, 10);
-    for expected in [
-        "RESOLVED: VERCEL_KV STORAGE_MB (free) is at 10 MB of 256 MB, 3.9%; fired from",
-        "RESOLVED: VERCEL_KV free has a recommendation that is now EXPIRED",
-    ] {
-        assert!(resolved.contains(expected), "{resolved}");
-    }
+    let expected = "RESOLVED: VERCEL_KV STORAGE_MB (free) is at 10 MB of 256 MB, 3.9%; fired from";
+    assert!(resolved.contains(expected), "{resolved}");
     assert_eq!(quiet(8, 10), "");
+    let day_later = |minute: u32| {
+        let now = format!("2026-02-01T12:{minute:02}:00Z");
+        run_at(&db, &now, 10, &["-q"]).success().stdout
+    };
+    assert_eq!(day_later(6), "");
+    let expired = day_later(7);
+    let expected = "RESOLVED: VERCEL_KV free has a recommendation that is now EXPIRED";
+    assert!(expired.contains(expected), "{expired}");
     let expected = [
         "FIRING WARNING",
         "FIRING CRITICAL",
