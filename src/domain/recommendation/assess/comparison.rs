@@ -12,7 +12,7 @@ use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
 use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
-impl Assessor<'_> {
+impl<'a> Assessor<'a> {
     /// All choices, the selected one first.
     pub(super) fn compared(&self, selection: &Selection<'_>) -> Vec<Compared> {
         let is_selected = |choice: &Choice| *choice == selection.choice;
@@ -149,9 +149,22 @@ impl Assessor<'_> {
         })
     }
 
+    /// The limit itself if the resource has measurements of it, or else the other series of its meter on the same bill.
+    fn measured(&self, limited: &'a Capacity) -> Vec<&'a Capacity> {
+        let meter = |it: &Capacity| (it.series.service, it.series.metric);
+        let plan = |it: &'a Capacity| it.limit.as_ref().map(|limit| &limit.plan);
+        let mut found = self.evidence.billed.to_vec();
+        found.retain(|it| meter(it) == meter(limited) && plan(it) == plan(limited));
+        if limited.measured_at.is_some() || found.is_empty() {
+            vec![limited]
+        } else {
+            found
+        }
+    }
+
     /// Every limit of the plan, the most urgent first.
     pub(super) fn meters(&self) -> Vec<MeterFacts> {
-        let meter = |capacity: &&Capacity| {
+        let meter = |capacity: &Capacity| {
             let limit = capacity.limit.as_ref()?;
             let unit = Unit::Of(limit.metric);
             let crossing = capacity.crossing(2).filter(|_| capacity.is_assessable());
@@ -174,7 +187,9 @@ impl Assessor<'_> {
                 chance: percent(crossing.map(|crossing| crossing.soon.1)),
             })
         };
-        let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
+        let limited = self.evidence.limited.iter();
+        let limited = limited.flat_map(|it| self.measured(it));
+        let mut meters: Vec<MeterFacts> = limited.filter_map(meter).collect();
         let lead = &self.capacity.series;
         meters.sort_by_key(|it| {
             (it.service, it.metric, &it.resource) != (lead.service, lead.metric, &lead.resource)
