@@ -86,22 +86,25 @@ impl<'a> Assessor<'a> {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
         let lacking = tariff.map_or(Vec::new(), |it| it.lacking(&self.current, self.cases()));
-        let is_priced = tariff.is_none_or(|it| it.unmeasured(self.cases()).is_empty());
+        let billed = tariff.map_or(0, |it| it.unmeasured(self.cases()).len());
+        let holds_less = lacking.len() > billed;
         let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
             lacking.into_iter().partition(|meter| self.is_read(meter));
         let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
+        // A plan without known terms may be too small in any share of the cases. At least none is no number.
         let exceeded = tariff.filter(|_| allowance.is_some());
+        let exceeded = exceeded.and_then(|it| self.chance_exceeded(it));
+        let exceeded = exceeded.filter(|chance| !holds_less || *chance > 0.0);
         let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
         let bill = tariff.and_then(|tariff| tariff.shown_bill(self.cases()));
         Compared {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
-            // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: self.too_small(exceeded),
+            chance_exceeded: percent(exceeded).at_least(holds_less),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
-                .at_least(!is_priced),
+                .at_least(billed > 0),
             unmeasured: names(unmeasured),
             unforecast: names(unforecast),
             // Without a bill the cost is unknown, and has no parts.
@@ -109,19 +112,6 @@ impl<'a> Assessor<'a> {
             choice,
             against,
         }
-    }
-
-    /// The chance that a plan is too small; of one that holds less of a metric that is not measured, a lower bound.
-    fn too_small(&self, tariff: Option<&Tariff>) -> Figure {
-        let is_partial = tariff.is_some_and(|tariff| {
-            let billed = tariff.unmeasured(self.cases());
-            let lacking = tariff.lacking(&self.current, self.cases());
-            lacking.len() > billed.len()
-        });
-        let chance = tariff.and_then(|tariff| self.chance_exceeded(tariff));
-        // At least none is no number.
-        let chance = chance.filter(|chance| !is_partial || *chance > 0.0);
-        percent(chance).at_least(is_partial)
     }
 
     /// The chance that a plan is too small. Where usage has no forecast, it is known only if that is so already, or if
