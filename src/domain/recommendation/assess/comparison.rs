@@ -195,10 +195,13 @@ impl<'a> Assessor<'a> {
         fixed.into_iter().collect()
     }
 
-    /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in this period.
+    /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in the period that
+    /// exceeds it.
     pub(super) fn reduction(&self) -> Figure {
+        // Where this period is expected to keep it, the next one is the reason.
+        let next = self.capacity.chance_over().is_some_and(|over| over < 0.5);
         let forecast = self.capacity.known_forecast();
-        let total = forecast.and_then(|it| decimal(it.periods.first()?.total.p50));
+        let total = forecast.and_then(|it| decimal(it.periods.get(usize::from(next))?.total.p50));
         if let (Origin::Budget, Some(total)) = (self.in_force.origin, total) {
             let less = (total - self.limit).max(Decimal::ZERO);
             return Figure::exact(less, self.unit);
