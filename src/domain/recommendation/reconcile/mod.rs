@@ -21,7 +21,7 @@ use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
 use super::{Recommendation, Topic, Tracking, is_open};
 use crate::domain::id;
-use crate::domain::metrics::names::Status;
+use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::named;
 
 /// The engine's name in the history.
@@ -405,6 +405,18 @@ pub fn still_unmeasured<'a>(
         let newest = of_topic.max_by_key(|it| (it.created_at, &it.id))?;
         has_expired_by_age(newest).then_some(newest)
     })
+}
+
+/// The priority of a recommendation by the present state of its question: none if its limits are not near, and as it was
+/// decided if nothing else is known.
+pub fn present_priority(it: &Recommendation, assessed: &[Assessed]) -> Option<Priority> {
+    let mut assessed = assessed.iter();
+    let found = assessed.find(|one| one.topic.matches(it));
+    match found.map(|one| &one.assessment) {
+        Some(Assessment::Recommend(facts) | Assessment::Keep(facts)) => Some(facts.priority),
+        Some(Assessment::Clear) => None,
+        Some(Assessment::Unknown) | None => Some(it.priority),
+    }
 }
 
 /// Whether a recommendation expired because its measurements were too old: its limit may still be near.

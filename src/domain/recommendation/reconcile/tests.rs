@@ -5,7 +5,6 @@ use super::RunAction::{
     Changed, Created, Expired, Frozen, Implemented, Refreshed, Reopened, Waiting,
 };
 use super::*;
-use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::assess::Assessment::Clear;
 use crate::domain::recommendation::sample::{facts, now, topic};
 
@@ -190,6 +189,23 @@ fn usage_about_a_threshold_keeps_one_recommendation_open() {
         assert!(is_kept, "{at}: {actions:?}");
     }
     assert_eq!(store.entries, 1);
+}
+
+#[test]
+fn present_priority_is_that_of_the_assessment() {
+    let mut store = Store::with_one();
+    store.put(Status::Approved, now());
+    let (decided, it) = (facts().priority, store.one().clone());
+    for (assessment, expected) in [
+        (urgent(), Some(Priority::Critical)),
+        (Clear, None),
+        (Assessment::Unknown, Some(decided)),
+    ] {
+        let topic = topic();
+        let assessed = [Assessed { topic, assessment }];
+        assert_eq!(present_priority(&it, &assessed), expected);
+    }
+    assert_eq!(present_priority(&it, &[]), Some(decided));
 }
 
 #[test]

@@ -115,6 +115,37 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
     assert_eq!(limits(&db), expected);
 }
 
+/// 91 and 80 % of 256 MB, and two runs in a row with the latter.
+#[rstest]
+fn usage_about_a_threshold_has_one_recommendation_and_the_exit_code_of_now(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let fail_on = ["-q", "--fail-on", "low"];
+    let mut notified = 0;
+    for (minute, storage_mb) in (0..).zip([233, 205, 205, 233, 205, 205, 233]) {
+        let run = run(&db, minute, storage_mb, &fail_on);
+        assert_eq!(run.code, if storage_mb == 233 { 11 } else { 0 }, "{run:?}");
+        notified += run.stdout.matches("has a recommendation").count();
+    }
+    let all = "SELECT status FROM \"UpgradeRecommendation\"";
+    assert_eq!((notified, db.rows(all)), (1, vec!["PENDING".to_owned()]));
+    // The approved one keeps its figures, and the exit code follows the usage.
+    let id = db
+        .rows("SELECT id FROM \"UpgradeRecommendation\"")
+        .remove(0);
+    for step in ["review", "approve"] {
+        let step = db.usagectl(["recommend", step, &id]).now(&at(7));
+        step.run().success();
+    }
+    for (minute, storage_mb, code) in [(8, 205, 0), (9, 205, 0), (10, 250, 11)] {
+        let run = run(&db, minute, storage_mb, &fail_on);
+        assert_eq!(run.code, code, "{run:?}");
+    }
+    assert_eq!(db.rows(all), ["APPROVED"]);
+}
+
 #[rstest]
 fn critical_threshold_without_a_forecast_has_a_margin(
     #[values(Sqlite, Postgresql)] engine: Engine,
