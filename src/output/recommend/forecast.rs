@@ -377,8 +377,8 @@ fn basis_text(basis: &Basis) -> Vec<String> {
         let spikes = counted(basis.spikes as u64, "isolated spike");
         lines.push(format!("ignored: {spikes}"));
     }
-    let drop = |day| format!("drop on {day}: earlier values are lowered to match");
-    lines.extend(basis.resets.iter().map(drop));
+    let step = |day| format!("step on {day}: earlier values are moved to match");
+    lines.extend(basis.resets.iter().map(step));
     let factor = basis.calibration.factor;
     let checks = counted(basis.calibration.checks as u64, "past forecast");
     let band = format!("band: {factor:.2} times the model's own, calibrated on {checks}");
