@@ -112,7 +112,26 @@ pub fn percentage(percent: f64) -> String {
     if percent.abs() >= 1e15 {
         return format!("{} %", number(percent));
     }
-    format!("{} %", group(&format!("{:.1}", below_limit(percent))))
+    format!(
+        "{} %",
+        group(&format!("{:.1}", rounded_percent(percent, 1)))
+    )
+}
+
+/// `12 to 22`, or `from 12` where the end is unknown; nothing if both ends print the same.
+pub fn range(low: String, high: Option<String>) -> Option<String> {
+    match high {
+        None => Some(format!("from {low}")),
+        Some(high) => (low != high).then(|| format!("{low} to {high}")),
+    }
+}
+
+/// `16 (12 to 22)`, with a [`range`].
+pub fn with_range(middle: String, low: String, high: Option<String>) -> String {
+    match range(low, high) {
+        None => middle,
+        Some(range) => format!("{middle} ({range})"),
+    }
 }
 
 /// `at least 5 rows` where the number is a lower bound.
@@ -123,14 +142,17 @@ pub fn at_least(number: String, is_bound: bool) -> String {
     }
 }
 
-/// A percentage to be rounded to one decimal: below 100 it stays below, since a limit that is not reached is never shown
-/// as reached.
-pub fn below_limit(percent: f64) -> f64 {
-    const BELOW: f64 = 99.9;
-    match percent {
-        BELOW..100.0 => BELOW,
-        _ => percent,
-    }
+/// A percentage with this number of decimals. It is not rounded up to a whole percent, as thresholds and limits are: one
+/// that is not reached is never shown as reached.
+pub fn rounded_percent(percent: f64, decimals: i32) -> f64 {
+    /// The error of a division.
+    const EXACT: f64 = 1e-9;
+    let scale = 10_f64.powi(decimals);
+    let rounded = (percent * scale).round();
+    let is_whole = rounded % scale == 0.0;
+    let is_below = percent > 0.0 && percent < rounded / scale - EXACT;
+    let down = if is_whole && is_below { 1.0 } else { 0.0 };
+    (rounded - down) / scale
 }
 
 /// US dollars: two decimals and commas between thousands, more decimals below a cent: `$1,234.50`, `$0.0023`.
@@ -351,6 +373,9 @@ mod tests {
             (89.214, "89.2%"),
             (99.94, "99.9%"),
             (99.999_999, "99.9%"),
+            (39.996, "39.9%"),
+            (82.46, "82.5%"),
+            (87.0 / 300.0 * 100.0, "29.0%"),
             (100.0, "100.0%"),
             (1_250.0, "1,250.0%"),
             (-1e300, "-1.00e300%"),

@@ -9,6 +9,12 @@ pub struct UnknownName {
     pub known: String,
 }
 
+/// What names of providers and plans are compared by: neither case nor spaces distinguish them.
+pub fn name_key(name: &str) -> String {
+    let words: Vec<&str> = name.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}
+
 /// An enum whose variants have names.
 pub trait Named: Copy + Sized + 'static {
     /// What a variant is, in messages.
@@ -78,3 +84,13 @@ macro_rules! named {
     };
 }
 pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_and_spaces_do_not_distinguish_names() {
+        assert_eq!(name_key(" Amazon  Web services"), "amazon web services");
+    }
+}

@@ -11,6 +11,7 @@ use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
 use crate::domain::zone::Zone;
 use crate::error::shell_word;
@@ -249,10 +250,10 @@ impl Import<'_> {
 
     /// Saves nothing of a truncated bill, and by default nothing of one with rejected lines: its sums would be wrong.
     fn bill(&mut self, input: Input, args: &ImportArgs) -> Result<Option<InputFailure>> {
-        let mut bill = Bill::new(
-            super::run::meters(self.db, self.context.now)?,
-            self.context.now,
-        );
+        let now = self.context.now;
+        let providers = days::resources(self.db, Service::VercelPlatform, Metric::CostUsd)?;
+        let bill = Bill::new(super::run::meters(self.db, now)?, now);
+        let mut bill = bill.with_providers(providers);
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())

@@ -6,6 +6,7 @@ use super::sync::sync;
 use crate::args::{Author, parse_instant, parse_text};
 use crate::commands::prelude::*;
 use crate::domain::id;
+use crate::domain::named::name_key;
 use crate::domain::period::start_of_day;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
@@ -83,7 +84,7 @@ enum Start {
 
 /// Parses the name of a provider or plan, which catalogues write in lower case.
 pub(super) fn catalogue_name(text: &str) -> Result<String, String> {
-    parse_text::<200>(text).map(|name| name.to_lowercase())
+    parse_text::<200>(text).map(|name| name_key(&name))
 }
 
 fn parse_start(text: &str) -> Result<Start, String> {

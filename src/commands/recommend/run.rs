@@ -10,7 +10,8 @@ use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::reconcile::{
-    Update, moved_by_application, outdated_approvals, reconcile, reconcile_rest, still_unmeasured,
+    Update, moved_by_application, outdated_approvals, present_priority, reconcile, reconcile_rest,
+    still_unmeasured,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
 use crate::domain::recommendation::{Recommendation, is_open};
@@ -29,9 +30,10 @@ use crate::store::recommendation::{inputs, recommendations};
 /// plan that is large enough in the simulated cases. A plan with an unmeasured price is only recommended if no other is
 /// large enough. A smaller plan is recommended where one is certain to suffice.
 ///
-/// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the history. The
-/// figures of an approved recommendation are frozen; it is IMPLEMENTED once its plan is in use. Decisions by people and by
-/// the application are kept.
+/// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the
+/// history. It expires after a day, since usage has a daily rhythm, in which each run finds usage at least 5 points below the
+/// critical threshold and the limit unlikely to be reached (below 10 %). The figures of an approved recommendation are
+/// frozen; it is IMPLEMENTED once its plan is in use. Decisions by people and by the application are kept.
 ///
 /// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
 /// likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself, falls clearly
@@ -49,7 +51,7 @@ pub struct RunArgs {
     dry_run: bool,
 
     /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if one
-    /// expired because measurements ended
+    /// expired because measurements ended; by the present usage, also of an approved one
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
@@ -133,7 +135,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     };
     let mut unmeasured = still_unmeasured(&all, &assessed);
     let open = all.iter().filter(|it| is_open(it.status));
-    let worst = open.map(|it| it.priority).max();
+    let worst = open.filter_map(|it| present_priority(it, &assessed)).max();
     let mut outcome = match worst.filter(|worst| *worst >= fail_on) {
         _ if unmeasured.any(|it| it.priority >= fail_on) => {
             Outcome::with_next(Exit::Unknown, "usagectl collect run")

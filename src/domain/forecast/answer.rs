@@ -115,7 +115,7 @@ pub struct Basis {
     pub under_way: bool,
     /// Number of isolated spikes that were ignored.
     pub spikes: usize,
-    /// Days on which the level dropped and stayed down.
+    /// Days on which the level dropped, or rose in one step, and stayed.
     pub resets: Vec<NaiveDate>,
     /// Whether there is a weekly pattern.
     pub weekdays: bool,

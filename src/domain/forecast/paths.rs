@@ -8,7 +8,7 @@
 use super::doubt::{Growth, Recurrence};
 use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
-use super::robust::{mean, median_of, quantile_of, spikes, spread};
+use super::robust::{mean, median_of, quantile_of, slope, spikes, spread};
 use super::rules::{mean_28d, of_weekday, regression};
 use super::series::{DayNumber, MetricKind, Pace};
 use super::smooth::{Fit, Point, Shape, fit, increments};
@@ -164,7 +164,7 @@ pub(super) struct Prepared {
     pub points: Vec<Point>,
     /// Number of spikes removed.
     pub spikes: usize,
-    /// Days of the closed drops.
+    /// Days of the closed drops and steps.
     pub resets: Vec<DayNumber>,
     /// A level that drops again and again, as with a retention.
     cycle: Option<Cycle>,
@@ -228,6 +228,9 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         }
         prepared.cycle = Some(cycle);
         return prepared;
+    }
+    if let Some((at, drop)) = step(&prepared.points).filter(|(_, drop)| *drop < 0.0) {
+        prepared.close(at, drop);
     }
     let newest = prepared.points.len().saturating_sub(1);
     let fresh = fresh_drop(&all, &prepared.points);
@@ -396,6 +399,30 @@ fn resets(points: &[Point]) -> Vec<(usize, f64)> {
     lasting.map(|(at, drop, _)| (at, drop)).collect()
 }
 
+/// The only lasting change of a level that is flat beside it, which is a step and no trend: the index of the first new value,
+/// and by how much it is lower, negative for a rise.
+fn step(points: &[Point]) -> Option<(usize, f64)> {
+    const WEEK: usize = 7;
+    /// The change of the level beside it, as a share of it.
+    const FLAT: f64 = 0.1;
+    let negated = points.iter().map(|(day, value)| (*day, -value));
+    let negated: Vec<Point> = negated.collect();
+    let changes = [resets(points), resets(&negated)].concat();
+    let [(at, _)] = changes[..] else {
+        return None;
+    };
+    let level = |points: &[Point]| {
+        let values = points.iter().map(|(_, value)| *value);
+        median_of(&mut values.collect::<Vec<f64>>())
+    };
+    let after = &points[at..(at + WEEK).min(points.len())];
+    let drop = level(&points[at.saturating_sub(WEEK)..at]) - level(after);
+    let mut flat = points.to_vec();
+    flat[..at].iter_mut().for_each(|(_, value)| *value -= drop);
+    let days = f64::from(points.last()?.0 - points.first()?.0);
+    (slope(&flat).abs() * days <= FLAT * drop.abs()).then_some((at, drop))
+}
+
 /// The size of a drop on the newest day, unless the level came back from most drops of its size before. `points` are those
 /// of `all` without spikes.
 fn fresh_drop(all: &[Point], points: &[Point]) -> Option<f64> {
@@ -436,6 +463,9 @@ fn prepare_period(mut prepared: Prepared) -> Prepared {
     let often_zero = positive.len() * 10 < prepared.points.len() * 9;
     if !often_zero && prepared.not_negative {
         prepared.take_logarithms(0.01 * median_of(&mut positive));
+        if let Some((at, drop)) = step(&prepared.points) {
+            prepared.close(at, drop);
+        }
     }
     prepared
 }
@@ -449,7 +479,7 @@ impl Prepared {
         }
     }
 
-    /// Lowers the points before a drop, so that the level goes on from there as before.
+    /// Moves the points before a drop, or a negative one, so that the level goes on from there as before.
     fn close(&mut self, at: usize, drop: f64) {
         let before = self.points[..at].iter_mut();
         before.for_each(|(_, value)| *value -= drop);
@@ -710,6 +740,31 @@ mod tests {
         // A day that is not over has risen less.
         weekly[20].1 -= 15.0;
         assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
+    }
+
+    #[test]
+    fn step_beside_a_flat_level_is_no_trend() {
+        let mut random = Random::named("step");
+        let noise: Vec<f64> = (0..56).map(|_| random.below(101) as f64 / 100.0).collect();
+        for kind in [MetricKind::Gauge, MetricKind::Period] {
+            for flat in [10, 14, 20, 28] {
+                let step = |day: i32| if day < 56 - flat { 100.0 } else { 200.0 };
+                let of = |pace: f64| -> Vec<Point> {
+                    let value = |day| step(day) + noise[day as usize] + pace * f64::from(day);
+                    (0..56).map(|day| (day, value(day))).collect()
+                };
+                let prepared = prepare(kind, &of(0.0));
+                assert_eq!(prepared.resets, [56 - flat], "{kind} {flat}");
+                let fit = prepared.fit();
+                let grown = fit.drift.abs() * 30.0 / prepared.points[55].1;
+                assert!(
+                    grown < 0.01 && fit.recent_share < 0.5,
+                    "{kind} {flat}: {fit:?}"
+                );
+                // A level that also grows is left as it is.
+                assert!(prepare(kind, &of(2.0)).resets.is_empty());
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::names::{Metric, Service};
 use super::point::{NewPoint, Reading, Series};
 use crate::domain::id;
+use crate::domain::named::name_key;
 use crate::domain::plans::meter::{VendorMeter, factor};
 
 /// One line of a bill.
@@ -74,6 +75,8 @@ pub struct Bill {
     today: NaiveDate,
     /// The first day that the source was asked for; the bill covers none before.
     asked_from: Option<NaiveDate>,
+    /// The names of providers as first written, by their keys.
+    providers: BTreeMap<String, String>,
     lines: BTreeMap<(NaiveDate, Owner, ChargePeriod), Line>,
     /// The days that the bill covers, by provider.
     covered: BTreeMap<String, Covered>,
@@ -163,7 +166,21 @@ impl Bill {
         self
     }
 
+    /// Providers that have a stored bill; their names are not changed.
+    #[must_use]
+    pub fn with_providers(mut self, names: Vec<String>) -> Bill {
+        for name in names {
+            self.providers.entry(name_key(&name)).or_insert(name);
+        }
+        self
+    }
+
     pub fn add(&mut self, charge: &Charge) {
+        let mut charge = charge.clone();
+        let written = charge.owner.provider.trim().to_owned();
+        let first = self.providers.entry(name_key(&written));
+        charge.owner.provider.clone_from(first.or_insert(written));
+        let charge = &charge;
         let shares = days(charge.from, charge.to);
         let split = |amount: Decimal| split(amount, &shares);
         let effective = charge.effective.unwrap_or(charge.billed);
@@ -462,7 +479,7 @@ fn new_point(
 }
 
 fn is_vercel(provider: &str) -> bool {
-    provider.to_ascii_lowercase().starts_with(VERCEL)
+    name_key(provider).starts_with(VERCEL)
 }
 
 /// The days of a charge, each with its seconds.

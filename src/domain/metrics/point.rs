@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::focus_bill::BillPart;
 use super::names::{Metric, Service};
-use crate::domain::named::{Named, named};
+use crate::domain::named::{Named, name_key, named};
 use crate::domain::{format, id};
 
 /// Above any measurement. Sums of such numbers still fit a decimal.
@@ -192,7 +192,7 @@ impl PointMetadata {
         let text = |name: &str| entries.get(name).and_then(Value::as_str);
         let bill = || {
             Some(BillPart {
-                provider: text("provider")?.to_owned(),
+                provider: name_key(text("provider")?),
                 account: text("account")?.to_owned(),
                 billed_from: text("billed_from")?.parse().ok()?,
             })

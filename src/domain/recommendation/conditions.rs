@@ -5,14 +5,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::cost::decimal;
 use super::figure::{Unit, with_unit};
 use super::reconcile::{TOO_OLD, has_expired_by_age};
-use super::risk::{Decision, Risk};
+use super::risk::{Decision, MARGIN, Risk};
 use super::{Recommendation, is_open};
 use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
-use crate::domain::format::{counted, number, percent};
+use crate::domain::format::{count, counted, number, percent, with_range};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
 use crate::domain::recommendation::prose::summary::effect;
@@ -48,8 +48,6 @@ pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
 /// to be reached, 2 warning, 3 critical or likely within days, 4 reached. Its steps are the threshold (1 warning, 2
 /// critical, 3 limit) and the forecast (1 likely, 2 likely within days): each is news of its own.
 fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Level, Option<f64>) {
-    /// Points that usage is below a threshold when it has clearly fallen.
-    const MARGIN: f64 = 5.0;
     const URGENT: u32 = 3;
     /// At the start of a billing period, vendors report it a few days late.
     const LATE: TimeDelta = TimeDelta::days(3);
@@ -127,13 +125,10 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         "({}) is {at}{bound}{used} of {value}, {bound}{percent}",
         limit.plan
     );
-    if let Some([early, Some(days), late]) = days_to_limit(capacity) {
-        text.push_str(&format!(", full in {}", counted(u64::from(days), "day")));
-        if let (Some(early), Some(late)) = (early, late)
-            && early != late
-        {
-            text.push_str(&format!(" ({early} to {late})"));
-        }
+    if let Some([Some(early), Some(days), late]) = days_to_limit(capacity) {
+        let days = counted(u64::from(days), "day");
+        let days = with_range(days, count(early), late.map(count));
+        text.push_str(&format!(", full in {days}"));
     }
     if let Some(reason) = capacity
         .reason

@@ -759,7 +759,7 @@ mod tests {
                 prop_assert!(-extra <= cost, "{extra} saves more than {cost}");
             }
             if let (Some(cost), Some(extra)) = (cost.interval, extra.interval) {
-                prop_assert!(-extra.low <= cost.high);
+                prop_assert!(Some(-extra.low) <= cost.high);
             }
         }
 
@@ -773,7 +773,7 @@ mod tests {
                 prop_assert!(bill.total() >= bill.fixed);
             }
             if let (Some(value), Some(interval)) = (cost.value, cost.interval) {
-                prop_assert!(interval.low <= value && value <= interval.high);
+                prop_assert!(interval.low <= value && Some(value) <= interval.high);
             }
             prop_assert!(cost.as_float().is_none_or(f64::is_finite));
         }

@@ -58,8 +58,8 @@ impl Unit {
 pub struct Interval {
     /// The 10th percentile.
     pub low: Decimal,
-    /// The 90th percentile.
-    pub high: Decimal,
+    /// The 90th percentile; none beyond the forecast.
+    pub high: Option<Decimal>,
 }
 
 /// A number that may be unknown.
@@ -99,9 +99,16 @@ impl Figure {
         Figure::new(Some(value), unit)
     }
 
-    pub fn between(value: Decimal, low: Decimal, high: Decimal, unit: Unit) -> Figure {
+    /// A number with its interval, whose end may be unknown.
+    pub fn between(
+        value: Decimal,
+        low: Decimal,
+        high: impl Into<Option<Decimal>>,
+        unit: Unit,
+    ) -> Figure {
+        let high = high.into();
         Figure {
-            interval: (low != high).then_some(Interval { low, high }),
+            interval: (Some(low) != high).then_some(Interval { low, high }),
             ..Figure::exact(value, unit)
         }
     }
@@ -114,7 +121,7 @@ impl Figure {
     #[must_use]
     pub fn at_least(mut self, at_least: bool) -> Figure {
         if at_least && self.value.is_some() {
-            self.keep_end(|it| it.low);
+            self.keep_end(|it| Some(it.low));
             self.at_least = true;
         }
         self
@@ -130,9 +137,9 @@ impl Figure {
         self
     }
 
-    fn keep_end(&mut self, end: impl Fn(Interval) -> Decimal) {
+    fn keep_end(&mut self, end: impl Fn(Interval) -> Option<Decimal>) {
         let interval = self.interval.take();
-        self.value = interval.map(end).or(self.value);
+        self.value = interval.and_then(end).or(self.value);
     }
 
     /// The value, unless it is a bound.
@@ -176,23 +183,23 @@ impl Figure {
     /// ` (80%: 22 to 58)`, or nothing.
     pub fn interval_text(&self) -> String {
         let bare = |value| number(value, self.unit);
-        let text = |it: Interval| match (bare(it.low), bare(it.high)) {
-            // Too narrow to show.
-            (low, high) if low == high => String::new(),
-            (low, high) => format!(" (80%: {low} to {high})"),
-        };
-        self.interval.map_or_else(String::new, text)
+        let range = self
+            .interval
+            .and_then(|it| format::range(bare(it.low), it.high.map(bare)));
+        range.map_or_else(String::new, |range| format!(" (80%: {range})"))
     }
 
     /// The same amount with the opposite sign.
     pub fn negated(&self) -> Figure {
-        let opposite = |it: Interval| Interval {
-            low: -it.high,
-            high: -it.low,
+        let opposite = |it: Interval| {
+            Some(Interval {
+                low: -it.high?,
+                high: Some(-it.low),
+            })
         };
         Figure {
             value: self.value.map(|value| -value),
-            interval: self.interval.map(opposite),
+            interval: self.interval.and_then(opposite),
             at_least: self.at_most,
             at_most: self.at_least,
             ..self.clone()
@@ -286,6 +293,8 @@ mod tests {
         assert_eq!(cost.to_string(), "$31.00 (80%: $22.00 to $1,058.50)");
         let saving = cost.negated().to_string();
         assert_eq!(saving, "-$31.00 (80%: -$1,058.50 to -$22.00)");
+        let open = Figure::between(decimal("16"), decimal("12"), None, Unit::Days);
+        assert_eq!(open.to_string(), "16 days (80%: from 12)");
         assert_eq!(Figure::unknown(Unit::UsdPerHour).to_string(), "unknown");
         let [low, high] = ["20", "20.00"].map(decimal);
         let fixed = Figure::between(low, low, high, Unit::Usd);

@@ -109,6 +109,7 @@ pub struct Tracking {
     pub unseen_count: i32,
     /// Number of consecutive runs that found the limit no longer near.
     pub cleared_count: i32,
+    /// The first of these runs.
     pub unseen_since: Option<DateTime<Utc>>,
     pub dismissed_priority: Option<Priority>,
     pub snoozed_until: Option<DateTime<Utc>>,

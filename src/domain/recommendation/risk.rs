@@ -24,6 +24,9 @@ pub struct Risk {
     pub saves: bool,
 }
 
+/// Points below a threshold from which on usage has clearly fallen below it.
+pub const MARGIN: f64 = 5.0;
+
 /// What follows from the state of a limit, from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Decision {
@@ -56,6 +59,10 @@ impl Risk {
 
     fn is_critical(self) -> bool {
         self.used_percent >= self.critical_percent
+    }
+
+    fn is_nearly_critical(self) -> bool {
+        self.used_percent > self.critical_percent - MARGIN
     }
 
     /// Of a level and a period, the greater chance counts.
@@ -107,7 +114,7 @@ impl Risk {
             self.used_percent >= HALF || self.priority() == Priority::Critical || is_expected;
         if self.is_critical() && !lasts || chance >= LIKELY && forecast_counts {
             Decision::Recommend
-        } else if chance >= UNLIKELY {
+        } else if self.is_nearly_critical() && !lasts || chance >= UNLIKELY {
             Decision::Keep
         } else {
             Decision::Clear
@@ -202,7 +209,9 @@ mod tests {
             (level(40.0, 0.9), Decision::Keep),
             (urgent, Decision::Recommend),
             (level(90.0, None), Decision::Recommend),
-            (level(89.0, None), Decision::Clear),
+            // Clearly below is 5 points.
+            (level(85.1, None), Decision::Keep),
+            (level(85.0, None), Decision::Clear),
             (level(80.0, 0.19), Decision::Keep),
             (level(80.0, 0.1), Decision::Keep),
             (level(80.0, 0.09), Decision::Clear),

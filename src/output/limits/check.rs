@@ -53,7 +53,7 @@ impl Check {
             label: name(it),
             value: it
                 .percent()
-                .map(|percent| (format::below_limit(percent) * 10.0).round() / 10.0),
+                .map(|percent| format::rounded_percent(percent, 1)),
             unit: "%",
             warning: percents(it).map(|(warning, _)| warning),
             critical: percents(it).map(|(_, critical)| critical),

@@ -7,7 +7,9 @@ use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
 };
-use crate::domain::format::{DASH, at_least, count, counted, number, percent, time, time_ms};
+use crate::domain::format::{
+    DASH, at_least, count, counted, number, percent, time, time_ms, with_range,
+};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::plans::LimitPeriod;
 use crate::domain::recommendation::cost::decimal;
@@ -119,15 +121,7 @@ fn days_text(crossing: &Crossing, horizon: usize) -> String {
         [None, ..] => format!("not within {horizon}"),
         _ if crossing.reached => "reached".to_owned(),
         [_, _, Some(0)] => "today".to_owned(),
-        [low, middle, high] => with_range(text(middle), text(low), text(high)),
-    }
-}
-
-/// `16 (12 to 22)`, without a range of which both ends print the same.
-pub(super) fn with_range(middle: String, low: String, high: String) -> String {
-    match low == high {
-        true => middle,
-        false => format!("{middle} ({low} to {high})"),
+        [low, middle, high] => with_range(text(middle), text(low), Some(text(high))),
     }
 }
 
@@ -301,7 +295,7 @@ fn period_text(period: &PeriodTotal, item: &Item) -> String {
     let used = item.0.usage.map(|used| item.bound(value(used)));
     let used = used.unwrap_or_else(|| "unknown".to_owned());
     let Band { p10, p50, p90 } = period.total;
-    let total = with_range(value(p50), value(p10), value(p90));
+    let total = with_range(value(p50), value(p10), Some(value(p90)));
     let mut text = format!("{from} to {to}: used {used}, expected total {total}");
     if let Some(limit) = item.0.limit_value() {
         let chance = percent(period.chance_over(limit) * 100.0);
@@ -383,8 +377,8 @@ fn basis_text(basis: &Basis) -> Vec<String> {
         let spikes = counted(basis.spikes as u64, "isolated spike");
         lines.push(format!("ignored: {spikes}"));
     }
-    let drop = |day| format!("drop on {day}: earlier values are lowered to match");
-    lines.extend(basis.resets.iter().map(drop));
+    let step = |day| format!("step on {day}: earlier values are moved to match");
+    lines.extend(basis.resets.iter().map(step));
     let factor = basis.calibration.factor;
     let checks = counted(basis.calibration.checks as u64, "past forecast");
     let band = format!("band: {factor:.2} times the model's own, calibrated on {checks}");

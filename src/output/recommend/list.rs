@@ -2,9 +2,8 @@
 
 use rust_decimal::Decimal;
 
-use super::forecast::with_range;
 use crate::domain::capacity::Capacity;
-use crate::domain::format::time_ms;
+use crate::domain::format::{time_ms, with_range};
 use crate::domain::recommendation::figure::Interval;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::{Numbers, Recommendation};
@@ -63,7 +62,7 @@ fn days_to_limit(it: &Recommendation) -> Option<String> {
     };
     let whole = |days: Decimal| days.round().to_string();
     Some(match days.interval {
-        Some(Interval { low, high }) => with_range(whole(value), whole(low), whole(high)),
+        Some(Interval { low, high }) => with_range(whole(value), whole(low), high.map(whole)),
         None => whole(value),
     })
 }

@@ -335,7 +335,9 @@ impl Answer for Show<'_> {
             Col::csv_only("figure", |row| Cell::text(row.0)),
             Col::csv_only("value", |row| Cell::maybe(row.1.value)),
             Col::csv_only("low", |row| Cell::maybe(row.1.interval.map(|it| it.low))),
-            Col::csv_only("high", |row| Cell::maybe(row.1.interval.map(|it| it.high))),
+            Col::csv_only("high", |row| {
+                Cell::maybe(row.1.interval.and_then(|it| it.high))
+            }),
             Col::csv_only("bound", |row| Cell::text(row.1.bound())),
         ];
         let figures = self.recommendation.facts().map(Facts::figures);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use diesel::dsl::sql;
+use diesel::dsl::{min, sql};
 use diesel::expression::SqlLiteral;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
@@ -107,6 +107,17 @@ impl Row {
 
 fn start_of(day: NaiveDate) -> UtcTimestamp {
     UtcTimestamp::new(day.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// The resources with stored days of a metric, in the order of their first day.
+pub fn resources(db: &mut Db, service: Service, metric: Metric) -> QueryResult<Vec<String>> {
+    on!(db, |conn| days::table
+        .filter(days::service.eq(service.as_str()))
+        .filter(days::metric.eq(metric.as_str()))
+        .group_by(days::resource)
+        .order((min(days::day), days::resource))
+        .select(days::resource)
+        .load(conn))
 }
 
 /// The stored days from `from` to `to`, both included, of all series or of one service and metric.

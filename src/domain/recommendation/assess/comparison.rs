@@ -12,7 +12,7 @@ use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
 use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
-impl Assessor<'_> {
+impl<'a> Assessor<'a> {
     /// All choices, the selected one first.
     pub(super) fn compared(&self, selection: &Selection<'_>) -> Vec<Compared> {
         let is_selected = |choice: &Choice| *choice == selection.choice;
@@ -86,22 +86,25 @@ impl Assessor<'_> {
         let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
         let inputs = tariff.map_or(Vec::new(), provenance::of_price);
         let lacking = tariff.map_or(Vec::new(), |it| it.lacking(&self.current, self.cases()));
-        let is_priced = tariff.is_none_or(|it| it.unmeasured(self.cases()).is_empty());
+        let billed = tariff.map_or(0, |it| it.unmeasured(self.cases()).len());
+        let holds_less = lacking.len() > billed;
         let (unforecast, unmeasured): (Vec<Meter>, Vec<Meter>) =
             lacking.into_iter().partition(|meter| self.is_read(meter));
         let names = |meters: Vec<Meter>| meters.iter().map(ToString::to_string).collect();
+        // A plan without known terms may be too small in any share of the cases. At least none is no number.
         let exceeded = tariff.filter(|_| allowance.is_some());
+        let exceeded = exceeded.and_then(|it| self.chance_exceeded(it));
+        let exceeded = exceeded.filter(|chance| !holds_less || *chance > 0.0);
         let expected = tariff.and_then(|tariff| tariff.expected(self.cases()));
         let bill = tariff.and_then(|tariff| tariff.shown_bill(self.cases()));
         Compared {
             included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
-            // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: self.too_small(exceeded),
+            chance_exceeded: percent(exceeded).at_least(holds_less),
             cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
             expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
-                .at_least(!is_priced),
+                .at_least(billed > 0),
             unmeasured: names(unmeasured),
             unforecast: names(unforecast),
             // Without a bill the cost is unknown, and has no parts.
@@ -109,19 +112,6 @@ impl Assessor<'_> {
             choice,
             against,
         }
-    }
-
-    /// The chance that a plan is too small; of one that holds less of a metric that is not measured, a lower bound.
-    fn too_small(&self, tariff: Option<&Tariff>) -> Figure {
-        let is_partial = tariff.is_some_and(|tariff| {
-            let billed = tariff.unmeasured(self.cases());
-            let lacking = tariff.lacking(&self.current, self.cases());
-            lacking.len() > billed.len()
-        });
-        let chance = tariff.and_then(|tariff| self.chance_exceeded(tariff));
-        // At least none is no number.
-        let chance = chance.filter(|chance| !is_partial || *chance > 0.0);
-        percent(chance).at_least(is_partial)
     }
 
     /// The chance that a plan is too small. Where usage has no forecast, it is known only if that is so already, or if
@@ -149,9 +139,22 @@ impl Assessor<'_> {
         })
     }
 
+    /// The limit itself if the resource has measurements of it, or else the other series of its meter on the same bill.
+    fn measured(&self, limited: &'a Capacity) -> Vec<&'a Capacity> {
+        let meter = |it: &Capacity| (it.series.service, it.series.metric);
+        let plan = |it: &'a Capacity| it.limit.as_ref().map(|limit| &limit.plan);
+        let mut found = self.evidence.billed.to_vec();
+        found.retain(|it| meter(it) == meter(limited) && plan(it) == plan(limited));
+        if limited.measured_at.is_some() || found.is_empty() {
+            vec![limited]
+        } else {
+            found
+        }
+    }
+
     /// Every limit of the plan, the most urgent first.
     pub(super) fn meters(&self) -> Vec<MeterFacts> {
-        let meter = |capacity: &&Capacity| {
+        let meter = |capacity: &Capacity| {
             let limit = capacity.limit.as_ref()?;
             let unit = Unit::Of(limit.metric);
             let crossing = capacity.crossing(2).filter(|_| capacity.is_assessable());
@@ -174,7 +177,9 @@ impl Assessor<'_> {
                 chance: percent(crossing.map(|crossing| crossing.soon.1)),
             })
         };
-        let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
+        let limited = self.evidence.limited.iter();
+        let limited = limited.flat_map(|it| self.measured(it));
+        let mut meters: Vec<MeterFacts> = limited.filter_map(meter).collect();
         let lead = &self.capacity.series;
         meters.sort_by_key(|it| {
             (it.service, it.metric, &it.resource) != (lead.service, lead.metric, &lead.resource)
@@ -190,10 +195,13 @@ impl Assessor<'_> {
         fixed.into_iter().collect()
     }
 
-    /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in this period.
+    /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in the period that
+    /// exceeds it.
     pub(super) fn reduction(&self) -> Figure {
+        // Where this period is expected to keep it, the next one is the reason.
+        let next = self.capacity.chance_over().is_some_and(|over| over < 0.5);
         let forecast = self.capacity.known_forecast();
-        let total = forecast.and_then(|it| decimal(it.periods.first()?.total.p50));
+        let total = forecast.and_then(|it| decimal(it.periods.get(usize::from(next))?.total.p50));
         if let (Origin::Budget, Some(total)) = (self.in_force.origin, total) {
             let less = (total - self.limit).max(Decimal::ZERO);
             return Figure::exact(less, self.unit);

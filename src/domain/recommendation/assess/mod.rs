@@ -20,6 +20,7 @@ use super::risk::{Decision, Risk};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
 use crate::domain::forecast::Confidence;
+use crate::domain::format;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Catalogue, LimitPeriod, Plan};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
@@ -268,16 +269,9 @@ impl<'a> Assessor<'a> {
     }
 }
 
-/// A percentage of a limit, which below 100 is not rounded up to it.
+/// A percentage of a limit, to four decimals.
 fn share_of_limit(percent: f64) -> Option<Decimal> {
-    let below = Decimal::new(999_999, 4);
-    decimal(percent).map(|exact| {
-        if percent < 100.0 {
-            exact.min(below)
-        } else {
-            exact
-        }
-    })
+    decimal(format::rounded_percent(percent, 4))
 }
 
 /// The tariff of the plan in use. The limits in force take precedence over the catalogue.

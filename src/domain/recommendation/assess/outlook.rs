@@ -35,14 +35,10 @@ impl Assessor<'_> {
     fn days_to(&self, line: usize) -> Figure {
         let figure = || {
             let [early, middle, late] = self.capacity.crossing(line)?.days;
-            let middle = Decimal::from(middle?);
             // Where the latest paths do not cross, the interval has no end.
-            Some(match (early, late) {
-                (Some(early), Some(late)) => {
-                    Figure::between(middle, early.into(), late.into(), Unit::Days)
-                }
-                _ => Figure::exact(middle, Unit::Days),
-            })
+            let [middle, early] = [middle?, early?].map(Decimal::from);
+            let late = late.map(Decimal::from);
+            Some(Figure::between(middle, early, late, Unit::Days))
         };
         let figure = figure().unwrap_or_else(|| Figure::unknown(Unit::Days));
         figure.from_inputs(INPUTS)

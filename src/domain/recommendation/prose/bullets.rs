@@ -59,8 +59,8 @@ pub fn risks(facts: &Facts) -> Vec<String> {
         let chance = answer.chance_exceeded.short();
         points.push(format!("too small in {chance} of cases"));
     }
-    if let Some(interval) = money.target.interval {
-        let most = with_unit(interval.high, money.target.unit);
+    if let Some(most) = money.target.interval.and_then(|it| it.high) {
+        let most = with_unit(most, money.target.unit);
         points.push(format!("costs up to {most} in 90% of cases"));
     }
     if facts.outlook.low_confidence {

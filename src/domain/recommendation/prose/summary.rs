@@ -5,7 +5,9 @@ use rust_decimal::Decimal;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::{AtLimit, default_kind};
 use crate::domain::recommendation::candidates::Against;
-use crate::domain::recommendation::facts::{Choice, Compared, Facts, Kind};
+use crate::domain::recommendation::facts::{
+    Baseline, Choice, Compared, Facts, Kind, PeriodOutlook,
+};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
 /// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
@@ -61,7 +63,8 @@ fn forecast(facts: &Facts) -> String {
     let mut text = if let Some(period) = &outlook.period {
         let (total, chance) = (&period.total, period.chance_over.short());
         format!(
-            "The billing period is forecast to end at {total}, with a chance of {chance} to exceed the limit"
+            "The billing period is forecast to end at {total}, with a chance of {chance} to exceed the limit{}",
+            next_period(facts, period)
         )
     } else if days.value.is_some_and(|days| days.is_zero()) {
         "The limit is reached".to_owned()
@@ -84,6 +87,30 @@ fn forecast(facts: &Facts) -> String {
         text.push_str("; the confidence is low with less than 28 days of history");
     }
     text + "."
+}
+
+/// The reason of a recommendation where this period most likely keeps the limit.
+fn next_period(facts: &Facts, period: &PeriodOutlook) -> String {
+    let days = &facts.outlook.days_to_limit;
+    if let Some(reaches) = Baseline::of(facts).reaches {
+        return match reaches >= period.to {
+            true => format!("; in the next period, the limit is reached in {days}"),
+            false => String::new(),
+        };
+    }
+    // The chance in this period is a part of it.
+    let soon = facts.meters.first().map(|meter| &meter.chance);
+    let over = period.chance_over.value.unwrap_or_default();
+    let soon = soon.filter(|soon| {
+        soon.value
+            .is_some_and(|soon| soon - over > over + Decimal::TEN)
+    });
+    soon.map_or_else(String::new, |soon| {
+        format!(
+            "; with the next period, it is {} within 30 days",
+            soon.short()
+        )
+    })
 }
 
 fn action(facts: &Facts) -> String {

@@ -21,14 +21,17 @@ use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
 use super::{Recommendation, Topic, Tracking, is_open};
 use crate::domain::id;
-use crate::domain::metrics::names::Status;
+use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::named;
 
 /// The engine's name in the history.
 const ENGINE: &str = "recommend run";
 
-/// The number of runs that find the limit no longer near, after which a recommendation expires. A single run may be
-/// noise of the forecast.
+/// The time for which every run must find the limit no longer near before a recommendation expires. Usage has a daily
+/// rhythm: a limit that is near by day is not at night.
+const CLEARED_TIME: TimeDelta = TimeDelta::days(1);
+
+/// Such runs at least: a single one may be noise of the forecast.
 const CLEARED_RUNS: i32 = 2;
 
 /// The number of runs that do not reproduce a recommendation, and their time, after which it expires. One failed
@@ -360,11 +363,14 @@ fn refresh(before: &Recommendation, facts: &Facts, now: DateTime<Utc>) -> Update
 fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
+    if tracking.cleared_count == 0 {
+        tracking.reset_absence();
+    }
     tracking.cleared_count = tracking.cleared_count.saturating_add(1);
     tracking.unseen_count = 0;
-    tracking.unseen_since = None;
-    let is_cleared = tracking.cleared_count >= CLEARED_RUNS;
-    let reason = is_cleared.then_some("the limit is no longer near");
+    let since = *tracking.unseen_since.get_or_insert(now);
+    let is_cleared = tracking.cleared_count >= CLEARED_RUNS && now - since >= CLEARED_TIME;
+    let reason = is_cleared.then_some("the limit was not near for a day");
     expired_or_waiting(before, after, reason, now)
 }
 
@@ -399,6 +405,18 @@ pub fn still_unmeasured<'a>(
         let newest = of_topic.max_by_key(|it| (it.created_at, &it.id))?;
         has_expired_by_age(newest).then_some(newest)
     })
+}
+
+/// The priority of a recommendation by the present state of its question: none if its limits are not near, and as it was
+/// decided if nothing else is known.
+pub fn present_priority(it: &Recommendation, assessed: &[Assessed]) -> Option<Priority> {
+    let mut assessed = assessed.iter();
+    let found = assessed.find(|one| one.topic.matches(it));
+    match found.map(|one| &one.assessment) {
+        Some(Assessment::Recommend(facts) | Assessment::Keep(facts)) => Some(facts.priority),
+        Some(Assessment::Clear) => None,
+        Some(Assessment::Unknown) | None => Some(it.priority),
+    }
 }
 
 /// Whether a recommendation expired because its measurements were too old: its limit may still be near.

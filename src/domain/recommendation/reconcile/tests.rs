@@ -5,7 +5,6 @@ use super::RunAction::{
     Changed, Created, Expired, Frozen, Implemented, Refreshed, Reopened, Waiting,
 };
 use super::*;
-use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::assess::Assessment::Clear;
 use crate::domain::recommendation::sample::{facts, now, topic};
 
@@ -155,22 +154,58 @@ fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
 }
 
 #[test]
-fn cleared_twice_expires_and_returned_condition_reopens() {
+fn cleared_for_a_day_expires_and_returned_condition_reopens() {
     let mut store = Store::with_one();
     assert_eq!(store.run(&Clear, later(1)), [Waiting]);
     assert_eq!(
         store.run(&Assessment::Keep(Box::new(facts())), later(1)),
         [Refreshed]
     );
+    // Time without measurements does not count.
+    assert_eq!(store.run(&Assessment::Unknown, later(1)), [Waiting]);
     assert_eq!(store.run(&Clear, later(2)), [Waiting]);
-    assert_eq!(store.run(&Clear, later(2)), [Expired]);
-    assert_eq!(store.run(&Clear, later(3)), []);
+    assert_eq!(store.run(&Clear, later(2)), [Waiting]);
+    assert_eq!(store.run(&Clear, later(3) - TimeDelta::minutes(1)), []);
+    assert_eq!(store.run(&Clear, later(3)), [Expired]);
+    assert_eq!(store.run(&Clear, later(4)), []);
     assert_eq!(store.run(&holds(facts()), later(32)), [Reopened]);
     store.put(Status::Expired, later(40));
     assert_eq!(store.run(&holds(facts()), later(71)), [Created]);
     let mut all = store.all.iter();
     let new = all.find(|it| it.status == Status::Pending).unwrap();
     assert!(new.tracking.as_ref().unwrap().predecessor_id.is_some());
+}
+
+/// Quarter-hour runs for ten days, of which the limit is near in some of the first ten hours of each.
+#[test]
+fn usage_about_a_threshold_keeps_one_recommendation_open() {
+    let mut store = Store::with_one();
+    for run in 1..960 {
+        let at = now() + TimeDelta::minutes(15 * run);
+        let is_near = run % 96 < 40 && run % 3 != 0;
+        let assessment = if is_near { holds(facts()) } else { Clear };
+        let actions = store.run(&assessment, at);
+        let is_kept = actions.iter().all(|it| [Refreshed, Waiting].contains(it));
+        assert!(is_kept, "{at}: {actions:?}");
+    }
+    assert_eq!(store.entries, 1);
+}
+
+#[test]
+fn present_priority_is_that_of_the_assessment() {
+    let mut store = Store::with_one();
+    store.put(Status::Approved, now());
+    let (decided, it) = (facts().priority, store.one().clone());
+    for (assessment, expected) in [
+        (urgent(), Some(Priority::Critical)),
+        (Clear, None),
+        (Assessment::Unknown, Some(decided)),
+    ] {
+        let topic = topic();
+        let assessed = [Assessed { topic, assessment }];
+        assert_eq!(present_priority(&it, &assessed), expected);
+    }
+    assert_eq!(present_priority(&it, &[]), Some(decided));
 }
 
 #[test]

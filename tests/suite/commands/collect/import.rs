@@ -491,6 +491,32 @@ fn parts_of_a_bill_add_up_and_a_copy_is_refused(#[values(Sqlite, Postgresql)] en
 }
 
 #[rstest]
+fn provider_is_the_same_in_any_case(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let import = |name: &str, lines: &[&str], more: &[&str]| {
+        let file = db.sandbox().file(name, bill(lines));
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args.iter().chain(more)).arg(file).run().code
+    };
+    import("1.csv", &["AWS 1 A 10 01T00", "aws 1 B 5 02T00"], &[]);
+    import("2.csv", &["Aws 1 C 7 01T00"], &[]);
+    assert_eq!(costs(&db), ["11-01 AWS|17", "11-02 AWS|5"]);
+    // It also replaces the bill of its name.
+    import("2.csv", &["aws 1 C 8 01T00"], &[]);
+    assert_eq!(costs(&db), ["11-01 AWS|18", "11-02 AWS|5"]);
+    // With a resource of its own, the stored name is not known.
+    let team = ["--resource", "team"];
+    assert_eq!(import("3.csv", &["GCP 1 D 3 01T00"], &team), 0);
+    let again = &["gcp 1 D 3 01T00"];
+    assert_eq!(import("3.csv", again, &team), 5);
+    assert_eq!(
+        import("3.csv", again, &[&team[..], &["--replace"]].concat()),
+        0
+    );
+    assert_eq!(costs(&db)[2..], ["11-01 team|3"]);
+}
+
+#[rstest]
 fn unknown_provider_is_a_resource_of_its_own(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let args = ["collect", "import", "--kind", "focus"];

@@ -667,6 +667,29 @@ fn pace_is_advisory_and_a_resource_has_one_recommendation(
     assert!(case.run(&["recommend"]).contains("RESOURCE"));
 }
 
+/// The bandwidth of the only named resource is on the bill of the account.
+#[rstest]
+fn meter_of_another_resource_on_the_bill_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    let start = "2026-09-25T00:00:00Z";
+    case.import(&lines(("VERCEL_KV", "STORAGE_MB"), start, 6, &[], growth));
+    let cache = [("reading", "amount"), ("resource", "cache")];
+    let transfer = |_, _| Some(0.25);
+    let meter = ("VERCEL_KV", "BANDWIDTH_GB");
+    case.import(&lines(meter, start, 24, &cache, transfer));
+    let all = case.recommend();
+    let account = all.iter().find(|it| it["resource"] == "").unwrap();
+    let mut meters = facts(account)["meters"].as_array().unwrap().iter();
+    let transfer = meters.find(|it| it["metric"] == "BANDWIDTH_GB").unwrap();
+    let found = [
+        &transfer["resource"],
+        &transfer["state"],
+        &transfer["usage"]["value"],
+    ];
+    assert_eq!(found, [&json!("cache"), &json!("OK"), &json!("6.25")]);
+}
+
 #[rstest]
 fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");

@@ -105,7 +105,7 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
     let period = ["recommend", "forecast", "--metric", "BANDWIDTH_GB"];
     let period = db.usagectl(period).now("2026-01-16T12:00:00Z").run();
     assert_snapshot!(period.snapshot(), @"
-        VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.72 of 600 (49.0%), measured 2026-01-16T11:55:00Z
+        VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.72 of 600 (48.9%), measured 2026-01-16T11:55:00Z
 
         THRESHOLD  VALUE  DAYS             WITHIN 7D     30D  90D
         warning      450  9 (8 to 10)           2.6%  100.0%    -

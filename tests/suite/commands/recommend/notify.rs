@@ -23,14 +23,18 @@ fn at(minute: u32) -> String {
 
 /// Stores a measurement of storage in MB and runs the assessment.
 fn run(db: &TestDatabase, minute: u32, storage_mb: u32, flags: &[&str]) -> Run {
+    run_at(db, &at(minute), storage_mb, flags)
+}
+
+fn run_at(db: &TestDatabase, now: &str, storage_mb: u32, flags: &[&str]) -> Run {
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
     db.usagectl(set.split(' '))
         .arg(storage_mb.to_string())
-        .now(&at(minute))
+        .now(now)
         .run()
         .success();
     db.usagectl(["recommend", "run"].iter().chain(flags))
-        .now(&at(minute))
+        .now(now)
         .run()
 }
 
@@ -90,13 +94,17 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
         "{fallen}"
     );
     let resolved = quiet(7, 10);
-    for expected in [
-        "RESOLVED: VERCEL_KV STORAGE_MB (free) is at 10 MB of 256 MB, 3.9%; fired from",
-        "RESOLVED: VERCEL_KV free has a recommendation that is now EXPIRED",
-    ] {
-        assert!(resolved.contains(expected), "{resolved}");
-    }
+    let expected = "RESOLVED: VERCEL_KV STORAGE_MB (free) is at 10 MB of 256 MB, 3.9%; fired from";
+    assert!(resolved.contains(expected), "{resolved}");
     assert_eq!(quiet(8, 10), "");
+    let day_later = |minute: u32| {
+        let now = format!("2026-02-01T12:{minute:02}:00Z");
+        run_at(&db, &now, 10, &["-q"]).success().stdout
+    };
+    assert_eq!(day_later(6), "");
+    let expired = day_later(7);
+    let expected = "RESOLVED: VERCEL_KV free has a recommendation that is now EXPIRED";
+    assert!(expired.contains(expected), "{expired}");
     let expected = [
         "FIRING WARNING",
         "FIRING CRITICAL",
@@ -105,6 +113,37 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
         "RESOLVED WARNING",
     ];
     assert_eq!(limits(&db), expected);
+}
+
+/// 91 and 80 % of 256 MB, and two runs in a row with the latter.
+#[rstest]
+fn usage_about_a_threshold_has_one_recommendation_and_the_exit_code_of_now(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let fail_on = ["-q", "--fail-on", "low"];
+    let mut notified = 0;
+    for (minute, storage_mb) in (0..).zip([233, 205, 205, 233, 205, 205, 233]) {
+        let run = run(&db, minute, storage_mb, &fail_on);
+        assert_eq!(run.code, if storage_mb == 233 { 11 } else { 0 }, "{run:?}");
+        notified += run.stdout.matches("has a recommendation").count();
+    }
+    let all = "SELECT status FROM \"UpgradeRecommendation\"";
+    assert_eq!((notified, db.rows(all)), (1, vec!["PENDING".to_owned()]));
+    // The approved one keeps its figures, and the exit code follows the usage.
+    let id = db
+        .rows("SELECT id FROM \"UpgradeRecommendation\"")
+        .remove(0);
+    for step in ["review", "approve"] {
+        let step = db.usagectl(["recommend", step, &id]).now(&at(7));
+        step.run().success();
+    }
+    for (minute, storage_mb, code) in [(8, 205, 0), (9, 205, 0), (10, 250, 11)] {
+        let run = run(&db, minute, storage_mb, &fail_on);
+        assert_eq!(run.code, code, "{run:?}");
+    }
+    assert_eq!(db.rows(all), ["APPROVED"]);
 }
 
 #[rstest]

@@ -216,6 +216,29 @@ fn budget_is_met_by_the_forecast_of_its_period(#[values(Sqlite, Postgresql)] eng
     );
 }
 
+/// By 2 % a day, November ends at about 85 dollars and December at 155.
+#[rstest]
+fn budget_exceeded_in_the_next_period_names_it(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "limits set --service AI_OPENAI --metric COST_USD --budget 92";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let cost = ("AI_OPENAI", "COST_USD");
+    let amounts = [("reading", "amount")];
+    let growth = |days: f64, _| Some((0.02 * days).exp());
+    case.import(&lines(cost, "2026-09-25T00:00:00Z", 24, &amounts, growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let page = page(&case, it);
+    let page = page.replace('\n', " ");
+    for part in [
+        "to exceed the limit; in the next period, the limit is reached in ",
+        "Recommended: use less by $",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
 #[rstest]
 fn rate_has_no_forecast_with_any_number_of_readings(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");

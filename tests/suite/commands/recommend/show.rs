@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use usagectl::domain::metrics::names::Status;
 use usagectl::domain::recommendation::StoredFacts;
 use usagectl::domain::recommendation::facts::Facts;
+use usagectl::domain::recommendation::figure::{Figure, Unit};
 use usagectl::store::recommendation::recommendations::insert;
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -53,6 +54,24 @@ fn narrative(program: Program) -> Value {
     let run = program.run().success();
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
     json["narrative"].clone()
+}
+
+#[rstest]
+fn interval_without_an_end_has_its_start(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut facts = facts();
+    facts.outlook.days_to_limit = Figure::between(40.into(), 25.into(), None, Unit::Days);
+    put(&db, facts);
+    for (args, expected) in [
+        (&["recommend", "list"][..], "40 (from 25)"),
+        (
+            &["recommend", "show", "abc", "--all"],
+            "40 days (80%: from 25)",
+        ),
+    ] {
+        let page = db.usagectl(args).run().success().stdout;
+        assert!(page.contains(expected), "{page}");
+    }
 }
 
 #[rstest]
