@@ -98,7 +98,7 @@ fn raw_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").unwrap_or(line);
     let rest = line.trim_start().strip_prefix(name)?;
-    if rest.starts_with(|c: char| c.is_alphanumeric() || "_.".contains(c)) {
+    if rest.starts_with(|c: char| c.is_alphanumeric() || "_.".contains(c) || is_invisible(c)) {
         return None;
     }
     let value = rest.trim_start().strip_prefix('=');
