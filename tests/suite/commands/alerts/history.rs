@@ -110,8 +110,8 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
     );
     assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
     AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
-    2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
-    2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
+    2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.3%      80.0%
+    2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.3%      80.0%
     ");
     assert_snapshot!(db.usagectl(["alerts", "history", "--format", "csv"]).run().success().stdout, @"
     at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note,withdrawn_at
