@@ -110,13 +110,14 @@ impl Neon {
         let mut days: BTreeMap<DateTime<Utc>, Consumption> = BTreeMap::new();
         let mut cursors: Vec<String> = Vec::new();
         for _ in 0..MAX_PAGES {
-            let projects = self.add_page(&answer, &mut days)?;
             let next = answer.pointer("/pagination/cursor").and_then(Value::as_str);
+            // The cursor names the last project: the page was added before.
+            if cursors.iter().any(|it| Some(it.as_str()) == next) {
+                break;
+            }
+            let projects = self.add_page(&answer, &mut days)?;
             match next {
-                // A server that repeats a page would be added twice.
-                Some(next) if projects > 0 && !cursors.iter().any(|it| it == next) => {
-                    cursors.push(next.to_owned());
-                }
+                Some(next) if projects > 0 => cursors.push(next.to_owned()),
                 _ => break,
             }
             let path = self.path(context, cursors.last().map(String::as_str));

@@ -161,6 +161,18 @@ fn neon_transfer_is_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
+fn repeated_page_of_neon_is_counted_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let page = CONSUMPTION.replace("null", "\"p1\"");
+    let server = HttpServer::with([Reply::ok(page.clone()), Reply::ok(page)]);
+    VENDORS[2].collect(&db, &server).success();
+    assert_eq!(
+        stored(&db),
+        ["VERCEL_POSTGRES|BANDWIDTH_GB|2.5|2026-01-30T00:00:00.000+00:00"]
+    );
+}
+
+#[rstest]
 fn vercel_bills_are_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let revised = CHARGES.replace("0.12", "0.22");
