@@ -1,7 +1,7 @@
 //! `collect import`: reads measurements or a bill from a file or stdin.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use clap::ValueEnum;
@@ -34,7 +34,7 @@ use crate::store::metrics::{days, points};
 /// line without a provider is `unknown`); a charge for several days is spread over them. Days without a charge, from the
 /// first billing or charge period to the last charge of at most a day, are zero.
 ///
-/// Several files of one bill add up. A later file of the same name replaces the values of its providers, accounts and
+/// Several files of one bill add up. If it is exported again in other files, give all of them and --replace. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
 /// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts.
 /// It is also refused if it may be another part and not a correction of the stored file of its name: if it has none of its
@@ -49,9 +49,9 @@ Examples:
   usagectl collect import metrics.ndjson
   echo '{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":201.5,\"timestamp\":\"2026-01-31T12:00:00Z\"}' | usagectl collect import -")]
 pub struct ImportArgs {
-    /// File to read; `-` or none for stdin
+    /// Files to read; `-` or none for stdin. Those of a bill are stored as one
     #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
 
     /// Content of the input
     #[arg(long, alias = "input", value_enum, value_name = "KIND", default_value_t = Content::Metrics)]
@@ -65,11 +65,11 @@ pub struct ImportArgs {
     #[arg(long, value_enum, value_name = "COST", default_value_t = Cost::Billed)]
     cost: Cost,
 
-    /// Name of a bill: a later one of the same name replaces it [default: the name of the file]
+    /// Name of a bill: a later one of the same name replaces it [default: the names of the files]
     #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
     name: Option<String>,
 
-    /// Replace the stored bill of the same name, also one without common charges
+    /// Replace the stored bill, also its files of other names that have some of its charges, or only its resources and SKUs
     #[arg(long)]
     replace: bool,
 
@@ -129,8 +129,8 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         let message = "--resource, --cost, --name, --replace and --partial require --kind focus";
         return Err(Error::usage(message).with_next("usagectl collect import --help"));
     }
-    let input = open(args.file.as_deref())?;
-    let refusals = Refusals::open(args.rejects.as_deref(), std::slice::from_ref(&input))?;
+    let inputs = open(&args.files)?;
+    let refusals = Refusals::open(args.rejects.as_deref(), &inputs)?;
     let mut db = context.open(Access::Write)?;
     let mut import = Import {
         times: TimeOptions {
@@ -147,25 +147,39 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         report: ImportReport::default(),
     };
     let broken = match args.kind {
-        Content::Metrics => import.metrics(input)?,
-        Content::Focus => import.bill(input, &args)?,
+        Content::Metrics => import.metrics(inputs)?,
+        Content::Focus => import.bill(inputs, &args)?,
     };
     import.finish(broken, is_bill)
 }
 
-fn open(file: Option<&Path>) -> Result<Input> {
-    let stdin = Path::new("-");
-    if file.is_none() && io::stdin().is_terminal() {
+fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
+    if files.is_empty() && io::stdin().is_terminal() {
         let message = "no file given, and stdin is a terminal";
         return Err(Error::usage(message).with_next("usagectl collect import FILE"));
     }
-    let opened = match file.unwrap_or(stdin) {
-        path if path == stdin => Input::stdin(),
-        path => Input::open(path),
-    };
-    opened.map_err(|error| {
-        Error::new(Exit::Failed, error).with_next("give a readable file; nothing was imported")
-    })
+    let stdin = [PathBuf::from("-")];
+    let files = if files.is_empty() { &stdin } else { files };
+    let inputs = files.iter().map(|path| {
+        let opened = match path.as_os_str() == "-" {
+            true => Input::stdin(),
+            false => Input::open(path),
+        };
+        opened.map_err(|error| {
+            Error::new(Exit::Failed, error).with_next("give a readable file; nothing was imported")
+        })
+    });
+    inputs.collect()
+}
+
+/// The names of files, without their directories.
+fn names_of(files: &[PathBuf]) -> String {
+    let names = files.iter().filter_map(|file| file.file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    match names.is_empty() {
+        true => "-".to_owned(),
+        false => names.join("+"),
+    }
 }
 
 /// Rebuilds the days whose points changed, and warns about late points in pruned days.
@@ -185,18 +199,31 @@ fn refused(stored: StoredBill, args: &ImportArgs) -> Error {
     let source = &stored.source;
     let file = printable(source.strip_prefix("focus:").unwrap_or(source));
     let of_other = || {
-        let name = shell_word(&file);
-        format!(
-            "add --name {name}, so that it replaces the values, or another --resource, so that they add up"
-        )
+        match stored.is_other_cut {
+        true => "if the bill was exported again, give all its files and --replace; if it is another bill, add another \
+                 --resource, so that they add up"
+            .to_owned(),
+        false => {
+            let name = shell_word(&file);
+            format!(
+                "add --name {name}, so that it replaces the values, or another --resource, so that they add up"
+            )
+        }
+    }
     };
     let of_same = || {
         let mut command = "usagectl collect import --kind focus".to_owned();
         if let Some(resource) = &args.resource {
             command.push_str(&format!(" --resource {}", shell_word(resource)));
         }
-        let path = args.file.as_deref().map(Path::to_string_lossy);
-        let path = path.map_or("FILE".to_owned(), |path| shell_word(&path));
+        let paths = args
+            .files
+            .iter()
+            .map(|path| shell_word(&path.to_string_lossy()));
+        let path = match args.files.is_empty() {
+            true => "FILE".to_owned(),
+            false => paths.collect::<Vec<_>>().join(" "),
+        };
         format!(
             "`{command} --replace {path}` if it corrects that bill, or `{command} --name NAME {path}` if it is another part"
         )
@@ -236,8 +263,8 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn metrics(&mut self, input: Input) -> Result<Option<InputFailure>> {
-        let broken = self.read(input, |import, point: NewPoint| {
+    fn metrics(&mut self, inputs: Vec<Input>) -> Result<Option<InputFailure>> {
+        let broken = self.read(inputs, |import, point: NewPoint| {
             import.pending.push(point);
             if import.pending.len() >= BATCH {
                 import.save()?;
@@ -249,12 +276,12 @@ impl Import<'_> {
     }
 
     /// Saves nothing of a truncated bill, and by default nothing of one with rejected lines: its sums would be wrong.
-    fn bill(&mut self, input: Input, args: &ImportArgs) -> Result<Option<InputFailure>> {
+    fn bill(&mut self, inputs: Vec<Input>, args: &ImportArgs) -> Result<Option<InputFailure>> {
         let now = self.context.now;
         let providers = days::resources(self.db, Service::VercelPlatform, Metric::CostUsd)?;
         let bill = Bill::new(super::run::meters(self.db, now)?, now);
         let mut bill = bill.with_providers(providers);
-        let broken = self.read(input, |_, charge: Charge| {
+        let broken = self.read(inputs, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
         })?;
@@ -264,9 +291,7 @@ impl Import<'_> {
         }
         let is_stored = broken.is_none() && (self.report.refused == 0 || args.partial);
         if is_stored {
-            let file = args.file.as_deref().and_then(Path::file_name);
-            let file = file.map_or("-".into(), |name| name.to_string_lossy());
-            let name = args.name.as_deref().unwrap_or(&file);
+            let name = args.name.clone().unwrap_or_else(|| names_of(&args.files));
             let source = format!("focus:{name}");
             let cost = match args.cost {
                 Cost::Billed => CostKind::Billed,
@@ -281,6 +306,15 @@ impl Import<'_> {
                 self.context.warn(format_args!(
                     "the stored bill of this name had other charges in {}; they were replaced",
                     counted(saved.overwritten, "sum")
+                ));
+            }
+            if !saved.removed_sources.is_empty() {
+                let names = saved.removed_sources.iter();
+                let names =
+                    names.map(|it| printable(it.strip_prefix("focus:").unwrap_or(it)).into_owned());
+                self.context.warn(format_args!(
+                    "the stored files of this bill were replaced: {}",
+                    names.collect::<Vec<_>>().join(", ")
                 ));
             }
             let removed = &saved.removed_days;
@@ -299,28 +333,33 @@ impl Import<'_> {
 
     fn read<L: FromLine>(
         &mut self,
-        input: Input,
+        inputs: Vec<Input>,
         mut take: impl FnMut(&mut Self, L) -> Result<()>,
     ) -> Result<Option<InputFailure>> {
         let (format, times) = (self.format, self.times.clone());
-        let ended = ingest::read_lines(input, format, &times, &mut |line| {
-            self.report.read += 1;
-            match line {
-                Ok(line) => take(self, line),
-                Err(refusal) => self.refuse(&refusal),
-            }
-        });
-        match ended {
-            Ok(()) => Ok(None),
-            Err(ReadError::Input(failure)) => Ok(Some(failure)),
-            Err(ReadError::Stopped(error)) => {
-                let saved = self.report.saved;
-                Err(error.context(match saved.inserted + saved.updated {
-                    0 => "import stopped; nothing was imported",
-                    _ => "import stopped; run the same command again: imported lines are skipped",
-                }))
+        for input in inputs {
+            let ended = ingest::read_lines(input, format, &times, &mut |line| {
+                self.report.read += 1;
+                match line {
+                    Ok(line) => take(self, line),
+                    Err(refusal) => self.refuse(&refusal),
+                }
+            });
+            match ended {
+                Ok(()) => {}
+                Err(ReadError::Input(failure)) => return Ok(Some(failure)),
+                Err(ReadError::Stopped(error)) => {
+                    let saved = self.report.saved;
+                    return Err(error.context(match saved.inserted + saved.updated {
+                        0 => "import stopped; nothing was imported",
+                        _ => {
+                            "import stopped; run the same command again: imported lines are skipped"
+                        }
+                    }));
+                }
             }
         }
+        Ok(None)
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Result<()> {

@@ -113,6 +113,8 @@ pub struct SavedBill {
     pub removed_days: BTreeSet<NaiveDate>,
     /// Sums of the earlier bill that were replaced, if it had no charge of the new one.
     pub overwritten: u64,
+    /// The sources of its other files, which were removed.
+    pub removed_sources: BTreeSet<String>,
 }
 
 /// A stored bill that keeps another one from being saved.
@@ -120,6 +122,8 @@ pub struct SavedBill {
 pub struct StoredBill {
     pub source: String,
     pub conflict: BillConflict,
+    /// Whether the new one cannot take its name: it has charges that the new one lacks, or is not the only one in conflict.
+    pub is_other_cut: bool,
 }
 
 /// What a bill and a stored one have in common.
@@ -137,8 +141,8 @@ pub enum BillConflict {
 }
 
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
-/// accounts and billing periods, in one transaction. Saves nothing if a stored bill is in conflict with it; one of the same
-/// source is not if the new one `replaces` it.
+/// accounts and billing periods, in one transaction; if it `replaces` the bill, also those of other sources that are in
+/// conflict with it or have only its resources and SKUs. Saves nothing if another stored bill is in conflict with it.
 pub fn save_bill(
     db: &mut Db,
     points: &[NewPoint],
@@ -173,6 +177,8 @@ pub fn save_bill(
         let mut gone: Vec<String> = Vec::new();
         let mut removed_days = BTreeSet::new();
         let mut others = BTreeSet::new();
+        let mut larger = BTreeSet::new();
+        let mut of_bill: BTreeMap<String, Vec<(String, Option<NaiveDate>)>> = BTreeMap::new();
         let mut revised: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
         let mut replaced: Vec<String> = Vec::new();
         let (mut is_revision, mut lost, mut overwritten) = (false, 0, 0);
@@ -187,7 +193,21 @@ pub fn save_bill(
                 let text = metadata.as_ref().map(|Json(text)| text.as_str());
                 let stored = PointMetadata::parse(text);
                 let Some(other) = stored.source else { continue };
+                let is_of_bill = stored.bill.is_some_and(|part| parts.contains(&part));
+                let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
+                let lost_day = day.filter(|day| !days.contains(day));
                 if other != source {
+                    if is_of_bill {
+                        let stored = of_bill.entry(other.clone()).or_default();
+                        stored.push((id, lost_day));
+                    }
+                    let is_absent = |it: &String| {
+                        let is_item = item_of(it).is_some_and(|it| items.contains(it));
+                        !is_item && !charges.contains(it)
+                    };
+                    if stored.charges.iter().any(is_absent) {
+                        larger.insert(other.clone());
+                    }
                     let is_same = stored.charges.iter().any(|it| charges.contains(it));
                     let found = stored
                         .charges
@@ -198,8 +218,7 @@ pub fn save_bill(
                     continue;
                 }
                 let is_kept = kept.contains(&id);
-                let is_replaced =
-                    source != STDIN && stored.bill.is_some_and(|part| parts.contains(&part));
+                let is_replaced = is_of_bill && source != STDIN;
                 if !is_kept && !is_replaced {
                     continue;
                 }
@@ -214,22 +233,33 @@ pub fn save_bill(
                 lost += u64::from(is_charged && !is_kept);
                 replaced.extend(stored.charges);
                 if !is_kept {
-                    let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
-                    removed_days.extend(day.filter(|day| !days.contains(day)));
+                    removed_days.extend(lost_day);
                     gone.push(id);
                 }
             }
         }
         // A few items in two files are a bill in parts.
         let is_most = |found: &HashSet<&str>| found.len() * 2 > items.len();
-        let mut revised = revised.into_iter().filter(|(_, found)| is_most(found));
+        let revised = revised.into_iter().filter(|(_, found)| is_most(found));
+        let mut revised: BTreeSet<String> = revised.map(|(source, _)| source).collect();
+        // Files of the same bill that share charges with the new one, or have only items that it has, too.
+        of_bill.retain(|it, _| {
+            replaces && (others.contains(it) || revised.contains(it) || !larger.contains(it))
+        });
+        for (removed, stored) in &of_bill {
+            others.remove(removed);
+            revised.remove(removed);
+            let (ids, lost): (Vec<String>, Vec<_>) = stored.iter().cloned().unzip();
+            gone.extend(ids);
+            removed_days.extend(lost.into_iter().flatten());
+        }
         let mut replaced_items = replaced.iter().filter_map(|it| item_of(it)).peekable();
         let is_named = !items.is_empty() && replaced_items.peek().is_some();
         let is_unrelated = !is_revision && replaced_items.all(|it| !items.contains(it));
         let is_unclear = is_unrelated && !replaces && source != STDIN;
         let conflict = if let Some(source) = others.pop_first() {
             Some((source, BillConflict::Charges))
-        } else if let Some((source, _)) = revised.next() {
+        } else if let Some(source) = revised.pop_first() {
             Some((source, BillConflict::Items))
         } else if is_unclear && is_named {
             Some((source.to_owned(), BillConflict::Name))
@@ -238,7 +268,11 @@ pub fn save_bill(
             is_unclear.then(|| (source.to_owned(), BillConflict::Unclear))
         };
         if let Some((source, conflict)) = conflict {
-            return Ok(Err(StoredBill { source, conflict }));
+            return Ok(Err(StoredBill {
+                is_other_cut: larger.contains(&source) || !others.is_empty(),
+                source,
+                conflict,
+            }));
         }
         for ids in gone.chunks(ROWS) {
             on!(db, |conn| diesel::delete(
@@ -252,6 +286,7 @@ pub fn save_bill(
             saved,
             removed_days,
             overwritten: if is_unrelated { overwritten } else { 0 },
+            removed_sources: of_bill.into_keys().collect(),
         }))
     })
 }

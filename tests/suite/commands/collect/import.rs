@@ -491,6 +491,45 @@ fn parts_of_a_bill_add_up_and_a_copy_is_refused(#[values(Sqlite, Postgresql)] en
 }
 
 #[rstest]
+fn bill_in_other_files_replaces_all_of_the_stored_ones(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let import = |files: &[(&str, &[&str])], more: &[&str]| {
+        let files = files.iter();
+        let files: Vec<_> = files
+            .map(|(name, lines)| db.sandbox().file(name, bill(lines)))
+            .collect();
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args.iter().chain(more)).args(files).run()
+    };
+    let (a, b, c) = ("aws 1 A 1 01T00", "aws 1 B 2 01T00", "aws 1 C 4 02T00");
+    import(&[("0.csv", &[a, b])], &[]).success();
+    import(&[("1.csv", &[c])], &[]).success();
+    import(&[("0.csv", &["gcp 1 A 8 01T00"])], &[]).success();
+    let all = ["11-01 aws|3", "11-02 aws|4", "11-01 gcp|8"];
+    assert_eq!(costs(&db), all);
+    // The charges move between the files.
+    let moved = [("2.csv", &[a][..]), ("1.csv", &[b, c])];
+    let refused = import(&moved, &[]);
+    assert_eq!(refused.code, 5, "{refused:?}");
+    let next = "next: if the bill was exported again, give all its files and --replace;";
+    assert!(refused.stderr.contains(next), "{refused:?}");
+    assert_eq!(costs(&db), all);
+    let replaced = import(&moved, &["--replace"]).success();
+    let names = "the stored files of this bill were replaced: 0.csv, 1.csv";
+    assert!(replaced.stderr.contains(names), "{replaced:?}");
+    assert_eq!(costs(&db), all);
+    assert_eq!(import(&moved, &[]).code, 0);
+    assert_eq!(costs(&db), all);
+    // One of them has charges of the stored bill, which has more.
+    let part = import(&[("1.csv", &[b, c])], &[]);
+    assert_eq!(part.code, 5);
+    assert!(part.stderr.contains(next), "{part:?}");
+    assert_eq!(costs(&db), all);
+}
+
+#[rstest]
 fn provider_is_the_same_in_any_case(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let import = |name: &str, lines: &[&str], more: &[&str]| {
