@@ -50,8 +50,8 @@ pub struct RunArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if one
-    /// expired because measurements ended; by the present usage, also of an approved one
+    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if the
+    /// measurements of one ended; by the present usage, also of an approved one
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
@@ -133,22 +133,34 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let Some(fail_on) = args.fail_on else {
         return Ok(Outcome::DONE);
     };
-    let mut unmeasured = still_unmeasured(&all, &assessed);
+    let mut unmeasured = still_unmeasured(&all, &assessed, now);
+    let unmeasured = unmeasured.find(|it| it.priority >= fail_on);
     let open = all.iter().filter(|it| is_open(it.status));
     let worst = open.filter_map(|it| present_priority(it, &assessed)).max();
-    let mut outcome = match worst.filter(|worst| *worst >= fail_on) {
-        _ if unmeasured.any(|it| it.priority >= fail_on) => {
-            Outcome::with_next(Exit::Unknown, "usagectl collect run")
-        }
-        None => Outcome::DONE,
-        Some(Priority::Critical) => Outcome::with_next(Exit::Critical, LIST),
-        Some(_) => Outcome::with_next(Exit::Warning, LIST),
+    let mut outcome = match (unmeasured, worst.filter(|worst| *worst >= fail_on)) {
+        (Some(it), _) => Outcome::with_next(Exit::Unknown, measure_or_close(it)),
+        (None, None) => Outcome::DONE,
+        (None, Some(Priority::Critical)) => Outcome::with_next(Exit::Critical, LIST),
+        (None, Some(_)) => Outcome::with_next(Exit::Warning, LIST),
     };
     if context.is_quiet() {
         // The exit code is the answer.
         outcome.next = None;
     }
     Ok(outcome)
+}
+
+/// The next step for a recommendation whose measurements ended.
+fn measure_or_close(it: &Recommendation) -> String {
+    let dismiss = format!("usagectl recommend dismiss {} --note TEXT", it.id);
+    let close = match is_open(it.status) {
+        true => dismiss,
+        false => format!(
+            "usagectl recommend reopen {} --note TEXT, then {dismiss}",
+            it.id
+        ),
+    };
+    format!("usagectl collect run; if there is nothing to measure any more, {close}")
 }
 
 const LIST: &str = "usagectl recommend list";

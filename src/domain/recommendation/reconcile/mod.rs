@@ -392,18 +392,22 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     expired_or_waiting(before, after, reason, now)
 }
 
-/// The recommendations that expired because their measurements were too old, and whose question has no newer answer: their
-/// limits may still be near.
+/// The recommendations whose measurements are too old, which expired so or are decided, and whose question has no newer
+/// answer: their limits may still be near.
 pub fn still_unmeasured<'a>(
     all: &'a [Recommendation],
     assessed: &'a [Assessed],
+    now: DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Recommendation> {
     let unknown = assessed.iter();
     let unknown = unknown.filter(|one| one.assessment == Assessment::Unknown);
-    unknown.filter_map(|one| {
+    unknown.filter_map(move |one| {
         let of_topic = all.iter().filter(|it| one.topic.matches(it));
         let newest = of_topic.max_by_key(|it| (it.created_at, &it.id))?;
-        has_expired_by_age(newest).then_some(newest)
+        let is_past = newest.expires_at.is_some_and(|last| now > last);
+        let is_decided = is_open(newest.status) && is_frozen(newest.status);
+        let is_old = has_expired_by_age(newest) || is_decided && is_past;
+        is_old.then_some(newest)
     })
 }
 
