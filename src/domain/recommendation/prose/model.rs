@@ -95,11 +95,22 @@ impl Known {
     }
 }
 
-/// The numbers in a text, without separators of thousands.
+/// The words with a digit, with their sign and without separators of thousands: a plan's name gives no number.
 fn numbers(text: &str) -> impl Iterator<Item = String> {
-    let parts = text.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ','));
-    let numbers = parts.map(|part| part.trim_matches(['.', ',']).replace(',', ""));
-    numbers.filter(|number| !number.is_empty())
+    let is_sign = |c: char| "-\u{2212}\u{2013}.".contains(c);
+    let words = text.split_whitespace().map(move |word| {
+        let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !is_sign(c));
+        word.trim_end_matches(|c: char| !c.is_alphanumeric())
+    });
+    let numbers = words.filter(|word| word.contains(|c: char| c.is_ascii_digit()));
+    numbers.map(|number| {
+        let mut groups = number.split(',').skip(1);
+        let is_grouped = groups.all(|it| it.find('.').unwrap_or(it.len()) == 3);
+        match is_grouped {
+            true => number.replace(',', ""),
+            false => number.to_owned(),
+        }
+    })
 }
 
 /// The words in a text, as plans are spelled.
@@ -134,6 +145,12 @@ mod tests {
             "Storage is at 999 MB.",
             "Storage is at ⅓ of the limit.",
             "Storage is at ninety percent.",
+            // The current plan has it in its name.
+            "Full in 1 day.",
+            &format!("Storage is at -{usage}."),
+            &format!("Storage is at .{usage}."),
+            &format!("Storage is at {}.", usage.replace(' ', "x ")),
+            &format!("Storage is at {}.", usage.replacen(' ', ",56 ", 1)),
             "Move to fixed-5gb.",
             "See <b>this</b>.",
             &"a".repeat(FIELD_LENGTH + 1),
