@@ -560,17 +560,29 @@ impl Prepared {
         all + share * (mean(&weekday) - all)
     }
 
-    /// Whether a line through the weeks says that amounts grow, beyond doubt.
+    /// Whether a line through the weeks says that amounts grow, beyond doubt; of two to four weeks their weekdays.
     pub(super) fn grows(&self) -> bool {
         const WEEKS: usize = 8;
         const FEWEST: usize = 5;
+        /// In standard errors.
         const SURE: f64 = 3.5;
         let values: Vec<f64> = self.points.iter().map(|(_, value)| *value).collect();
         let weeks = values.rchunks_exact(7).take(WEEKS).map(mean).enumerate();
         let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
         let weeks: Vec<Point> = weeks.rev().collect();
         if weeks.len() < FEWEST {
-            return false;
+            let later = self.points.iter().filter_map(|(day, value)| {
+                let before = self
+                    .points
+                    .binary_search_by_key(&(day - 7), |(day, _)| *day);
+                Some(value - self.points[before.ok()?].1)
+            });
+            let growth: Vec<f64> = later.collect();
+            let mean = mean(&growth);
+            let squares: f64 = growth.iter().map(|it| (it - mean).powi(2)).sum();
+            // Days of one week have errors in common: they count as one week's.
+            let error = (squares / growth.len().max(1) as f64 / 7.0).sqrt();
+            return growth.len() >= 7 && mean > SURE * error;
         }
         let (at, slope) = regression(&weeks);
         let first = weeks[0].0;
@@ -740,6 +752,24 @@ mod tests {
         // A day that is not over has risen less.
         weekly[20].1 -= 15.0;
         assert!(prepare(MetricKind::Gauge, &weekly).cycle.is_some());
+    }
+
+    #[test]
+    fn amounts_of_two_weeks_grow_if_their_weekdays_do() {
+        let mut random = Random::named("growth");
+        let noise: Vec<f64> = (0..28).map(|_| random.below(101) as f64 / 1000.0).collect();
+        for (pace, days, expected) in [
+            (0.02, 14, true),
+            (0.03, 21, true),
+            (0.03, 13, false),
+            (0.0, 14, false),
+            (0.0, 28, false),
+        ] {
+            let amount = |day: i32| exp(pace * f64::from(day)) * (1.0 + noise[day as usize]);
+            let amounts: Vec<Point> = (0..days).map(|day| (day, amount(day))).collect();
+            let grows = prepare(MetricKind::Period, &amounts).grows();
+            assert_eq!(grows, expected, "{pace} {days}");
+        }
     }
 
     #[test]

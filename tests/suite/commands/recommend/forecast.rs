@@ -330,7 +330,10 @@ fn documented_backtests_are_those_of_the_program() {
         let kind = if is_gauge { "gauge" } else { "period" };
         let arguments = ["recommend", "backtest", "--file", name, "--kind", kind];
         let run = sandbox.usagectl(arguments).run().success();
-        let series = file.file_stem().and_then(|it| it.to_str()).unwrap_or_default();
+        let series = file
+            .file_stem()
+            .and_then(|it| it.to_str())
+            .unwrap_or_default();
         for line in run.stdout.lines().filter(|it| it.starts_with(series)) {
             assert!(documented.contains(&words(line)), "{line}");
             rows += 1;
