@@ -122,7 +122,8 @@ pub struct SavedBill {
 pub struct StoredBill {
     pub source: String,
     pub conflict: BillConflict,
-    /// Whether the new one cannot take its name: it has charges that the new one lacks, or is not the only one in conflict.
+    /// Whether the new one cannot take its name: it has charges that the new one lacks, is not the only one in conflict, or
+    /// the new one's own name is stored, too.
     pub is_other_cut: bool,
 }
 
@@ -269,7 +270,9 @@ pub fn save_bill(
         };
         if let Some((source, conflict)) = conflict {
             return Ok(Err(StoredBill {
-                is_other_cut: larger.contains(&source) || !others.is_empty(),
+                is_other_cut: larger.contains(&source)
+                    || !others.is_empty()
+                    || !replaced.is_empty(),
                 source,
                 conflict,
             }));
