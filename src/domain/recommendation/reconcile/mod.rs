@@ -380,6 +380,9 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     let is_stale = measured.is_some_and(|measured| now - measured > USABLE);
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
+    if tracking.cleared_count > 0 {
+        tracking.reset_absence();
+    }
     tracking.unseen_count = tracking.unseen_count.saturating_add(1);
     let since = *tracking.unseen_since.get_or_insert(now);
     let reason = if is_stale {

@@ -154,6 +154,19 @@ fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
 }
 
 #[test]
+fn day_without_measurements_is_no_clear_day() {
+    let mut store = Store::with_one();
+    for _ in 0..2 {
+        assert_eq!(store.run(&Clear, later(1)), [Waiting]);
+    }
+    assert_eq!(store.run(&Assessment::Unknown, later(1)), [Waiting]);
+    for _ in 0..2 {
+        assert_eq!(store.run(&Clear, later(3)), [Waiting]);
+    }
+    assert_eq!(store.run(&Clear, later(4)), [Expired]);
+}
+
+#[test]
 fn cleared_for_a_day_expires_and_returned_condition_reopens() {
     let mut store = Store::with_one();
     assert_eq!(store.run(&Clear, later(1)), [Waiting]);
