@@ -158,6 +158,14 @@ fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
         let message = "no file given, and stdin is a terminal";
         return Err(Error::usage(message).with_next("usagectl collect import FILE"));
     }
+    let path = |file: &PathBuf| file.canonicalize().unwrap_or_else(|_| file.clone());
+    let mut paths: Vec<PathBuf> = files.iter().map(path).collect();
+    paths.sort();
+    let mut pairs = paths.iter().zip(paths.iter().skip(1));
+    if let Some((twice, _)) = pairs.find(|(one, other)| one == other) {
+        let message = format!("{} is given twice", printable(&twice.to_string_lossy()));
+        return Err(Error::usage(message).with_next("give each file once"));
+    }
     let stdin = [PathBuf::from("-")];
     let files = if files.is_empty() { &stdin } else { files };
     let inputs = files.iter().map(|path| {
@@ -175,7 +183,8 @@ fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
 /// The names of files, without their directories.
 fn names_of(files: &[PathBuf]) -> String {
     let names = files.iter().filter_map(|file| file.file_name());
-    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    let mut names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    names.sort();
     match names.is_empty() {
         true => "-".to_owned(),
         false => names.join("+"),

@@ -271,7 +271,7 @@ pub fn save_bill(
         if let Some((source, conflict)) = conflict {
             return Ok(Err(StoredBill {
                 is_other_cut: larger.contains(&source)
-                    || !others.is_empty()
+                    || others.iter().chain(&revised).any(|it| *it != source)
                     || !replaced.is_empty(),
                 source,
                 conflict,
