@@ -93,10 +93,11 @@ pub(super) fn forget_returned(db: &mut Db, found: &VerifyAnswer) -> Result<()> {
         let requests = |text: &str| text.parse::<u64>().unwrap_or_default();
         let stored = requests(&it.difference.stored);
         let rows = requests(&it.difference.found).saturating_sub(sealed);
-        if sealed == 0 || rows + sealed <= stored {
+        // Any other number of the roll-up is wrong for another reason.
+        if sealed == 0 || rows == 0 || stored != sealed {
             continue;
         }
-        if stored != sealed || rows != sealed {
+        if rows != sealed {
             let from = unclear.map_or(window.from, |it| it.from.min(window.from));
             let to = unclear.map_or(window.to, |it| it.to.max(window.to));
             unclear = Some(Window::new(from, to));
