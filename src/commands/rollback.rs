@@ -541,7 +541,7 @@ fn without_prisma(context: &Context, args: &RollbackArgs) -> Error {
 fn left_applied(name: &str, can_be_marked: bool) -> String {
     let reason = match can_be_marked {
         true => "use --prisma-history to mark it as rolled back",
-        false => "it also creates tables that stay, or its folder was not found",
+        false => "it creates other tables than those that are dropped, or its folder was not found",
     };
     format!(
         "Prisma's ledger keeps {name} as applied, so `prisma migrate deploy` will not apply it again: {reason}"

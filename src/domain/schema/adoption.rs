@@ -837,7 +837,11 @@ fn column(
         text.change(bare, wanted.not_null, Some(wanted.default), None);
         return [add("")].into_iter().chain(fill).collect();
     };
-    if found.contains(" generated") {
+    let mut definition = found.split(" default ");
+    if definition
+        .next()
+        .is_some_and(|it| it.contains(" generated"))
+    {
         let how = match dialect {
             Dialect::Postgres => {
                 format!(":\n-- ALTER TABLE {table} ALTER COLUMN {column} DROP EXPRESSION;")

@@ -87,28 +87,32 @@ pub fn renamed_indexes(
         changes.for_each(|change| index::apply(change, &mut own));
     }
     let is_postgres = matches!(db, Db::Pg(_));
-    let all = indexes::read_all(db)?.into_iter();
-    let renamed = all.filter_map(|(FoundIndex { name, object, .. }, is_constraint)| {
-        let table = table_of(&object)?;
-        expected.get(&object)?;
-        let mut changes = step.changes.iter();
-        let is_dropped = dropped.tables.iter().any(|it| it == table)
-            || changes.any(|it| it.action == Action::Drop && it.object == object);
-        let key = || is_constraint.then(|| format!("{table}_pkey"));
-        let known = own.iter().find(|it| it.object == object);
-        let known = known.map(|it| it.name.clone()).or_else(key)?;
-        (is_dropped && known != name).then(|| Dependent {
-            kind: DependentKind::Setting,
-            sql: is_postgres.then(|| {
-                let (from, to) = (quote_identifier(&known), quote_identifier(&name));
-                format!("ALTER INDEX {from} RENAME TO {to}")
-            }),
-            name: format!("name {name} of {object}"),
-            depends_on: object,
-            blocks: false,
-            removal: Removal::default(),
-        })
-    });
+    let all = indexes::read_all(db)?;
+    let names: BTreeSet<String> = all.iter().map(|(it, _)| it.name.clone()).collect();
+    let renamed = all
+        .into_iter()
+        .filter_map(|(FoundIndex { name, object, .. }, is_constraint)| {
+            let table = table_of(&object)?;
+            expected.get(&object)?;
+            let mut changes = step.changes.iter();
+            let is_dropped = dropped.tables.iter().any(|it| it == table)
+                || changes.any(|it| it.action == Action::Drop && it.object == object);
+            let key = || is_constraint.then(|| format!("{table}_pkey"));
+            let known = own.iter().find(|it| it.object == object);
+            let known = known.map(|it| it.name.clone()).or_else(key)?;
+            // Beside the migration's own, an index of the same columns is the user's.
+            (is_dropped && !names.contains(&known)).then(|| Dependent {
+                kind: DependentKind::Setting,
+                sql: is_postgres.then(|| {
+                    let (from, to) = (quote_identifier(&known), quote_identifier(&name));
+                    format!("ALTER INDEX {from} RENAME TO {to}")
+                }),
+                name: format!("name {name} of {object}"),
+                depends_on: object,
+                blocks: false,
+                removal: Removal::default(),
+            })
+        });
     Ok(renamed.collect())
 }
 
