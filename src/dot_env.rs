@@ -64,7 +64,9 @@ fn parse(
         let position = all.iter().rposition(|(known, _)| known == name);
         let raw = text.lines().rev().find_map(|line| raw_value(line, name));
         let Some(raw) = raw else {
-            match text.lines().position(|line| is_disguised(line, name)) {
+            let is_in_value = |line: &str| all.iter().any(|(_, value)| value.contains(line.trim()));
+            let is_found = |line: &str| is_disguised(line, name) && !is_in_value(line);
+            match text.lines().position(is_found) {
                 Some(index) => {
                     let line = index + 1;
                     return Err(format!(
@@ -222,7 +224,13 @@ mod tests {
                 "{line}"
             );
         }
-        for text in ["# set URL=a", "MY_URL=a", "set URLS=a", "set URL=a\nURL=b"] {
+        for text in [
+            "# set URL=a",
+            "MY_URL=a",
+            "set URLS=a",
+            "set URL=a\nURL=b",
+            "TEXT=\"a\nset URL=b\n\"",
+        ] {
             assert!(value(text).is_ok(), "{text}");
         }
     }

@@ -87,7 +87,14 @@ fn drifted_column(
     let found = schema_objects::read(&mut db)?;
     let mut differences = schema_objects::unfilled_columns(&mut db, &expected, &found)?;
     let Some((table, column)) = column else {
-        let is_of_domain = |it: &Difference| it.data_type().is_some_and(|it| message.contains(it));
+        let words: Vec<&str> = message
+            .split(|it: char| !it.is_alphanumeric() && it != '_')
+            .collect();
+        let is_named = |data_type: &str| {
+            let name = data_type.rsplit('.').next();
+            name.is_some_and(|name| words.contains(&name.trim_matches('"')))
+        };
+        let is_of_domain = |it: &Difference| it.data_type().is_some_and(is_named);
         return Ok(differences.into_iter().find(is_of_domain));
     };
     differences.extend(expected.differences(&found));

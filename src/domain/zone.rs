@@ -11,7 +11,7 @@ use chrono::{DateTime, FixedOffset, MappedLocalTime, NaiveDateTime, Offset as _,
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-/// A time zone. Each is read once and kept until the program ends; a command names a handful.
+/// A time zone. Each one that is parsed is kept until the program ends, which takes a few hundred bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(&'static TimeZone);
 
