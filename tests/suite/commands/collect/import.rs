@@ -522,6 +522,7 @@ fn bill_in_other_files_replaces_all_of_the_stored_ones(
     assert_eq!(costs(&db), all);
     assert_eq!(import(&moved, &[]).code, 0);
     assert_eq!(costs(&db), all);
+    assert_eq!(import(&[("9.csv", &[a]), ("9.csv", &[a])], &[]).code, 2);
     // One of them has charges of the stored bill, which has more.
     let part = import(&[("1.csv", &[b, c])], &[]);
     assert_eq!(part.code, 5);
