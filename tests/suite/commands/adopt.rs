@@ -865,17 +865,25 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     db.usagectl(["migrate"]).run().success();
 }
 
-/// Rows of a partition that is attached change without a trigger.
-#[test]
-fn partition_that_is_attached_again_is_counted_once() {
-    let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
-    let db = partitioned("RANGE (timestamp)", "id, timestamp", partition);
+/// The range of the first partition.
+const JANUARY: &str = "FROM ('2026-01-01') TO ('2026-01-31')";
+
+/// An adopted table of two partitions with a call every half hour, twelve hours on both sides of their border.
+fn adopted_partitions() -> TestDatabase {
+    let db = partitioned("RANGE (timestamp)", "id, timestamp", JANUARY);
     db.execute(
         "CREATE TABLE api_usage_2 PARTITION OF api_usage FOR VALUES FROM ('2026-01-31') TO ('2026-03-01');
          INSERT INTO api_usage (id, api_name, timestamp)
          SELECT n::text, 'tmdb', timestamp '2026-01-30 12:00' + n * interval '30 minutes' FROM generate_series(0, 47) n",
     );
     adopt(&db).success();
+    db
+}
+
+/// Rows of a partition that is attached change without a trigger.
+#[test]
+fn partition_that_is_attached_again_is_counted_once() {
+    let db = adopted_partitions();
     let aggregate = |flag: &str| db.usagectl(["aggregate", flag]).run();
     let calls = || {
         db.rows(
@@ -887,8 +895,7 @@ fn partition_that_is_attached_again_is_counted_once() {
     db.execute("ALTER TABLE api_usage DETACH PARTITION api_usage_1");
     assert_eq!(aggregate("-q").code, 4);
     aggregate("--seal").success();
-    let attach =
-        format!("ALTER TABLE api_usage ATTACH PARTITION api_usage_1 FOR VALUES {partition}");
+    let attach = format!("ALTER TABLE api_usage ATTACH PARTITION api_usage_1 FOR VALUES {JANUARY}");
     db.execute(
         "INSERT INTO api_usage_1 (id, api_name, timestamp) VALUES ('new', 'tmdb', '2026-01-30 13:10')",
     );
@@ -909,14 +916,7 @@ fn partition_that_is_attached_again_is_counted_once() {
 
 #[test]
 fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_keeps_its_counts() {
-    let partition = "FROM ('2026-01-01') TO ('2026-01-31')";
-    let db = partitioned("RANGE (timestamp)", "id, timestamp", partition);
-    db.execute(
-        "CREATE TABLE api_usage_2 PARTITION OF api_usage FOR VALUES FROM ('2026-01-31') TO ('2026-03-01');
-         INSERT INTO api_usage (id, api_name, timestamp)
-         SELECT n::text, 'tmdb', timestamp '2026-01-30 12:00' + n * interval '30 minutes' FROM generate_series(0, 47) n",
-    );
-    adopt(&db).success();
+    let db = adopted_partitions();
     let aggregate = |flags: &[&str]| {
         let command = [&["aggregate"], flags].concat();
         db.usagectl(command).run()
@@ -941,7 +941,7 @@ fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_kee
         ("RANGE (timestamp)", "timestamp"),
         ("RANGE (created_at)", "id, created_at"),
     ] {
-        let db = partitioned(by, key, partition);
+        let db = partitioned(by, key, JANUARY);
         let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
         assert_eq!(run.code, 5, "{by}: {}", run.snapshot());
         let comment = "-- not possible where the partition key is another column: CREATE UNIQUE INDEX \"api_usage_id_key\"";
