@@ -1,9 +1,10 @@
 //! Notices of conditions beside the rules: limits that are near, recommendations that are open.
 //!
 //! A condition has a step in each of two respects. A channel is notified when an episode begins, when a step rises or
-//! clearly falls, and when it ends. Its state is that of the last notice to the channel, so that nothing else is stored.
+//! clearly falls, and when it ends. Where it has fallen and returned within a week, its next fall or end must have lasted
+//! for a day. Its state is that of the last notice to the channel, so that nothing else is stored.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::Notice;
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
@@ -23,6 +24,8 @@ pub const RECOMMENDATION: &str = "RECOMMENDATION";
 pub struct Condition {
     pub alert: AlertRef,
     pub level: Level,
+    /// The first step that it has not clearly fallen below for a day.
+    pub held_for_a_day: u32,
     pub observed: Observation,
     /// The current state in one sentence, without its subject.
     pub text: String,
@@ -32,8 +35,8 @@ pub struct Condition {
 pub enum Level {
     /// An open episode ends.
     Clear,
-    /// An open episode goes on; none begins.
-    Keep,
+    /// An open episode goes on; none begins. It is notified once that the first step fell below `held`.
+    Keep { held: u32 },
     /// The state is unknown: an open episode is notified of it once, and goes on.
     Unknown {
         /// Whether an episode begins where none is open.
@@ -50,6 +53,11 @@ pub enum Level {
     },
 }
 
+impl Level {
+    /// Nothing is known of a fall.
+    pub const KEEP: Level = Level::Keep { held: u32::MAX };
+}
+
 impl Condition {
     /// A condition of a type, with the rest of its id and its subject.
     pub fn new(of: &str, id: &str, subject: String, level: Level, text: String) -> Condition {
@@ -61,6 +69,7 @@ impl Condition {
                 period: String::new(),
             },
             level,
+            held_for_a_day: 0,
             observed: Observation::default(),
             text,
         }
@@ -102,8 +111,14 @@ pub fn notices(
                 silences.any(|it| it.is_active(now) && it.matches_alert(alert))
             };
             let wants = |severity| receiver.min_severity.is_none_or(|least| severity >= least);
+            let held_for_a_day = match has_returned(&sent, &alert.alert_id, now) {
+                true => condition.held_for_a_day,
+                false => 0,
+            };
+            let notified = open.and_then(|last| last.content.steps).unwrap_or_default();
             let was_unknown = open.is_some_and(|it| it.content.kind == NoticeKind::Unknown);
             match (condition.level, open) {
+                (Level::Clear, Some(_)) if held_for_a_day > 0 => {}
                 (Level::Clear, Some(last)) => {
                     let text = format!("{} {}", alert.api_name, condition.text);
                     new.push(ended(last, &sent, condition.observed, &text, now));
@@ -117,7 +132,7 @@ pub fn notices(
                     },
                     last,
                 ) => {
-                    let notified = last.and_then(|last| last.content.steps).unwrap_or_default();
+                    let held = [held[0].max(held_for_a_day), held[1]];
                     let kept = [0, 1].map(|it| steps[it].max(notified[it].min(held[it])));
                     let has_fallen = (0..2).any(|it| notified[it] > kept[it]);
                     let is_new = last.is_none() || notified != kept;
@@ -127,6 +142,14 @@ pub fn notices(
                         let content = (NoticeKind::Firing, level, severity, steps);
                         new.push(firing(condition, content, receiver, last, now));
                     }
+                }
+                (Level::Keep { held }, Some(last))
+                    if notified[0] > held.max(held_for_a_day)
+                        && wants(Severity::Warning)
+                        && !is_silenced() =>
+                {
+                    let content = (NoticeKind::Firing, 1, Severity::Warning, [0, notified[1]]);
+                    new.push(firing(condition, content, receiver, Some(last), now));
                 }
                 (Level::Unknown { .. }, Some(last)) if !was_unknown && !is_silenced() => {
                     let told = &last.content;
@@ -140,7 +163,7 @@ pub fn notices(
                     let content = (NoticeKind::Unknown, 1, Severity::Warning, [0, 0]);
                     new.push(firing(condition, content, receiver, None, now));
                 }
-                (Level::Clear, None) | (Level::Keep | Level::Unknown { .. }, _) => {}
+                (Level::Clear, None) | (Level::Keep { .. } | Level::Unknown { .. }, _) => {}
             }
         }
         let mut unlisted: Vec<&Notice> = sent.clone();
@@ -155,6 +178,22 @@ pub fn notices(
         }));
     }
     new
+}
+
+/// Whether within a week a notice of this condition said that it had fallen or ended, and a later one that it fires.
+fn has_returned(sent: &[&Notice], alert_id: &str, now: DateTime<Utc>) -> bool {
+    const RECENT: TimeDelta = TimeDelta::days(7);
+    let is_recent = |it: &&&Notice| {
+        it.content.alert.alert_id == alert_id && now - it.content.created_at <= RECENT
+    };
+    let (mut before, mut has_fallen) = (0, false);
+    sent.iter().filter(is_recent).any(|it| {
+        let usage = it.content.steps.unwrap_or_default()[0];
+        let has_returned = has_fallen && it.content.kind == NoticeKind::Firing && usage > before;
+        has_fallen |= it.content.kind.is_last() || usage < before;
+        before = if it.content.kind.is_last() { 0 } else { usage };
+        has_returned
+    })
 }
 
 fn firing(
@@ -231,8 +270,6 @@ fn key(episode: &str, channel: &str, kind: NoticeKind, number: i32, now: DateTim
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     const WARNING: Level = Level::At {
@@ -260,7 +297,11 @@ mod tests {
         for (minute, level) in levels.iter().enumerate() {
             let now = DateTime::UNIX_EPOCH + TimeDelta::minutes(minute as i64);
             let condition = level.map(|level| {
-                Condition::new(LIMIT, "a", "KV".to_owned(), level, "is near".to_owned())
+                let near = "is near".to_owned();
+                Condition {
+                    held_for_a_day: 2,
+                    ..Condition::new(LIMIT, "a", "KV".to_owned(), level, near)
+                }
             });
             let conditions: Vec<Condition> = condition.into_iter().collect();
             let mut new = notices(&conditions, &stored, &receivers, silences, now);
@@ -284,10 +325,10 @@ mod tests {
             CRITICAL,
             WARNING,
             CRITICAL,
-            Level::Keep,
+            Level::KEEP,
             Level::Clear,
             Level::Clear,
-            Level::Keep,
+            Level::KEEP,
         ];
         let expected = [
             "FIRING ops WARNING 1",
@@ -297,6 +338,41 @@ mod tests {
             "RESOLVED pager CRITICAL 1",
         ];
         assert_eq!(sent(&levels.map(Some), &[], false), expected);
+    }
+
+    #[test]
+    fn level_that_fell_and_returned_falls_after_a_day() {
+        let fallen = Level::At {
+            level: 1,
+            severity: Severity::Warning,
+            steps: [1, 0],
+            held: [1, 0],
+        };
+        let rhythm = [CRITICAL, fallen, CRITICAL, fallen, Level::Clear, CRITICAL];
+        let all = sent(&rhythm.map(Some), &[], false);
+        let expected = [
+            "FIRING ops CRITICAL 1",
+            "FIRING ops WARNING 2",
+            "FIRING ops CRITICAL 3",
+        ];
+        let ops: Vec<&String> = all.iter().filter(|it| it.contains("ops")).collect();
+        assert_eq!(ops, expected);
+    }
+
+    #[test]
+    fn fall_of_usage_is_notified_while_the_forecast_is_near() {
+        let near = Level::Keep { held: 0 };
+        // Held for a day only after a return.
+        let levels = [CRITICAL, Level::KEEP, near, near, Level::Clear];
+        let expected = [
+            "FIRING ops CRITICAL 1",
+            "FIRING pager CRITICAL 1",
+            "FIRING ops WARNING 2",
+            "RESOLVED ops WARNING 1",
+            "RESOLVED pager CRITICAL 1",
+        ];
+        let all = sent(&levels.map(Some), &[], false);
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Capacity {
     pub elapsed_percent: Option<f64>,
     /// The usage; `None` if it is unknown. With missing days it is at least this.
     pub usage: Option<f64>,
+    /// The highest usage of the last 24 hours; of an amount, the usage.
+    pub peak: Option<f64>,
     pub measured_at: Option<DateTime<Utc>>,
     pub missing: Option<MissingDays>,
     pub state: LimitState,
@@ -133,6 +135,7 @@ impl Capacity {
         // Usage of an earlier period says nothing about this one.
         let usage = readings.usage(measure, period);
         let usage = usage.filter(|_| unread != Some(UnknownReason::EarlierPeriod));
+        let peak = usage.map(|usage| readings.peak(measure).unwrap_or(usage));
         let daily = readings.daily(measure, kind);
         let daily = DailySeries::new(series.series.to_string(), kind, daily);
         let today = now.date_naive();
@@ -161,6 +164,7 @@ impl Capacity {
             period,
             elapsed_percent: period.map(|period| elapsed_percent(period, now)),
             usage,
+            peak,
             measured_at: readings.newest().map(|day| day.last_at),
             missing,
             state,
@@ -305,11 +309,10 @@ pub fn partial_days(
     let (default, _) = default_kind(metric);
     let mut needed: Vec<NaiveDate> = Vec::new();
     let mut need = |measure, starts: Option<DateTime<Utc>>| match measure {
-        Measure::Peak | Measure::Pace => {
+        Measure::Level | Measure::Peak | Measure::Pace => {
             needed.push((last.last_at - readings::PEAK).date_naive());
         }
         Measure::Amount => needed.extend(starts.map(|start| start.date_naive())),
-        Measure::Level => {}
     };
     need(Measure::of(metric, default), None);
     let meter = (last.series.service, metric);

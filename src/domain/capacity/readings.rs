@@ -135,6 +135,12 @@ impl<'a> Readings<'a> {
         }
     }
 
+    /// The highest level of the last day.
+    pub(super) fn peak(&self, measure: Measure) -> Option<f64> {
+        let is_level = measure == Measure::Level;
+        is_level.then(|| Some(self.highest(self.newest()?, |day| day.max_value)))?
+    }
+
     /// The highest value of the 24 hours before the newest one.
     fn highest(&self, newest: &MetricDay, of_day: impl Fn(&MetricDay) -> f64) -> f64 {
         let after = newest.last_at - PEAK;

@@ -33,8 +33,10 @@ pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
         text.extend(chance_text(capacity).filter(|_| steps[1] > 0));
         text.push_str(&format!("; at the limit, {}", effect(limit.at_limit)));
     }
+    let peak = capacity.peak.map(|peak| peak / limit.value * 100.0);
     let condition = Condition::new(LIMIT, &id, subject, level, text);
     Some(Condition {
+        held_for_a_day: peak.map_or(0, |peak| reached(peak + MARGIN, thresholds(limit)) as u32),
         observed: Observation {
             value: capacity.percent(),
             threshold,
@@ -55,26 +57,25 @@ fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Leve
         let is_late = capacity.measured_at.is_some_and(|at| now - at > LATE);
         let is_old = is_late || matches!(capacity.reason, Some(UnknownReason::Old(_)));
         let unknown = Level::Unknown { begins: true };
-        return (if is_old { unknown } else { Level::Keep }, None);
+        return (if is_old { unknown } else { Level::KEEP }, None);
     }
     if !capacity.is_assessable() {
-        return (Level::Keep, None);
+        return (Level::KEEP, None);
     }
     let risk = Risk::of(capacity, limit);
     let (used, decision) = (risk.used_percent, risk.decision());
     let is_likely = decision == Decision::Recommend;
     let is_urgent = is_likely && risk.priority() == Priority::Critical;
-    let thresholds = [limit.warning_percent, limit.critical_percent, 100.0];
-    let reached = |used: f64| {
-        let highest = thresholds.iter().rposition(|from| used >= *from);
-        highest.map_or(0, |index| index + 1)
-    };
+    let thresholds = thresholds(limit);
+    let reached = |used: f64| reached(used, thresholds);
     let (usage, held) = (reached(used), reached(used + MARGIN));
     let forecast = usize::from(is_likely) + usize::from(is_urgent);
     match [usage, forecast] {
         // The days that are missing may hold more.
-        [0, 0] if decision == Decision::Keep || held > 0 || capacity.state.is_unknown() => {
-            (Level::Keep, None)
+        [0, 0] if capacity.state.is_unknown() => (Level::KEEP, None),
+        [0, 0] if decision == Decision::Keep || held > 0 => {
+            let held = held as u32;
+            (Level::Keep { held }, None)
         }
         [0, 0] => (Level::Clear, None),
         steps => {
@@ -92,6 +93,16 @@ fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Leve
             (at, Some(threshold))
         }
     }
+}
+
+fn thresholds(limit: &LimitInForce) -> [f64; 3] {
+    [limit.warning_percent, limit.critical_percent, 100.0]
+}
+
+/// The number of the thresholds that a usage in percent has reached.
+fn reached(used: f64, thresholds: [f64; 3]) -> usize {
+    let highest = thresholds.iter().rposition(|from| used >= *from);
+    highest.map_or(0, |index| index + 1)
 }
 
 fn severity(level: u32, critical: u32) -> Severity {
@@ -180,7 +191,7 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
                 held: [worst, 0],
             }
         }
-        status if is_open(status) => Level::Keep,
+        status if is_open(status) => Level::KEEP,
         _ if has_expired_by_age(it) => Level::Unknown { begins: false },
         _ => Level::Clear,
     };

@@ -30,6 +30,8 @@ const ENGINE: &str = "recommend run";
 /// The time for which every run must find the limit no longer near before a recommendation expires. Usage has a daily
 /// rhythm: a limit that is near by day is not at night.
 const CLEARED_TIME: TimeDelta = TimeDelta::days(1);
+/// After it reopened, which may be the rhythm of the week.
+const CLEARED_AGAIN: TimeDelta = TimeDelta::days(7);
 
 /// Such runs at least: a single one may be noise of the forecast.
 const CLEARED_RUNS: i32 = 2;
@@ -369,8 +371,12 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     tracking.cleared_count = tracking.cleared_count.saturating_add(1);
     tracking.unseen_count = 0;
     let since = *tracking.unseen_since.get_or_insert(now);
-    let is_cleared = tracking.cleared_count >= CLEARED_RUNS && now - since >= CLEARED_TIME;
-    let reason = is_cleared.then_some("the limit was not near for a day");
+    let (time, reason) = match tracking.reopened_count {
+        0 => (CLEARED_TIME, "the limit was not near for a day"),
+        _ => (CLEARED_AGAIN, "the limit was not near for a week"),
+    };
+    let is_cleared = tracking.cleared_count >= CLEARED_RUNS && now - since >= time;
+    let reason = is_cleared.then_some(reason);
     expired_or_waiting(before, after, reason, now)
 }
 

@@ -204,6 +204,22 @@ fn usage_about_a_threshold_keeps_one_recommendation_open() {
     assert_eq!(store.entries, 1);
 }
 
+/// Runs by day for ten weeks, of which the limit is near on the weekend.
+#[test]
+fn rhythm_of_the_week_reopens_once() {
+    let mut store = Store::with_one();
+    let mut actions = Vec::new();
+    for day in 1..70 {
+        let assessment = if day % 7 < 2 { holds(facts()) } else { Clear };
+        actions.extend(store.run(&assessment, later(day)));
+    }
+    let count = |of| actions.iter().filter(|it| **it == of).count();
+    assert_eq!((count(Expired), count(Reopened)), (1, 1));
+    // It expires a week after the last weekend.
+    assert_eq!(store.run(&Clear, later(71)), []);
+    assert_eq!(store.run(&Clear, later(72)), [Expired]);
+}
+
 #[test]
 fn present_priority_is_that_of_the_assessment() {
     let mut store = Store::with_one();

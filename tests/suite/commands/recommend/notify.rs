@@ -175,6 +175,33 @@ fn critical_threshold_without_a_forecast_has_a_margin(
     assert_eq!(all, expected);
 }
 
+/// 92 % by day and 84 % by night, below the critical threshold by more than the margin.
+#[rstest]
+fn daily_rhythm_is_notified_until_it_has_returned(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    for day in 1..=8 {
+        for (hour, storage_mb) in [(3, 215), (9, 235), (15, 235), (21, 215)] {
+            let now = format!("2026-02-{day:02}T{hour:02}:00:00Z");
+            run_at(&db, &now, storage_mb, &["-q"]).success();
+        }
+    }
+    let all = limits(&db);
+    let expected = [
+        "FIRING WARNING",
+        "FIRING CRITICAL",
+        "FIRING WARNING",
+        "FIRING CRITICAL",
+    ];
+    assert_eq!(all, expected);
+    // A day below it is a fall.
+    for hour in [3, 9, 21] {
+        let now = format!("2026-02-09T{hour:02}:00:00Z");
+        run_at(&db, &now, 215, &["-q"]).success();
+    }
+    assert_eq!(limits(&db).len(), 5);
+}
+
 #[rstest]
 fn early_notice_states_the_chance(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = prepare(engine);
