@@ -301,7 +301,7 @@ impl<'a> Readings<'a> {
 }
 
 /// A sum of amounts with at most eleven digits, which binary fractions do not hold exactly: ten times 0.1 is 1.
-fn without_rounding_errors(sum: f64) -> f64 {
+pub(super) fn without_rounding_errors(sum: f64) -> f64 {
     format!("{sum:.11e}").parse().unwrap_or(sum)
 }
 

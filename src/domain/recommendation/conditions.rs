@@ -125,6 +125,7 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         "({}) is {at}{bound}{used} of {value}, {bound}{percent}",
         limit.plan
     );
+    text.push_str(&capacity.span());
     if let Some([Some(early), Some(days), late]) = days_to_limit(capacity) {
         let days = counted(u64::from(days), "day");
         let days = with_range(days, count(early), late.map(count));

@@ -110,6 +110,9 @@ pub struct MeterFacts {
     pub service: Service,
     pub metric: Metric,
     pub resource: String,
+    /// Number of resources whose sum it is.
+    #[serde(default)]
+    pub resources: usize,
     pub state: LimitState,
     pub usage: Figure,
     pub limit: Figure,

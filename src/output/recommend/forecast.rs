@@ -142,11 +142,12 @@ fn item_columns<'a>() -> Vec<Column<'a, Item>> {
          limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
     let money = |it: &Item, value| Cell::measured(it.0.series.metric, value);
-    let resource = |it: &Item| Cell::text(&it.0.series.resource);
     let mut columns = vec![
         Col::left("SERVICE", "service", |it| Cell::text(it.0.series.service)),
         Col::left("METRIC", "metric", |it| Cell::text(it.0.series.metric)),
-        Col::left("RESOURCE", "resource", resource).if_any(),
+        Col::table_only("RESOURCE", |it| Cell::Text(it.0.resources_text())).if_any(),
+        Col::csv_only("resource", |it| Cell::text(it.0.resource())),
+        Col::csv_only("resources", |it| Cell::count(it.0.resources as u64)),
         Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
         Col::right("NOW", "value", move |it| {
@@ -234,6 +235,7 @@ fn page(item: &Item, explain: bool) -> String {
     if let (Some(share), Some(limit)) = (item.0.percent(), item.0.limit_value()) {
         text.push_str(&format!(" of {} ({})", item.value(limit), percent(share)));
     }
+    text.push_str(&item.0.span());
     if let Some(at) = item.0.measured_at {
         text.push_str(&format!(", measured {}", time(at)));
     }
@@ -401,6 +403,7 @@ impl Item {
             service: series.service,
             metric: series.metric,
             resource: &series.resource,
+            resources: self.0.resources,
             kind: kind,
             measure: self.0.measure,
             plan: self.plan(),

@@ -6,6 +6,7 @@ use super::forecast::Item;
 use super::history::{self, numbered};
 use super::list::recommendation_json;
 use super::{plans, resource};
+use crate::domain::capacity::resources_text;
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
@@ -213,7 +214,10 @@ fn meters(facts: &Facts) -> String {
         Col::table_only("METRIC", |it| {
             Cell::text(format!("{} {}", it.service, it.metric))
         }),
-        Col::table_only("RESOURCE", |it| Cell::text(&it.resource)).if_any(),
+        Col::table_only("RESOURCE", |it| {
+            Cell::Text(resources_text(&it.resource, it.resources))
+        })
+        .if_any(),
         Col::table_only("STATE", |it| Cell::text(it.state)),
         Col::right("USED", "", |it| Cell::text(it.usage.short())),
         Col::right("LIMIT", "", |it| Cell::text(it.limit.short())),

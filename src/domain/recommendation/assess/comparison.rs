@@ -165,6 +165,7 @@ impl<'a> Assessor<'a> {
                 service: limit.service,
                 metric: limit.metric,
                 resource: capacity.resource().to_owned(),
+                resources: capacity.resources,
                 state: capacity.state,
                 usage: Figure::new(known.and_then(decimal), unit).at_least(is_partial),
                 limit: Figure::new(decimal(limit.value), unit),

@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::domain::capacity::resources_text;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::{AtLimit, default_kind};
 use crate::domain::recommendation::candidates::Against;
@@ -40,13 +41,18 @@ pub fn summary(facts: &Facts) -> String {
         true => "is",
         false => "is at",
     };
+    let resources = facts.meters.first().map_or(0, |meter| meter.resources);
+    let over = match resources {
+        0 | 1 => String::new(),
+        count => format!(" over {}", resources_text("", count)),
+    };
     let share = match facts.usage.unit {
         Unit::Of(Metric::UsagePercent) => String::new(),
         _ => format!(", {percent} of the limit of {limit}"),
     };
     let sentences = [
         Some(format!(
-            "{subject} {is_at} {usage}{share} on the plan {plan}."
+            "{subject} {is_at} {usage}{over}{share} on the plan {plan}."
         )),
         Some(forecast(facts)),
         Some(format!("At the limit, {}.", effect(facts.at_limit))),
