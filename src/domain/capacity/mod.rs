@@ -15,7 +15,8 @@ use self::readings::SeriesDays;
 use self::state::{LimitState, UnknownReason};
 use self::together::Together;
 use super::forecast::{
-    self, Crossing, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, day_number,
+    self, Crossing, DailySeries, DayNumber, Fixed, Forecast, ForecastRequest, InsufficientData,
+    day_number,
 };
 use super::format::counted;
 use super::metrics::day::MetricDay;
@@ -163,7 +164,7 @@ impl Capacity {
         let (missing, usage) = (readings.missing_days(), readings.usage());
         let daily = DailySeries::new(series.to_string(), kind, readings.daily(kind));
         let today = now.date_naive();
-        let request = ForecastRequest {
+        let mut request = ForecastRequest {
             today: day_number(today),
             // Usage since the newest reading is not measured yet.
             read_to: readings.read_to(),
@@ -173,7 +174,17 @@ impl Capacity {
             missing: missing.map_or(0, |days| days.missing),
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
             pace: readings.pace(usage),
+            fixed: Fixed::default(),
         };
+        if measure == Measure::Amount {
+            let (known, until) = (
+                daily.usable(request.today),
+                request.today + DAYS_AHEAD as i32,
+            );
+            let monthly = (metric == Metric::CostUsd).then(|| Fixed::monthly(&known, until));
+            let fixed = monthly.unwrap_or_default();
+            request.fixed = fixed.with_charges(&known, &readings.ahead());
+        }
         let forecast = OnceLock::new();
         let estimate = || {
             let made = forecast.get_or_init(|| forecast::forecast(&daily, &request));

@@ -99,6 +99,15 @@ impl<'a> Together<'a> {
         self.all().filter_map(pace).reduce(add)
     }
 
+    /// The amounts of later days that are known already.
+    pub(super) fn ahead(&self) -> Vec<(DayNumber, f64)> {
+        let mut ahead: BTreeMap<DayNumber, f64> = BTreeMap::new();
+        for (day, amount) in self.all().flat_map(|it| &it.ahead) {
+            *ahead.entry(*day).or_default() += amount;
+        }
+        ahead.into_iter().collect()
+    }
+
     /// The values that forecasts are made from. A level stays until the next one; a day without an amount of one of the
     /// resources is missing, and so are the newest days until all current ones have theirs.
     pub(super) fn daily(&self, kind: MetricKind) -> Vec<(DayNumber, f64)> {

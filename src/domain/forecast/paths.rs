@@ -120,6 +120,15 @@ impl Paths {
         }
     }
 
+    /// Adds to every path an amount for each day.
+    pub(super) fn add(&mut self, amount: impl Fn(DayNumber) -> f64) {
+        for path in self.values.chunks_exact_mut(self.days.max(1)) {
+            for (day, value) in (self.first..).zip(path) {
+                *value += amount(day);
+            }
+        }
+    }
+
     /// Scales the distance of every level from the median of its day.
     fn scale_levels(&mut self, factor: f64) {
         // A few days at a time: the values of one day are scattered in memory.

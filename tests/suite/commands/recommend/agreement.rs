@@ -70,20 +70,20 @@ impl Case {
         import.stdin(lines).run().success();
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(super) fn json(&self, args: &[&str]) -> Value {
         let run = self.db.usagectl(args).arg("--format=json").now(NOW).run();
         serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()))
     }
 
     /// The limit of a metric as `limits check` reports it.
-    fn check(&self, metric: &str) -> Value {
+    pub(super) fn check(&self, metric: &str) -> Value {
         let answer = self.json(&["limits", "check"]);
         let limits = answer["limits"].as_array().unwrap().iter();
         let mut found = limits.filter(|limit| limit["metric"] == metric);
         found.next().unwrap().clone()
     }
 
-    fn forecast(&self, metric: &str) -> Value {
+    pub(super) fn forecast(&self, metric: &str) -> Value {
         let answer = self.json(&["recommend", "forecast", "--metric", metric]);
         answer["series"][0].clone()
     }

@@ -1,0 +1,62 @@
+//! What `recommend` advises, and in which words.
+
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use rstest::rstest;
+use serde_json::json;
+
+use super::agreement::{Case, NOW, lines};
+use crate::support::Engine;
+use crate::support::Engine::{Postgresql, Sqlite};
+
+const COST: (&str, &str) = ("AI_OPENAI", "COST_USD");
+const STORAGE: (&str, &str) = ("VERCEL_KV", "STORAGE_MB");
+const AMOUNT: [(&str, &str); 1] = [("reading", "amount")];
+
+fn budget(engine: Engine, dollars: &str) -> Case {
+    let case = Case::new(engine, "upstash=free");
+    let set = "limits set --service AI_OPENAI --metric COST_USD --budget";
+    case.run(&set.split(' ').chain([dollars]).collect::<Vec<_>>());
+    case
+}
+
+/// $2.50 a day less $20 a month is $55.
+#[rstest]
+#[case::on_the_first_day(0)]
+#[case::on_the_last_day(1)]
+fn credit_of_each_month_counts_in_a_budget(
+    #[case] days: i64,
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = budget(engine, "60");
+    let cost = |_, at: DateTime<Utc>| {
+        let is_credit = (at + TimeDelta::days(days)).day() == 1;
+        let noise = f64::from(at.day() % 3) * 0.2 - 0.2;
+        Some(2.5 + noise - if is_credit { 20.0 } else { 0.0 })
+    };
+    case.import(&lines(COST, "2026-09-01T00:00:00Z", 24, &AMOUNT, cost));
+    let forecast = case.forecast("COST_USD");
+    let total = forecast["period"]["total"]["p50"].as_f64().unwrap();
+    assert!((total - 55.0).abs() < 1.0, "{forecast}");
+    // Until the credit of its last day, a month is above the budget.
+    assert_eq!(case.recommend().len(), usize::try_from(days).unwrap());
+}
+
+/// A fee that is on the bill to the month's end is no guess, and a budget that it uses exactly is used up.
+#[rstest]
+fn fee_of_the_month_is_known_to_its_end(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let bill = r#"{"ServiceName":"Seats","ProviderName":"Vercel","BilledCost":55,"BillingCurrency":"USD","BillingPeriodStart":"2026-11-01T00:00:00Z","ChargePeriodStart":"2026-11-01T00:00:00Z","ChargePeriodEnd":"2026-12-01T00:00:00Z"}"#;
+    let import = ["collect", "import", "--kind", "focus", "-"];
+    let import = case.db.usagectl(import).now(NOW).stdin(bill);
+    import.run().success();
+    for (dollars, chance) in [("60", 0.0), ("55", 1.0)] {
+        let set = "limits set --service VERCEL_PLATFORM --metric COST_USD --budget";
+        case.run(&set.split(' ').chain([dollars]).collect::<Vec<_>>());
+        let period = case.forecast("COST_USD")["period"].clone();
+        for total in ["p10", "p50", "p90"] {
+            let total = period["total"][total].as_f64().unwrap();
+            assert!((total - 55.0).abs() < 1e-6, "{period}");
+        }
+        assert_eq!(period["chance_over"], chance, "{dollars}");
+    }
+}
