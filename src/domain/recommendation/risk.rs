@@ -24,6 +24,20 @@ pub struct Risk {
     pub saves: bool,
 }
 
+/// The most urgent of several limits.
+pub fn most_urgent<'a>(
+    limits: impl IntoIterator<Item = (&'a Capacity, &'a LimitInForce)>,
+) -> Option<(&'a Capacity, &'a LimitInForce)> {
+    let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
+        let risk = Risk::of(capacity, limit);
+        (risk.decision(), risk.priority(), risk.used_percent)
+    };
+    limits.into_iter().max_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+    })
+}
+
 /// Points below a threshold from which on usage has clearly fallen below it.
 pub const MARGIN: f64 = 5.0;
 

@@ -7,9 +7,7 @@ use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
 };
-use crate::domain::format::{
-    DASH, at_least, count, counted, number, percent, time, time_ms, with_range,
-};
+use crate::domain::format::{at_least, count, counted, number, percent, time, time_ms, with_range};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
 use crate::domain::plans::LimitPeriod;
 use crate::domain::recommendation::cost::decimal;
@@ -55,11 +53,6 @@ impl Item {
     pub(super) fn drawn(&self) -> String {
         let chart = self.forecast().map(|forecast| chart(self, forecast));
         chart.unwrap_or_else(|| format!("{}\n", self.note()))
-    }
-
-    pub(super) fn share_in_words(&self) -> String {
-        let share = |share| self.bound(percent(share));
-        self.0.percent().map_or_else(|| DASH.to_owned(), share)
     }
 
     /// A number that is a lower bound if the usage is.

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::forecast::Item;
 use super::history::{self, numbered};
-use super::list::recommendation_json;
+use super::list::{now_json, other_metric, recommendation_json};
 use super::{plans, resource};
-use crate::domain::capacity::resources_text;
+use crate::domain::capacity::{Capacity, resources_text};
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
@@ -36,6 +36,8 @@ pub struct Show<'a> {
     pub summary: Option<Summary>,
     /// The current forecast of its metric; none if it was not measured.
     pub live: Option<&'a Item>,
+    /// The most urgent limit of its question now.
+    pub now: Option<&'a Capacity>,
     pub history: &'a [Entry],
     /// Whether the table has everything, and not only one screen.
     pub all: bool,
@@ -90,11 +92,19 @@ impl Show<'_> {
     /// The utilization that was decided on, beside the current one.
     fn decided_and_now(&self) -> Option<String> {
         let it = self.recommendation;
-        let live = self.live.filter(|_| is_frozen(it.status))?;
+        let now = self.now.filter(|_| is_frozen(it.status))?;
         let facts = it.facts().map(|facts| facts.usage_percent.short());
         let then = || it.numbers.usage_percent.map(format::percent);
         let then = facts.or_else(then).unwrap_or_else(|| "unknown".to_owned());
-        let (now, state) = (live.share_in_words(), live.0.state);
+        let (state, other) = (now.state, other_metric(it, now));
+        let share = now.percent().map(format::percent);
+        let share = share.unwrap_or_else(|| format::DASH.to_owned());
+        let share = format::at_least(share, now.is_at_least());
+        let now = [share]
+            .into_iter()
+            .chain(other)
+            .collect::<Vec<_>>()
+            .join(" ");
         let status = it.status;
         Some(format!(
             "{status} at {then} of the limit; now {now}, {state}\n"
@@ -326,6 +336,7 @@ impl Answer for Show<'_> {
                 object! { source: source, ..it }
             }),
             live: self.live.map(Item::json),
+            now: now_json(self.now),
             outcome: self.outcome(),
             history: numbered(self.history),
         }

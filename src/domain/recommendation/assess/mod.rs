@@ -16,7 +16,7 @@ use super::cost::{Allowance, Case, Cases, Meter, Tariff, decimal};
 use super::facts::{Choice, Facts, Kind};
 use super::figure::{Figure, Unit};
 use super::inputs::{Business, DEFAULT_TOLERANCE, LOW_CONFIDENCE_TOLERANCE};
-use super::risk::{Decision, Risk};
+use super::risk::{Decision, Risk, most_urgent};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
 use crate::domain::forecast::Confidence;
@@ -75,15 +75,7 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
     };
     let is_any_blocked = limited.iter().any(is_blocked);
     limited.retain(|(capacity, _)| capacity.is_assessable());
-    let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
-        let risk = Risk::of(capacity, limit);
-        (risk.decision(), risk.priority(), risk.used_percent)
-    };
-    let lead = limited.iter().max_by(|a, b| {
-        let (a, b) = (rank(a), rank(b));
-        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
-    });
-    let Some((capacity, limit)) = lead else {
+    let Some((capacity, limit)) = most_urgent(limited) else {
         return Assessment::Unknown;
     };
     match Assessor::new(evidence, capacity, limit).map(Assessor::assess) {

@@ -60,3 +60,51 @@ fn fee_of_the_month_is_known_to_its_end(#[values(Sqlite, Postgresql)] engine: En
         assert_eq!(period["chance_over"], chance, "{dollars}");
     }
 }
+
+/// Another limit of the plan is worse now than the one that was approved.
+#[rstest]
+fn now_is_the_most_urgent_limit_of_the_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    let start = "2026-09-25T00:00:00Z";
+    case.import(&lines(STORAGE, start, 6, &[], growth));
+    let commands = ("VERCEL_KV", "REQUEST_COUNT");
+    case.import(&lines(commands, start, 24, &AMOUNT, |_, _| Some(1_000.0)));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let id = it["id"].as_str().unwrap().to_owned();
+    assert_eq!(it["now"]["metric"], "STORAGE_MB");
+    case.run(&["recommend", "review", &id]);
+    case.run(&["recommend", "approve", &id]);
+    let burst = r#"{"service":"VERCEL_KV","metric":"REQUEST_COUNT","value":600000,"reading":"amount","timestamp":"2026-11-25T12:00:00Z"}"#;
+    case.import(burst);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let found = [&it["metric"], &it["now"]["metric"], &it["now"]["state"]];
+    assert_eq!(found, ["STORAGE_MB", "REQUEST_COUNT", "OVER"]);
+    let list = case.run(&["recommend", "list"]);
+    assert!(list.contains("  125.0%  REQUEST_COUNT"), "{list}");
+    let page = case.run(&["recommend", "show", &id]);
+    assert!(page.contains("; now 125.0% REQUEST_COUNT, OVER"), "{page}");
+    let page = case.json(&["recommend", "show", &id]);
+    assert_eq!(page["now"], it["now"]);
+}
+
+/// Two ids of one minute begin alike.
+#[rstest]
+fn id_in_a_run_is_unique_among_all(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let put = |resource: &str| {
+        let extra = [("resource", resource)];
+        let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+        case.import(&lines(STORAGE, "2026-09-25T00:00:00Z", 6, &extra, growth));
+        case.run(&["recommend", "run"])
+    };
+    put("cache");
+    let run = put("queue");
+    let line = run.lines().find(|line| line.contains("queue")).unwrap();
+    let id = line.split_whitespace().next().unwrap();
+    case.run(&["recommend", "show", id]);
+}
