@@ -251,6 +251,11 @@ impl Capacity {
         is_partial && self.usage.is_some()
     }
 
+    /// The days that a pace is known for; `None` with one reading.
+    pub fn measured_days(&self) -> Option<f64> {
+        self.request.pace.map(|pace| pace.span)
+    }
+
     /// The usage in percent of the limit, a lower bound as the usage is; `None` if nothing is known of it.
     pub fn percent(&self) -> Option<f64> {
         let percent = self.usage? / self.limit_value()? * 100.0;

@@ -115,6 +115,9 @@ pub struct Basis {
     /// Whether the first day of the paths has begun, so that they only contain the rest of it.
     #[serde(skip)]
     pub under_way: bool,
+    /// Whether the level may drop again before it is higher than ever.
+    #[serde(skip)]
+    pub may_drop: bool,
     /// Number of isolated spikes that were ignored.
     pub spikes: usize,
     /// Days on which the level dropped, or rose in one step, and stayed.
@@ -245,6 +248,10 @@ pub fn forecast(
             first: day_date(*first),
             last: day_date(*last),
             under_way: is_amount && paths_begin == read_day,
+            may_drop: prepared
+                .recurrence
+                .as_ref()
+                .is_some_and(|it| it.contains(latest)),
             spikes: prepared.spikes,
             weekdays: fit.weekday.is_some(),
             drift: fit.drift,

@@ -180,7 +180,7 @@ pub(super) struct Prepared {
     /// Growth that may compound.
     growth: Option<Growth>,
     /// A drop that may recur.
-    recurrence: Option<Recurrence>,
+    pub recurrence: Option<Recurrence>,
     /// The size of a drop on the newest day, which may as well be a wrong reading.
     fresh_drop: Option<f64>,
     /// By how much the level grew faster per day than usual since a drop of the last days.

@@ -44,6 +44,8 @@ pub enum Choice {
     UseLess,
     /// Ask the provider for a contract: no listed plan is large enough.
     Contract,
+    /// Measure for longer: less than a day says nothing about the size of a plan.
+    Watch,
 }
 
 impl fmt::Display for Choice {
@@ -53,6 +55,7 @@ impl fmt::Display for Choice {
             Choice::Stay => "stay and pay",
             Choice::UseLess => "use less",
             Choice::Contract => "ask for a contract",
+            Choice::Watch => "watch",
         })
     }
 }
@@ -270,7 +273,7 @@ impl Facts {
     pub fn recommended_plan(&self) -> &str {
         match &self.target {
             Choice::Change { plan } => plan,
-            Choice::Stay | Choice::UseLess => &self.current_plan,
+            Choice::Stay | Choice::UseLess | Choice::Watch => &self.current_plan,
             Choice::Contract => "contract",
         }
     }

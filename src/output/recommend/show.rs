@@ -146,7 +146,9 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
         Col::table_only("CHOICE", |one| {
             Cell::text(match &one.choice {
                 Choice::Change { plan } => plan.clone(),
-                Choice::Stay | Choice::UseLess => format!("{current} ({})", one.choice),
+                Choice::Stay | Choice::UseLess | Choice::Watch => {
+                    format!("{current} ({})", one.choice)
+                }
                 Choice::Contract => "contract".to_owned(),
             })
         }),

@@ -58,6 +58,9 @@ impl<'a> Assessor<'a> {
             chance_exceeded: Figure::unknown(Unit::Percent),
             ..self.compare(Some(&self.current), Choice::UseLess, use_less)
         });
+        if selection.choice == Choice::Watch {
+            all.push(self.compare(Some(&self.current), Choice::Watch, None));
+        }
         let contract = against(&Choice::Contract, "price by negotiation");
         if !is_budget {
             all.push(self.compare(None, Choice::Contract, contract));

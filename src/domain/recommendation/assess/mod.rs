@@ -172,17 +172,22 @@ impl<'a> Assessor<'a> {
             };
         }
         let is_budget = limit.origin == Origin::Budget;
-        let selection = match is_budget {
-            true => Selection {
-                choice: Choice::UseLess,
-                candidates: Vec::new(),
-            },
-            false => self.search(&self.plans).larger(),
+        let without_plans = |choice| Selection {
+            choice,
+            candidates: Vec::new(),
+        };
+        let is_short = self.capacity.measured_days().is_none_or(|days| days < 1.0);
+        let selection = if is_budget {
+            without_plans(Choice::UseLess)
+        } else if is_short && risk.used_percent < 100.0 {
+            without_plans(Choice::Watch)
+        } else {
+            self.search(&self.plans).larger()
         };
         let kind = match selection.choice {
             _ if is_budget => Kind::Budget,
             Choice::Change { .. } | Choice::Contract => Kind::Upgrade,
-            Choice::Stay | Choice::UseLess => Kind::Reduce,
+            Choice::Stay | Choice::UseLess | Choice::Watch => Kind::Reduce,
         };
         let facts = Box::new(self.facts(kind, &selection, risk));
         match decision {
@@ -228,7 +233,7 @@ impl<'a> Assessor<'a> {
         let is_partial = capacity.is_at_least();
         let target = match &selection.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
-            Choice::Stay | Choice::UseLess => Some(&self.current),
+            Choice::Stay | Choice::UseLess | Choice::Watch => Some(&self.current),
             Choice::Contract => None,
         };
         Facts {

@@ -143,6 +143,10 @@ fn action(facts: &Facts) -> String {
                 _ => format!("Recommended: stay on the plan {plan} and use less{less}"),
             }
         }
+        Choice::Watch => {
+            "Recommended: watch it; less than a day of readings says nothing about the size of a plan"
+                .to_owned()
+        }
         Choice::Contract => {
             let reason = match plans_of_unknown_size(facts).as_slice() {
                 [] => "no listed plan is large enough".to_owned(),

@@ -108,3 +108,43 @@ fn id_in_a_run_is_unique_among_all(#[values(Sqlite, Postgresql)] engine: Engine)
     let id = line.split_whitespace().next().unwrap();
     case.run(&["recommend", "show", id]);
 }
+
+#[rstest]
+fn less_than_a_day_of_readings_chooses_no_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let start = "2026-11-25T11:00:00Z";
+    let growth = |days: f64, _| Some(200.0 + 200.0 * days);
+    case.import(&lines(STORAGE, start, 1, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let target = [&it["facts"]["target"]["do"], &it["recommended_plan"]];
+    assert_eq!(target, [&json!("watch"), &json!("free")]);
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    let words =
+        "Recommended: watch it; less than a day of readings says nothing about the size of a plan.";
+    assert!(page.replace('\n', " ").contains(words), "{page}");
+    // At the limit there is nothing to wait for.
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(250.0 + 200.0 * days);
+    case.import(&lines(STORAGE, start, 1, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["facts"]["target"]["do"], "change");
+}
+
+/// From 100 to 240 of 256 MB within 14 days; the second rise is nearly as high.
+#[rstest]
+fn level_that_dropped_once_is_not_critical(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let sawtooth = |days: f64, _| Some(100.0 + 10.0 * (days.floor() % 14.0));
+    case.import(&lines(STORAGE, "2026-10-30T12:00:00Z", 24, &[], sawtooth));
+    let forecast = case.forecast("STORAGE_MB");
+    let chance = forecast["thresholds"][2]["chance_within_7_days"].as_f64();
+    assert!(chance.unwrap() >= 0.5, "{forecast}");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["priority"], "HIGH");
+}
