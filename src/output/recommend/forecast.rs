@@ -9,7 +9,7 @@ use crate::domain::forecast::{
 };
 use crate::domain::format::{at_least, count, counted, number, percent, time, time_ms, with_range};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
-use crate::domain::plans::LimitPeriod;
+use crate::domain::plans::{LimitPeriod, Origin};
 use crate::domain::recommendation::cost::decimal;
 use crate::domain::recommendation::figure::{Unit, with_unit};
 use crate::output::chart::{self, ForecastChart};
@@ -219,14 +219,20 @@ impl Answer for Forecasts {
 /// One series with its chart, and with the basis of its forecast if asked for.
 fn page(item: &Item, explain: bool) -> String {
     let mut text = printable(&item.0.series.to_string()).into_owned();
-    if let Some(plan) = item.plan() {
-        text.push_str(&format!(", plan {}", printable(plan)));
+    if let Some(limit) = &item.0.limit {
+        let plan = printable(&limit.plan);
+        text.push_str(&match (limit.origin, limit.plan.as_str()) {
+            (Origin::Budget, "budget") => ", budget".to_owned(),
+            (Origin::Budget, _) => format!(", budget {plan}"),
+            _ => format!(", plan {plan}"),
+        });
     }
     if let Some(now) = item.0.usage {
         text.push_str(&format!(": {}", item.bound(item.value(now))));
     }
     if let (Some(share), Some(limit)) = (item.0.percent(), item.0.limit_value()) {
-        text.push_str(&format!(" of {} ({})", item.value(limit), percent(share)));
+        let share = item.bound(percent(share));
+        text.push_str(&format!(" of {} ({share})", item.value(limit)));
     }
     text.push_str(&item.0.span());
     if let Some(at) = item.0.measured_at {

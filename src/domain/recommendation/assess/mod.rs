@@ -228,6 +228,13 @@ impl<'a> Assessor<'a> {
         Assessment::Recommend(Box::new(facts))
     }
 
+    fn ceiling(&self) -> Option<Figure> {
+        let ceiling = self.current.allowances.get(&self.meter())?.ceiling;
+        let is_billed = self.in_force.at_limit == AtLimit::Bill;
+        let ceiling = ceiling.filter(|ceiling| is_billed && *ceiling > self.limit);
+        Some(Figure::exact(ceiling?, self.unit).from_inputs(["limit"]))
+    }
+
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
         let (limit, capacity) = (self.in_force, self.capacity);
         let is_partial = capacity.is_at_least();
@@ -254,6 +261,7 @@ impl<'a> Assessor<'a> {
                 .at_least(is_partial)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
+            ceiling: self.ceiling(),
             meters: self.meters(),
             outlook: self.outlook(),
             reduction: self.reduction(),

@@ -61,6 +61,46 @@ fn fee_of_the_month_is_known_to_its_end(#[values(Sqlite, Postgresql)] engine: En
     }
 }
 
+#[rstest]
+fn less_than_a_day_of_readings_chooses_no_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let start = "2026-11-25T11:00:00Z";
+    let growth = |days: f64, _| Some(200.0 + 200.0 * days);
+    case.import(&lines(STORAGE, start, 1, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let target = [&it["facts"]["target"]["do"], &it["recommended_plan"]];
+    assert_eq!(target, [&json!("watch"), &json!("free")]);
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    let words =
+        "Recommended: watch it; less than a day of readings says nothing about the size of a plan.";
+    assert!(page.replace('\n', " ").contains(words), "{page}");
+    // At the limit there is nothing to wait for.
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(250.0 + 200.0 * days);
+    case.import(&lines(STORAGE, start, 1, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["facts"]["target"]["do"], "change");
+}
+
+/// From 100 to 240 of 256 MB within 14 days; the second rise is nearly as high.
+#[rstest]
+fn level_that_dropped_once_is_not_critical(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let sawtooth = |days: f64, _| Some(100.0 + 10.0 * (days.floor() % 14.0));
+    case.import(&lines(STORAGE, "2026-10-30T12:00:00Z", 24, &[], sawtooth));
+    let forecast = case.forecast("STORAGE_MB");
+    let chance = forecast["thresholds"][2]["chance_within_7_days"].as_f64();
+    assert!(chance.unwrap() >= 0.5, "{forecast}");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["priority"], "HIGH");
+}
+
 /// Another limit of the plan is worse now than the one that was approved.
 #[rstest]
 fn now_is_the_most_urgent_limit_of_the_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
@@ -110,41 +150,64 @@ fn id_in_a_run_is_unique_among_all(#[values(Sqlite, Postgresql)] engine: Engine)
 }
 
 #[rstest]
-fn less_than_a_day_of_readings_chooses_no_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let case = Case::new(engine, "upstash=free");
-    let start = "2026-11-25T11:00:00Z";
-    let growth = |days: f64, _| Some(200.0 + 200.0 * days);
-    case.import(&lines(STORAGE, start, 1, &[], growth));
+fn budget_is_called_a_budget(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = budget(engine, "60");
+    case.import(&lines(COST, "2026-09-01T00:00:00Z", 24, &AMOUNT, |_, _| {
+        Some(2.4)
+    }));
     let [it] = &case.recommend()[..] else {
         panic!()
     };
-    let target = [&it["facts"]["target"]["do"], &it["recommended_plan"]];
-    assert_eq!(target, [&json!("watch"), &json!("free")]);
     let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
-    let words =
-        "Recommended: watch it; less than a day of readings says nothing about the size of a plan.";
+    let words = "is at $60.00, 100.0% of the budget of $60.00. ";
     assert!(page.replace('\n', " ").contains(words), "{page}");
-    // At the limit there is nothing to wait for.
-    let case = Case::new(engine, "upstash=free");
-    let growth = |days: f64, _| Some(250.0 + 200.0 * days);
-    case.import(&lines(STORAGE, start, 1, &[], growth));
-    let [it] = &case.recommend()[..] else {
-        panic!()
-    };
-    assert_eq!(it["facts"]["target"]["do"], "change");
+    let forecast = case.run(&["recommend", "forecast", "--metric", "COST_USD"]);
+    assert!(
+        forecast.starts_with("AI_OPENAI COST_USD, budget: $60.00 of"),
+        "{forecast}"
+    );
 }
 
-/// From 100 to 240 of 256 MB within 14 days; the second rise is nearly as high.
 #[rstest]
-fn level_that_dropped_once_is_not_critical(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let case = Case::new(engine, "upstash=free");
-    let sawtooth = |days: f64, _| Some(100.0 + 10.0 * (days.floor() % 14.0));
-    case.import(&lines(STORAGE, "2026-10-30T12:00:00Z", 24, &[], sawtooth));
-    let forecast = case.forecast("STORAGE_MB");
-    let chance = forecast["thresholds"][2]["chance_within_7_days"].as_f64();
-    assert!(chance.unwrap() >= 0.5, "{forecast}");
+fn bound_and_maximum_are_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let amounts = |days: f64, _| (days <= 70.0 || days >= 80.0).then_some(3.2);
+    let transfer = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+    case.import(&lines(
+        transfer,
+        "2026-09-01T00:00:00Z",
+        24,
+        &AMOUNT,
+        amounts,
+    ));
+    let page = case.run(&["recommend", "forecast", "--metric", "BANDWIDTH_GB"]);
+    assert!(
+        page.contains(": at least 51.2 of 100 (at least 51.2%)"),
+        "{page}"
+    );
+    let case = Case::new(engine, "upstash=payg");
+    case.import(&lines(STORAGE, "2026-09-25T00:00:00Z", 24, &[], |_, _| {
+        Some(120_000.0)
+    }));
     let [it] = &case.recommend()[..] else {
         panic!()
     };
-    assert_eq!(it["priority"], "HIGH");
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    let words = "At the limit, usage is billed up to 100,000 MB, which is reached.";
+    assert!(page.replace('\n', " ").contains(words), "{page}");
+}
+
+#[rstest]
+fn backtest_without_trials_has_a_reason(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    case.import(&lines(STORAGE, "2026-11-20T12:00:00Z", 24, &[], |_, _| {
+        Some(100.0)
+    }));
+    let run = case.db.usagectl(["recommend", "backtest"]).now(NOW).run();
+    let reason = "no trials of 6 days: a trial requires a week of days";
+    assert!(
+        run.code == 12 && run.stderr.contains(reason),
+        "{}",
+        run.snapshot()
+    );
 }

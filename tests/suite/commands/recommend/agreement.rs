@@ -417,7 +417,7 @@ fn measured_part_of_an_amount_decides_a_certain_state(
         (&["limits", "check"], "at least 94.3%  "),
         (
             &["recommend", "forecast"],
-            ": at least 94.3 of 100 (94.3%), measured",
+            ": at least 94.3 of 100 (at least 94.3%), measured",
         ),
         (&["recommend", "forecast"], "used at least 94.3, "),
         (&["recommend", "run"], ""),
