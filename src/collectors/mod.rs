@@ -202,9 +202,10 @@ pub fn run(targets: Vec<Target>, context: &CollectContext) -> Vec<Finished> {
                     format!("did not finish within {} s", context.timeout.as_secs_f64()),
                     "see whether it can be reached, or raise --timeout",
                 ),
-                mpsc::RecvTimeoutError::Disconnected => {
-                    CollectorError::new("terminated unexpectedly", "usagectl collect doctor -v")
-                }
+                mpsc::RecvTimeoutError::Disconnected => CollectorError::new(
+                    "terminated unexpectedly",
+                    "run it alone, with --only and -v, and report it",
+                ),
             };
             (Err(error), began.elapsed())
         });

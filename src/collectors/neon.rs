@@ -59,9 +59,14 @@ impl Collector for Neon {
                 if let (Some(project), 403 | 404) = (project, answer.status) {
                     return self.project_usage(project, context);
                 }
-                if answer.status == 400 && self.organisation.is_none() {
+                let reason = self.endpoint.reason(&answer);
+                let is_missing = reason.as_ref().is_none_or(|it| it.contains("org"));
+                if answer.status == 400 && self.organisation.is_none() && is_missing {
                     let hint = "set NEON_ORG_ID, or NEON_PROJECT_ID for one project";
-                    let message = "answers 400: this key requires an organisation";
+                    let reason = reason
+                        .as_deref()
+                        .unwrap_or("this key requires an organisation");
+                    let message = format_args!("answers 400: {reason}");
                     return Err(self.endpoint.error(message, hint));
                 }
                 self.history(self.endpoint.json(answer)?, context)

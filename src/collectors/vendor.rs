@@ -75,9 +75,29 @@ impl Endpoint {
                 },
             ),
             500.. => ("server error", "run it again later".to_owned()),
-            _ => ("unexpected status", "usagectl collect doctor -v".to_owned()),
+            _ => (
+                "the request was refused",
+                "check the ids, the URL and the key in the environment".to_owned(),
+            ),
+        };
+        let meaning = match self.reason(&response) {
+            Some(reason) => format!("{meaning}: {reason}"),
+            None => meaning.to_owned(),
         };
         Err(self.error(format_args!("answers {status}: {meaning}"), &hint))
+    }
+
+    /// The provider's own message in an answer, which never repeats the key.
+    pub(super) fn reason(&self, response: &Response) -> Option<String> {
+        const LONGEST: usize = 200;
+        let answer: Value = serde_json::from_slice(&response.body).ok()?;
+        let places = ["/message", "/error/message", "/error"];
+        let mut found = places
+            .iter()
+            .filter_map(|place| answer.pointer(place)?.as_str());
+        let reason: String = found.next()?.chars().take(LONGEST).collect();
+        let is_safe = !reason.trim().is_empty() && !answer.to_string().contains(self.key.expose());
+        is_safe.then_some(reason)
     }
 
     /// The JSON of a successful answer.

@@ -111,7 +111,9 @@ fn prepare(sandbox: &Sandbox) {
     sandbox.file("metrics.ndjson", metrics);
     sandbox.file("export.csv", "ts,api\n1769860000,finnhub\n");
     sandbox.file("access.log", include_str!("../logs/combined.log"));
-    sandbox.file("requests.csv", "timestamp,value\n2026-01-01,700\n");
+    let days = (1..=30).map(|day| format!("2026-01-{day:02},700\n"));
+    let days: String = days.collect();
+    sandbox.file("requests.csv", format!("timestamp,value\n{days}"));
     sandbox.file("bad.json", r#"{"api_name": "tmdb", "response_time": -80}"#);
     let prepare = "usagectl migrate
         usagectl record usage.ndjson

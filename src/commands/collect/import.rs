@@ -1,5 +1,6 @@
 //! `collect import`: reads measurements or a bill from a file or stdin.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ use crate::store::metrics::{days, points};
 /// line without a provider is `unknown`); a charge for several days is spread over them. Days without a charge, from the
 /// first billing or charge period to the last charge of at most a day, are zero.
 ///
-/// Several files of one bill add up. If it is exported again in other files, give all of them and --replace. A later file of the same name replaces the values of its providers, accounts and
+/// Several files of one bill add up; a line that is in two of them is refused. If it is exported again in other files, give all of them and --replace. A later file of the same name replaces the values of its providers, accounts and
 /// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
 /// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts.
 /// It is also refused if it may be another part and not a correction of the stored file of its name: if it has none of its
@@ -140,6 +141,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
             ..TimeOptions::new(context.now)
         },
         format: args.input_format,
+        file: 0,
         context,
         db: &mut db,
         refusals,
@@ -261,7 +263,17 @@ fn refused(stored: StoredBill, args: &ImportArgs) -> Error {
     Error::message(Exit::Refused, format!("{what}; nothing was imported")).with_next(next)
 }
 
+/// The refusal of files of one bill that would count a charge twice.
+fn same_charge(files: [&PathBuf; 2]) -> Error {
+    let [one, other] = files.map(|file| printable(&file.to_string_lossy()).into_owned());
+    let message = format!("the same charge is in {one} and {other}; nothing was imported");
+    let next = "give each charge once; if both are due, join the two files into one";
+    Error::message(Exit::Refused, message).with_next(next)
+}
+
 struct Import<'a> {
+    /// Number of the file that is read.
+    file: usize,
     context: &'a mut Context,
     db: &'a mut Db,
     times: TimeOptions,
@@ -290,10 +302,20 @@ impl Import<'_> {
         let providers = days::resources(self.db, Service::VercelPlatform, Metric::CostUsd)?;
         let bill = Bill::new(super::run::meters(self.db, now)?, now);
         let mut bill = bill.with_providers(providers);
-        let broken = self.read(inputs, |_, charge: Charge| {
+        let mut files: HashMap<u64, usize> = HashMap::new();
+        let (is_parted, mut repeated) = (inputs.len() > 1, None);
+        let broken = self.read(inputs, |import, charge: Charge| {
+            let file = import.file;
+            if let Some(charge) = charge.fingerprint().filter(|_| is_parted) {
+                let first = *files.entry(charge).or_insert(file);
+                repeated = repeated.or((first != file).then_some([first, file]));
+            }
             bill.add(&charge);
             Ok(())
         })?;
+        if let Some(files) = repeated {
+            return Err(same_charge(files.map(|file| &args.files[file - 1])));
+        }
         if broken.is_none() && self.report.read == 0 {
             self.context
                 .warn("the bill has no charges: nothing was stored, and nothing of an earlier import was removed");
@@ -347,6 +369,7 @@ impl Import<'_> {
     ) -> Result<Option<InputFailure>> {
         let (format, times) = (self.format, self.times.clone());
         for input in inputs {
+            self.file += 1;
             let ended = ingest::read_lines(input, format, &times, &mut |line| {
                 self.report.read += 1;
                 match line {

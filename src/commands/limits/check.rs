@@ -9,6 +9,7 @@ use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
+use crate::domain::metrics::collector::has_history;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::error::shell_word;
 use crate::output::limits::check::Check;
@@ -21,8 +22,9 @@ use crate::store::plans::limits;
 /// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
 /// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero: if days of
 /// the period are missing, the sum is a lower bound, and below the warning threshold the state is UNKNOWN if they could
-/// change it. An amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and
-/// never critical.
+/// change it. Where the plan counts all resources of the account together, their sum is compared with the limit. An
+/// amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and never
+/// critical.
 ///
 /// Exits with 12 if a state is unknown or there are no limits. Warning and critical states exit with 0 unless
 /// --fail-on is given.
@@ -92,9 +94,12 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     if let Some(it) = with_state(LimitState::Unknown) {
         let since = it.period.map(|period| period.from.date_naive());
         let since = since.map_or_else(|| "DATE".to_owned(), |since| since.to_string());
-        let next = format!(
-            "usagectl collect run --since {since}, or usagectl collect import FILE, with the missing days"
-        );
+        let next = match has_history(&it.series) {
+            true => format!(
+                "usagectl collect run --since {since}, or usagectl collect import FILE, with the missing days"
+            ),
+            false => "usagectl collect import FILE, with the missing days".to_owned(),
+        };
         return Outcome::with_next(Exit::Unknown, next);
     }
     let unmeasured = with_state(LimitState::NoData).or_else(|| with_state(LimitState::Stale));
@@ -189,6 +194,25 @@ mod tests {
             assert_eq!(outcome.exit, exit, "{states:?} {fail_on:?}");
             assert_eq!(outcome.next.is_none(), exit == Exit::Done);
         }
+    }
+
+    #[test]
+    fn days_are_only_collected_again_where_the_vendor_has_them() {
+        let mut unknown = check(&[LimitState::Unknown]);
+        unknown.limits[0].reason = None;
+        let next = |service, metric, check: &mut Check| {
+            check.limits[0].series = Series::new(service, metric, "");
+            outcome(check, None).next.unwrap_or_default()
+        };
+        let import = "usagectl collect import FILE, with the missing days";
+        let kv = next(Service::VercelKv, Metric::RequestCount, &mut unknown);
+        assert_eq!(kv, import);
+        let transfer = (Service::VercelBandwidth, Metric::BandwidthGb);
+        let vercel = next(transfer.0, transfer.1, &mut unknown);
+        assert!(
+            vercel.starts_with("usagectl collect run --since "),
+            "{vercel}"
+        );
     }
 
     #[test]

@@ -64,11 +64,11 @@ pub struct SetArgs {
     unit: Option<Unit>,
 
     /// Warning threshold in percent of the limit [default: 75]
-    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_threshold)]
     warning: Option<f64>,
 
     /// Critical threshold in percent of the limit [default: 90]
-    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_threshold)]
     critical: Option<f64>,
 
     /// How usage is measured: GAUGE, PERIOD or RATE [default: as usual for the metric]
@@ -225,6 +225,14 @@ fn set_limit(
             ..LimitList::default()
         })
     })
+}
+
+/// Parses a share of a limit: from 100 % on, the limit itself is reached.
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    match parse_percent(text)? {
+        percent if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("expected a percentage above 0 and up to 100".to_owned()),
+    }
 }
 
 fn usage(fault: EditFault) -> Error {

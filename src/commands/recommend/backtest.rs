@@ -11,6 +11,7 @@ use crate::commands::prelude::*;
 use crate::domain::capacity::readings::days_of;
 use crate::domain::forecast::backtest::{Plan, backtest};
 use crate::domain::forecast::{DailySeries, day_number};
+use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::output::recommend::backtest::{Backtest, Tested};
 use crate::store::time::UtcTimestamp;
@@ -99,10 +100,22 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     if tested.is_empty() {
         context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }
-    context.finish(&Backtest {
+    let longest = tested.iter().map(|it| it.days).max();
+    let answer = Backtest {
         tested,
         wide: args.wide,
-    })
+    };
+    context.answer(&answer)?;
+    let Some(days) = longest.filter(|_| !answer.has_trials()) else {
+        return Ok(Outcome::DONE);
+    };
+    let reason = "a trial requires a week of days up to its origin, and all days of its horizon";
+    context.warn(format_args!(
+        "no trials of {}: {reason}",
+        counted(days as u64, "day")
+    ));
+    let next = "give a longer history, or a shorter --horizons";
+    Ok(Outcome::with_next(Exit::Unknown, next))
 }
 
 /// The series of the database, without rates, which are not forecast.

@@ -10,7 +10,8 @@ use crate::store::recommendation::recommendations;
 /// List recommendations by priority
 ///
 /// Lists open recommendations (PENDING, REVIEWED, APPROVED) unless --status or --all is given. USED is the utilization
-/// that the recommendation states, which an approval freezes; NOW is the current one.
+/// that the recommendation states, which an approval freezes; NOW is the current one of the most urgent limit of the plan,
+/// with its metric if that is another one.
 #[derive(Args, Debug)]
 #[command(after_help = example!("recommend list --status PENDING"))]
 pub struct ListArgs {
@@ -35,7 +36,7 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
         // Without a recommendation nothing is measured for it.
         let capacities = match all.as_slice() {
             [] => Vec::new(),
-            _ => measured(db, (args.service, None), now)?,
+            _ => measured(db, (None, None), now)?,
         };
         Ok((all, capacities))
     })?;
@@ -49,7 +50,7 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     });
     recommendations.sort_by(by_urgency);
     let listed = recommendations.into_iter().map(|it| Listed {
-        now: it.capacity(&capacities).cloned(),
+        now: it.most_urgent(&capacities).cloned(),
         it,
     });
     context.finish(&List {

@@ -123,6 +123,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         limits: snapshot.limits.len(),
         updates,
         unknown,
+        ids: all.iter().map(|it| it.id.clone()).collect(),
     })?;
     if !args.dry_run && !args.no_send {
         let delivery = send(context, &mut db, args.within)?;

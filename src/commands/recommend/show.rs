@@ -1,11 +1,8 @@
 //! `recommend show`.
 
-use chrono::{DateTime, Utc};
-
 use super::ai::{self, AiArgs};
 use super::{IdArg, measured, one};
 use crate::commands::prelude::*;
-use crate::domain::recommendation::Recommendation;
 use crate::output::recommend::forecast::Item;
 use crate::output::recommend::show::Show;
 use crate::store::recommendation::history;
@@ -32,11 +29,10 @@ pub struct ShowArgs {
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;
-    let (recommendation, history, live) = db.read_tx(|db| -> Result<_> {
+    let (recommendation, history, all) = db.read_tx(|db| -> Result<_> {
         let recommendation = one(db, &args.target.id)?;
         let history = history::find(db, &recommendation.id)?;
-        let live = live(db, &recommendation, now)?;
-        Ok((recommendation, history, live))
+        Ok((recommendation, history, measured(db, (None, None), now)?))
     })?;
     if args.ai.ai_dry_run {
         context.answer(&ai::request(&recommendation, &args.ai)?)?;
@@ -44,17 +40,13 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     }
     // No transaction is open while the endpoint is asked.
     let summary = ai::summary(context, &mut db, &recommendation, &args.ai)?;
+    let live = recommendation.capacity(&all).cloned().map(Item);
     context.finish(&Show {
         recommendation: &recommendation,
         summary,
         live: live.as_ref(),
+        now: recommendation.most_urgent(&all),
         history: &history,
         all: args.all,
     })
-}
-
-/// The current forecast of its metric; none if it was not measured.
-fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
-    let all = measured(db, (Some(it.service), None), now)?;
-    Ok(it.capacity(&all).cloned().map(Item))
 }

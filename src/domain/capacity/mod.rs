@@ -5,18 +5,22 @@
 
 pub mod readings;
 pub mod state;
+mod together;
 
 use std::sync::OnceLock;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
 
-use self::readings::{Readings, SeriesDays};
+use self::readings::SeriesDays;
 use self::state::{LimitState, UnknownReason};
+use self::together::Together;
 use super::forecast::{
-    self, Crossing, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, day_number,
+    self, Crossing, DailySeries, DayNumber, Fixed, Forecast, ForecastRequest, InsufficientData,
+    day_number,
 };
+use super::format::counted;
 use super::metrics::day::MetricDay;
-use super::metrics::names::{Measure, MetricKind};
+use super::metrics::names::{Measure, Metric, MetricKind};
 use super::metrics::point::Series;
 use super::period::Window;
 use super::plans::{Billing, LimitInForce, LimitPeriod, default_kind};
@@ -40,6 +44,8 @@ pub struct MissingDays {
 #[derive(Clone, Debug)]
 pub struct Capacity {
     pub series: Series,
+    /// Number of resources whose sum it is: those that share the limit of an account.
+    pub resources: usize,
     pub limit: Option<LimitInForce>,
     pub kind: MetricKind,
     pub measure: Measure,
@@ -56,14 +62,16 @@ pub struct Capacity {
     pub state: LimitState,
     /// Why the state is unknown, or the usage only a lower bound.
     pub reason: Option<UnknownReason>,
+    is_partial: bool,
     /// The daily values that forecasts are made from.
     pub daily: DailySeries,
     request: ForecastRequest,
     forecast: OnceLock<Result<Forecast, InsufficientData>>,
 }
 
-/// The capacity of every limit, one for each series of its metric, and of every series without a limit, in the order
-/// of services and metrics. A limit without measurements has one without a resource.
+/// The capacity of every limit, and of every series without a limit, in the order of services and metrics. A limit of the
+/// account has one for all series of its metric together, another limit one for each; without measurements, one without a
+/// resource.
 pub fn capacities(
     limits: &[LimitInForce],
     series: &[SeriesDays],
@@ -75,12 +83,15 @@ pub fn capacities(
     let mut all = Vec::new();
     for limit in limits {
         let meter = (limit.service, limit.metric);
-        let of_meter = series.iter().filter(|it| it.meter() == meter);
-        let before = all.len();
-        all.extend(of_meter.map(|it| Capacity::new(it, Some(limit), now, stale_after)));
-        if all.len() == before {
-            let none = SeriesDays::empty(Series::new(limit.service, limit.metric, ""));
-            all.push(Capacity::new(&none, Some(limit), now, stale_after));
+        let of_meter = series.iter().copied().filter(|it| it.meter() == meter);
+        let of_meter: Vec<&SeriesDays> = of_meter.collect();
+        if of_meter.len() == 1 || !is_shared(limit) {
+            let capacity = |it: &&SeriesDays| Capacity::new(it, Some(limit), now, stale_after);
+            all.extend(of_meter.iter().map(capacity));
+        }
+        if of_meter.is_empty() || of_meter.len() > 1 && is_shared(limit) {
+            let sum = Series::new(limit.service, limit.metric, "");
+            all.push(Capacity::of(sum, &of_meter, Some(limit), now, stale_after));
         }
     }
     let limited: Vec<_> = limits.iter().map(|it| (it.service, it.metric)).collect();
@@ -88,6 +99,14 @@ pub fn capacities(
     all.extend(others.map(|it| Capacity::new(it, None, now, stale_after)));
     all.sort_by_key(|it| (it.series.service, it.series.metric));
     all
+}
+
+/// Whether usage of all resources counts together. The resources of a percentage are meters, and peaks of several
+/// resources are not at one time.
+fn is_shared(limit: &LimitInForce) -> bool {
+    let measure = Measure::of(limit.metric, limit.kind);
+    let adds_up = matches!(measure, Measure::Level | Measure::Amount);
+    limit.is_of_account && adds_up && limit.metric != Metric::UsagePercent
 }
 
 /// The billing period that contains `now`, and those that follow it.
@@ -117,7 +136,18 @@ impl Capacity {
         now: DateTime<Utc>,
         stale_after: Option<TimeDelta>,
     ) -> Capacity {
-        let metric = series.series.metric;
+        Capacity::of(series.series.clone(), &[series], limit, now, stale_after)
+    }
+
+    /// The capacity of several resources together, under the name of `series`.
+    fn of(
+        series: Series,
+        parts: &[&SeriesDays],
+        limit: Option<&LimitInForce>,
+        now: DateTime<Utc>,
+        stale_after: Option<TimeDelta>,
+    ) -> Capacity {
+        let metric = series.metric;
         let (kind, length) =
             limit.map_or_else(|| default_kind(metric), |limit| (limit.kind, limit.period));
         let measure = Measure::of(metric, kind);
@@ -129,17 +159,15 @@ impl Capacity {
         let length = length.unwrap_or(LimitPeriod::BillingMonth);
         let billing = limit.map(|limit| limit.billing).unwrap_or_default();
         let period = (measure == Measure::Amount).then(|| billing.period(length, now));
-        let readings = Readings::new(series, now);
-        let missing = period.and_then(|period| readings.missing_days(period.from));
-        let unread = readings.unknown(period, now, stale_after);
-        // Usage of an earlier period says nothing about this one.
-        let usage = readings.usage(measure, period);
-        let usage = usage.filter(|_| unread != Some(UnknownReason::EarlierPeriod));
-        let peak = usage.map(|usage| readings.peak(measure).unwrap_or(usage));
-        let daily = readings.daily(measure, kind);
-        let daily = DailySeries::new(series.series.to_string(), kind, daily);
+        let none = [SeriesDays::empty(series.clone())];
+        let none: Vec<&SeriesDays> = none.iter().collect();
+        let parts = if parts.is_empty() { &none[..] } else { parts };
+        let readings = Together::new(parts, measure, period, now, stale_after);
+        let (missing, usage) = (readings.missing_days(), readings.usage());
+        let peak = usage.map(|usage| readings.peak().unwrap_or(usage));
+        let daily = DailySeries::new(series.to_string(), kind, readings.daily(kind));
         let today = now.date_naive();
-        let request = ForecastRequest {
+        let mut request = ForecastRequest {
             today: day_number(today),
             // Usage since the newest reading is not measured yet.
             read_to: readings.read_to(),
@@ -148,16 +176,36 @@ impl Capacity {
             used: usage,
             missing: missing.map_or(0, |days| days.missing),
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
-            pace: readings.pace(measure, period, usage),
+            pace: readings.pace(usage),
+            fixed: Fixed::default(),
         };
+        if measure == Measure::Amount {
+            let (known, until) = (
+                daily.usable(request.today),
+                request.today + DAYS_AHEAD as i32,
+            );
+            let monthly = (metric == Metric::CostUsd).then(|| Fixed::monthly(&known, until));
+            let fixed = monthly.unwrap_or_default();
+            request.fixed = fixed.with_charges(&known, &readings.ahead());
+        }
         let forecast = OnceLock::new();
         let estimate = || {
             let made = forecast.get_or_init(|| forecast::forecast(&daily, &request));
             made.as_ref().ok()?.used.map(|used| used.p90)
         };
-        let (state, reason) = state::of(limit, measure, usage, missing, unread, estimate);
+        let is_partial = readings.is_partial;
+        let unread = readings.unread.clone();
+        let (state, reason) = state::of(
+            limit,
+            measure,
+            usage,
+            missing,
+            (unread, is_partial),
+            estimate,
+        );
         Capacity {
-            series: series.series.clone(),
+            series,
+            resources: parts.len(),
             limit: limit.cloned(),
             kind,
             measure,
@@ -165,10 +213,11 @@ impl Capacity {
             elapsed_percent: period.map(|period| elapsed_percent(period, now)),
             usage,
             peak,
-            measured_at: readings.newest().map(|day| day.last_at),
+            measured_at: readings.measured_at(),
             missing,
             state,
             reason,
+            is_partial,
             daily,
             request,
             forecast,
@@ -180,6 +229,18 @@ impl Capacity {
         &self.series.resource
     }
 
+    pub fn resources_text(&self) -> String {
+        resources_text(self.resource(), self.resources)
+    }
+
+    /// `, over 2 resources`, of a sum.
+    pub fn span(&self) -> String {
+        match self.resources {
+            0 | 1 => String::new(),
+            _ => format!(", over {}", self.resources_text()),
+        }
+    }
+
     pub fn limit_value(&self) -> Option<f64> {
         self.limit.as_ref().map(|limit| limit.value)
     }
@@ -188,10 +249,15 @@ impl Capacity {
     pub fn is_at_least(&self) -> bool {
         let is_partial = match self.reason {
             Some(UnknownReason::Missing(_)) => true,
-            Some(UnknownReason::Old(_)) => self.measure == Measure::Amount,
-            _ => false,
+            Some(UnknownReason::Fault(_) | UnknownReason::TooLarge(_)) | None => false,
+            Some(_) => self.is_partial,
         };
         is_partial && self.usage.is_some()
+    }
+
+    /// The days that a pace is known for; `None` with one reading.
+    pub fn measured_days(&self) -> Option<f64> {
+        self.request.pace.map(|pace| pace.span)
     }
 
     /// The usage in percent of the limit, a lower bound as the usage is; `None` if nothing is known of it.
@@ -262,6 +328,14 @@ impl Capacity {
             let first = reached.next();
             first.map_or(0.0, |index| (hours - index as f64 * 24.0).max(0.0))
         }))
+    }
+}
+
+/// A resource, or of a sum, the number of resources.
+pub fn resources_text(resource: &str, count: usize) -> String {
+    match count {
+        0 | 1 => resource.to_owned(),
+        count => counted(count as u64, "resource"),
     }
 }
 

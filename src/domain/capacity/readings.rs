@@ -83,6 +83,8 @@ pub(super) struct Readings<'a> {
     days: Vec<MetricDay>,
     points: &'a [Point],
     today: NaiveDate,
+    /// The amounts of later days that are known already.
+    pub(super) ahead: Vec<(DayNumber, f64)>,
 }
 
 impl<'a> Readings<'a> {
@@ -99,7 +101,11 @@ impl<'a> Readings<'a> {
             let seen = MetricDay::from_points(&day.series, seen.cloned().collect(), days.last());
             days.extend(seen);
         }
+        let ahead = series.days.iter();
+        let ahead = ahead.filter(|day| day.first_at > latest && day.reading == Reading::Amount);
+        let ahead = ahead.filter_map(|day| Some((day_number(day.day), day.used?)));
         Readings {
+            ahead: ahead.collect(),
             days,
             points: &series.points,
             today: now.date_naive(),
@@ -307,7 +313,7 @@ impl<'a> Readings<'a> {
 }
 
 /// A sum of amounts with at most eleven digits, which binary fractions do not hold exactly: ten times 0.1 is 1.
-fn without_rounding_errors(sum: f64) -> f64 {
+pub(super) fn without_rounding_errors(sum: f64) -> f64 {
     format!("{sum:.11e}").parse().unwrap_or(sum)
 }
 

@@ -76,32 +76,30 @@ pub enum UnknownReason {
 }
 
 /// The state, and why it is unknown or follows from a lower bound, if so. `unread` is why the measurements say nothing
-/// about the present.
+/// about the present, and whether `usage` is a part of the usage for that reason.
 ///
-/// Within its period an amount only grows: with values missing, it still has reached the thresholds below its measured part.
+/// With values missing, usage still has reached the thresholds below its measured part.
 /// `estimate` is the highest likely usage with the missing days, if they can be estimated from earlier periods.
 pub(super) fn of(
     limit: Option<&LimitInForce>,
     measure: Measure,
     usage: Option<f64>,
     missing: Option<MissingDays>,
-    unread: Option<UnknownReason>,
+    (unread, is_partial): (Option<UnknownReason>, bool),
     estimate: impl FnOnce() -> Option<f64>,
 ) -> (LimitState, Option<UnknownReason>) {
     if let Some(fault) = limit.and_then(|limit| limit.fault.clone()) {
         return (LimitState::Unknown, Some(fault.into()));
     }
     let (usage, limit) = match (unread, usage, limit) {
+        (Some(why), Some(usage), Some(limit)) if is_partial => {
+            return match LimitState::at(usage, limit, measure) {
+                LimitState::Ok => (LimitState::Stale, Some(why)),
+                reached => (reached, Some(why)),
+            };
+        }
         (Some(UnknownReason::NoData), _, _) | (None, None, _) => {
             return (LimitState::NoData, Some(UnknownReason::NoData));
-        }
-        (Some(old @ UnknownReason::Old(_)), Some(usage), Some(limit))
-            if measure == Measure::Amount =>
-        {
-            return match LimitState::at(usage, limit, measure) {
-                LimitState::Ok => (LimitState::Stale, Some(old)),
-                reached => (reached, Some(old)),
-            };
         }
         (Some(reason), _, _) => return (LimitState::Stale, Some(reason)),
         (None, Some(_), None) => return (LimitState::Ok, missing.map(UnknownReason::Missing)),

@@ -432,3 +432,70 @@ proptest! {
         }
     }
 }
+
+/// The capacity of an account's limit of 256, with levels or amounts by hours ago of each resource.
+fn of_account(metric: Metric, reading: Reading, resources: &[&[(i64, f64)]]) -> Capacity {
+    let limit = LimitInForce {
+        is_of_account: true,
+        ..limit(metric)
+    };
+    let parts = resources.iter().enumerate().map(|(index, points)| {
+        let mut part = series(metric, reading, &hours_ago(points));
+        part.series.resource = index.to_string();
+        part
+    });
+    let parts: Vec<SeriesDays> = parts.collect();
+    let mut all = capacities(&[limit], &parts, now(), None);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn limit_of_the_account_holds_for_the_sum() {
+    let levels = |resources: &[&[(i64, f64)]]| {
+        let found = of_account(Metric::StorageMb, Reading::Level, resources);
+        (found.state, found.usage, found.is_at_least())
+    };
+    assert_eq!(
+        levels(&[&[(1, 140.0)], &[(2, 130.0)]]),
+        (LimitState::Over, Some(270.0), false)
+    );
+    // One is old: the others are at least in use.
+    let old = (200, 200.0);
+    assert_eq!(
+        levels(&[&[(1, 140.0)], &[old]]),
+        (LimitState::Stale, Some(140.0), true)
+    );
+    assert_eq!(
+        levels(&[&[(1, 240.0)], &[old]]),
+        (LimitState::Critical, Some(240.0), true)
+    );
+    assert_eq!(
+        levels(&[&[old], &[old]]),
+        (LimitState::Stale, Some(400.0), false)
+    );
+}
+
+#[test]
+fn days_of_the_account_are_sums_of_all_its_resources() {
+    let day = |hours: i64| day_number((now() - TimeDelta::hours(hours)).date_naive());
+    let levels: [&[_]; 2] = [&[(72, 1.0), (24, 2.0), (1, 3.0)], &[(48, 10.0), (24, 20.0)]];
+    let found = of_account(Metric::StorageMb, Reading::Level, &levels);
+    let expected = [
+        (day(72), 1.0),
+        (day(48), 11.0),
+        (day(24), 22.0),
+        (day(1), 23.0),
+    ];
+    assert_eq!(found.daily.days, expected);
+    let amounts: [&[_]; 2] = [
+        &[(96, 1.0), (72, 2.0), (48, 3.0), (24, 4.0)],
+        &[(72, 10.0), (24, 20.0)],
+    ];
+    let found = of_account(Metric::BandwidthGb, Reading::Amount, &amounts);
+    // One of them is missing on a day.
+    let expected = [(day(96), 1.0), (day(72), 12.0), (day(24), 24.0)];
+    assert_eq!(found.daily.days, expected);
+    assert_eq!(found.usage, Some(40.0));
+    assert!(found.missing.is_some() && found.is_at_least());
+}

@@ -88,9 +88,11 @@ pub struct PeriodTotal {
 }
 
 impl PeriodTotal {
-    /// The probability that the total exceeds `included`.
+    /// The probability that the total reaches `included`: exactly at the limit is at the limit.
     pub fn chance_over(&self, included: f64) -> f64 {
-        let over = self.totals.iter().filter(|total| **total > included);
+        const ROUNDING: f64 = 1e-9;
+        let least = included * (1.0 - ROUNDING);
+        let over = self.totals.iter().filter(|total| **total >= least);
         over.count() as f64 / self.totals.len().max(1) as f64
     }
 
@@ -113,6 +115,9 @@ pub struct Basis {
     /// Whether the first day of the paths has begun, so that they only contain the rest of it.
     #[serde(skip)]
     pub under_way: bool,
+    /// Whether the level may drop again before it is higher than ever.
+    #[serde(skip)]
+    pub may_drop: bool,
     /// Number of isolated spikes that were ignored.
     pub spikes: usize,
     /// Days on which the level dropped, or rose in one step, and stayed.
@@ -193,6 +198,7 @@ pub fn forecast(
     request: &ForecastRequest,
 ) -> Result<Forecast, InsufficientData> {
     let mut whole = series.usable(request.today);
+    request.fixed.leave_out(&mut whole);
     let newest = whole.last().copied();
     let is_amount = series.kind == MetricKind::Period;
     let (read_day, read_part) = request.read_to.unwrap_or((request.today, 0.0));
@@ -221,6 +227,7 @@ pub fn forecast(
     if is_amount && (request.read_to.is_some() || under_way.is_some()) {
         paths.begin_after(read_day, read_part);
     }
+    request.fixed.add_to(&mut paths, read_day.max(*last));
     let span = usize::try_from(last - first + 1).unwrap_or(0);
     let paths_begin = paths.first;
     let mut forecast = Forecast {
@@ -241,6 +248,10 @@ pub fn forecast(
             first: day_date(*first),
             last: day_date(*last),
             under_way: is_amount && paths_begin == read_day,
+            may_drop: prepared
+                .recurrence
+                .as_ref()
+                .is_some_and(|it| it.contains(latest)),
             spikes: prepared.spikes,
             weekdays: fit.weekday.is_some(),
             drift: fit.drift,
@@ -269,10 +280,13 @@ fn at_pace(
     let read_to = request.read_to.filter(|_| kind == MetricKind::Period);
     let first = read_to.map_or(last + 1, |(day, _)| day);
     let ahead = days + usize::try_from(request.today - first).unwrap_or(0);
-    let mut paths = Paths::at_pace(kind, pace, first, ahead, PATHS);
+    let rest = request.fixed.of_pace(pace);
+    let mut paths = Paths::at_pace(kind, rest, first, ahead, PATHS);
     if let Some((day, part)) = read_to {
         paths.begin_after(day, part);
     }
+    let read = read_to.map_or(last, |(day, _)| day);
+    request.fixed.add_to(&mut paths, read);
     let mut forecast = Forecast {
         kind,
         confidence: Confidence::Low,

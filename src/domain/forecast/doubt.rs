@@ -181,6 +181,8 @@ pub(super) struct Recurrence {
     shortest_days: f64,
     /// The level after the drop.
     bottom: f64,
+    /// The level before it.
+    top: f64,
 }
 
 impl Recurrence {
@@ -200,7 +202,13 @@ impl Recurrence {
             last,
             shortest_days: f64::from(span),
             bottom,
+            top: bottom + size,
         })
+    }
+
+    /// Whether the level is one of the cycle that was seen.
+    pub(super) fn contains(&self, level: f64) -> bool {
+        level <= self.top
     }
 
     /// The level of a day on a path on which the drop recurs. `place`, from 0 to 1, decides the length of the cycle:

@@ -120,6 +120,15 @@ impl Paths {
         }
     }
 
+    /// Adds to every path an amount for each day.
+    pub(super) fn add(&mut self, amount: impl Fn(DayNumber) -> f64) {
+        for path in self.values.chunks_exact_mut(self.days.max(1)) {
+            for (day, value) in (self.first..).zip(path) {
+                *value += amount(day);
+            }
+        }
+    }
+
     /// Scales the distance of every level from the median of its day.
     fn scale_levels(&mut self, factor: f64) {
         // A few days at a time: the values of one day are scattered in memory.
@@ -171,7 +180,7 @@ pub(super) struct Prepared {
     /// Growth that may compound.
     growth: Option<Growth>,
     /// A drop that may recur.
-    recurrence: Option<Recurrence>,
+    pub recurrence: Option<Recurrence>,
     /// The size of a drop on the newest day, which may as well be a wrong reading.
     fresh_drop: Option<f64>,
     /// By how much the level grew faster per day than usual since a drop of the last days.

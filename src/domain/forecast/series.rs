@@ -2,6 +2,7 @@
 
 use chrono::{Datelike, NaiveDate};
 
+use super::fixed::Fixed;
 pub use crate::domain::metrics::names::MetricKind;
 
 /// A day, counted from 1970-01-01.
@@ -75,6 +76,8 @@ pub struct ForecastRequest {
     pub used: Option<f64>,
     /// Number of days of the current period whose amounts are not in `used`.
     pub missing: u32,
+    /// The part of the amounts that needs no model.
+    pub fixed: Fixed,
     /// The pace so far, for histories that are too short for the model.
     pub pace: Option<Pace>,
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use super::names::{Metric, Service};
+use super::point::Series;
 use crate::domain::named::named;
 
 named! {
@@ -20,6 +22,19 @@ named! {
         Prometheus = "prometheus",
         /// The usage recorded in this database.
         Usage = "usage",
+    }
+}
+
+/// Whether a vendor has the past days of a metric, for `collect run --since`.
+pub fn has_history(series: &Series) -> bool {
+    use Service::{AiCredits, AiOpenai, VercelKv, VercelPostgres};
+    match (series.service, series.metric) {
+        (VercelKv, _) => false,
+        (VercelPostgres, metric) => matches!(metric, Metric::BandwidthGb | Metric::UsagePercent),
+        (AiOpenai | AiCredits, _) => true,
+        // Of other providers only bills are known.
+        (_, Metric::CostUsd) => series.resource.is_empty(),
+        _ => true,
     }
 }
 

@@ -39,6 +39,14 @@ pub struct Charge {
     pub consumed: Option<(Decimal, String)>,
 }
 
+impl Charge {
+    /// The same for a line with the same content in another file; `None` without an amount.
+    pub fn fingerprint(&self) -> Option<u64> {
+        ChargeHash::of(self)?;
+        Some(short_hash(self.from, &format!("{self:?}")))
+    }
+}
+
 /// What a charge is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {

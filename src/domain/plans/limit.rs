@@ -138,6 +138,9 @@ pub struct LimitInForce {
     #[serde(flatten)]
     pub citation: Citation,
     pub provider: Option<String>,
+    /// Whether the plan counts usage of all resources of the account together.
+    #[serde(skip)]
+    pub is_of_account: bool,
     #[serde(skip)]
     pub billing: Billing,
     /// Why usage cannot be compared with it, if so.
@@ -159,7 +162,16 @@ pub fn in_force(
     for meter in meters {
         let provider = catalogue.provider_of(meter.0);
         let selected = provider.and_then(|it| selection::current(selections, it, now));
-        let limit = |row, fault| LimitInForce::new(row, provider, selected, fault);
+        let plans = rows.iter().map(|row| &row.plan);
+        let plans = selected.iter().map(|selected| &selected.plan).chain(plans);
+        let plans = plans.filter_map(|plan| catalogue.plan(provider?, &plan.to_lowercase()));
+        let listed = plans.filter_map(|plan| plan.limit(meter.0, meter.1)).next();
+        let is_of_account = listed.is_some_and(|listed| listed.each.is_none());
+        // A budget holds for each resource on its own.
+        let limit = |row: &LimitRow, fault| LimitInForce {
+            is_of_account: is_of_account && !row.is_budget(),
+            ..LimitInForce::new(row, provider, selected, fault)
+        };
         let of_meter = rows.iter().filter(|row| (row.service, row.metric) == meter);
         let (budgets, of_plans): (Vec<&LimitRow>, Vec<&LimitRow>) =
             of_meter.partition(|row| row.is_budget());
@@ -232,6 +244,7 @@ impl LimitInForce {
             origin: row.origin(),
             citation: row.citation(),
             provider: provider.map(str::to_owned),
+            is_of_account: false,
             billing: selected.map(|it| it.billing).unwrap_or_default(),
             fault: fault.or_else(|| row.fault()),
         }
@@ -255,6 +268,7 @@ impl LimitInForce {
             origin: Origin::User,
             citation: Citation::default(),
             provider: None,
+            is_of_account: false,
             billing: Billing::default(),
             fault: None,
         }

@@ -136,10 +136,16 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         "({}) is {at}{bound}{used} of {value}, {bound}{percent}",
         limit.plan
     );
+    text.push_str(&capacity.span());
     if let Some([Some(early), Some(days), late]) = days_to_limit(capacity) {
-        let days = counted(u64::from(days), "day");
-        let days = with_range(days, count(early), late.map(count));
-        text.push_str(&format!(", full in {days}"));
+        text.push_str(&match days {
+            0 => ", full today".to_owned(),
+            days => {
+                let days = counted(u64::from(days), "day");
+                let days = with_range(days, count(early), late.map(count));
+                format!(", full in {days}")
+            }
+        });
     }
     if let Some(reason) = capacity
         .reason

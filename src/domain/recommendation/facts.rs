@@ -44,6 +44,8 @@ pub enum Choice {
     UseLess,
     /// Ask the provider for a contract: no listed plan is large enough.
     Contract,
+    /// Measure for longer: less than a day says nothing about the size of a plan.
+    Watch,
 }
 
 impl fmt::Display for Choice {
@@ -53,6 +55,7 @@ impl fmt::Display for Choice {
             Choice::Stay => "stay and pay",
             Choice::UseLess => "use less",
             Choice::Contract => "ask for a contract",
+            Choice::Watch => "watch",
         })
     }
 }
@@ -110,6 +113,9 @@ pub struct MeterFacts {
     pub service: Service,
     pub metric: Metric,
     pub resource: String,
+    /// Number of resources whose sum it is.
+    #[serde(default)]
+    pub resources: usize,
     pub state: LimitState,
     pub usage: Figure,
     pub limit: Figure,
@@ -216,6 +222,9 @@ pub struct Facts {
     pub limit: Figure,
     pub usage_percent: Figure,
     pub at_limit: AtLimit,
+    /// The largest amount at any price, where usage beyond the limit is billed.
+    #[serde(default)]
+    pub ceiling: Option<Figure>,
     /// All limits of the plan, this one first.
     #[serde(default)]
     pub meters: Vec<MeterFacts>,
@@ -267,7 +276,7 @@ impl Facts {
     pub fn recommended_plan(&self) -> &str {
         match &self.target {
             Choice::Change { plan } => plan,
-            Choice::Stay | Choice::UseLess => &self.current_plan,
+            Choice::Stay | Choice::UseLess | Choice::Watch => &self.current_plan,
             Choice::Contract => "contract",
         }
     }

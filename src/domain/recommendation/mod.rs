@@ -25,8 +25,10 @@ use serde::Serialize;
 use super::capacity::Capacity;
 use super::format::serialize_maybe_time;
 use super::metrics::names::{Metric, Priority, Service, Status};
+use super::plans::LimitInForce;
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
+use risk::most_urgent;
 pub use topic::Topic;
 
 /// The numbers that the application has columns for; unknown ones are null there.
@@ -158,6 +160,25 @@ impl Recommendation {
         let mut found = all.iter().filter(is_it);
         let of_plan = found.clone().find(is_plan);
         of_plan.or_else(|| found.next())
+    }
+
+    /// The most urgent limit of its question at present: the same limit as in [`Self::capacity`] unless it has several.
+    pub fn most_urgent<'a>(&self, all: &'a [Capacity]) -> Option<&'a Capacity> {
+        let meters = self.facts().map_or(&[][..], |facts| &facts.meters);
+        let is_of_question = |it: &Capacity, limit: &LimitInForce| {
+            let series = &it.series;
+            let mut meters = meters.iter();
+            limit.plan == self.current_plan
+                && it.is_assessable()
+                && meters.any(|meter| {
+                    (meter.service, meter.metric, &meter.resource)
+                        == (series.service, series.metric, &series.resource)
+                })
+        };
+        let limited = all.iter().filter_map(|it| Some((it, it.limit.as_ref()?)));
+        let limited = limited.filter(|(it, limit)| is_of_question(it, limit));
+        let found = most_urgent(limited).map(|(it, _)| it);
+        found.or_else(|| self.capacity(all))
     }
 }
 

@@ -18,10 +18,26 @@ pub struct Risk {
     pub chance_90: Option<f64>,
     /// Chance that the current billing period ends over the limit.
     pub chance_over: Option<f64>,
+    /// The level dropped once from as high, and may do so again before it reaches the limit.
+    pub may_drop: bool,
     /// Usage beyond the limit is billed: it costs money and stops nothing.
     pub is_billed: bool,
     /// The change saves money.
     pub saves: bool,
+}
+
+/// The most urgent of several limits.
+pub fn most_urgent<'a>(
+    limits: impl IntoIterator<Item = (&'a Capacity, &'a LimitInForce)>,
+) -> Option<(&'a Capacity, &'a LimitInForce)> {
+    let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
+        let risk = Risk::of(capacity, limit);
+        (risk.decision(), risk.priority(), risk.used_percent)
+    };
+    limits.into_iter().max_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+    })
 }
 
 /// Points below a threshold from which on usage has clearly fallen below it.
@@ -48,6 +64,9 @@ impl Risk {
             soon: crossing.map(|crossing| crossing.soon.1),
             chance_90: chance(2),
             chance_over: capacity.chance_over(),
+            may_drop: capacity
+                .known_forecast()
+                .is_some_and(|it| it.basis.may_drop),
             is_billed: limit.at_limit == AtLimit::Bill,
             saves: false,
         }
@@ -76,7 +95,8 @@ impl Risk {
         // A single measurement has no forecast that could say that there is time.
         let soon = self.likely();
         let no_time = self.is_critical() && soon.is_none();
-        let priority = if self.is_over() || no_time || at_least(self.chance_7, 0.5) {
+        let in_days = at_least(self.chance_7, 0.5) && !self.may_drop;
+        let priority = if self.is_over() || no_time || in_days {
             Priority::Critical
         } else if self.is_critical() || at_least(soon, 0.5) {
             Priority::High
@@ -133,6 +153,7 @@ mod tests {
         soon: None,
         chance_90: None,
         chance_over: None,
+        may_drop: false,
         is_billed: false,
         saves: false,
     };
@@ -161,6 +182,10 @@ mod tests {
             saves: true,
             ..CALM
         };
+        let dropping = Risk {
+            may_drop: true,
+            ..chances(0.6, 0.6, 0.6)
+        };
         let overrun = Risk {
             chance_over: Some(0.5),
             ..chances(0.0, 0.0, 0.0)
@@ -172,6 +197,7 @@ mod tests {
             (chances(0.0, 0.19, 0.5), Medium, Low),
             (chances(0.0, 0.19, 0.49), Low, Low),
             (CALM, Low, Low),
+            (dropping, High, Medium),
             // The end of the period is beyond the horizon.
             (overrun, High, Medium),
             // Without a forecast there may be no time left.

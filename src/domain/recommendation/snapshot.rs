@@ -146,9 +146,18 @@ impl Snapshot {
         let provider = limit.provider.as_deref();
         let mut billed: Vec<&Capacity> = self.capacities.iter().collect();
         billed.retain(|it| it.measured_at.is_some());
-        // A series may have a budget beside the limit of its plan.
-        billed.dedup_by(|a, b| a.series == b.series);
-        let is_shared = limited.iter().any(|it| it.resource() != topic.resource);
+        // A series may have a budget beside the limit of its plan, and be a part of a sum.
+        let meter = |it: &Capacity| (it.series.service, it.series.metric);
+        let sums = billed.iter().filter(|it| it.resources > 1);
+        let sums: Vec<_> = sums.map(|it| meter(it)).collect();
+        billed.retain(|it| match topic.budget {
+            Some(_) => it.resources <= 1,
+            None => it.resources > 1 || !sums.contains(&meter(it)),
+        });
+        let mut seen: BTreeSet<&Series> = BTreeSet::new();
+        billed.retain(|it| seen.insert(&it.series));
+        let mut all = limited.iter();
+        let is_shared = all.any(|it| it.resources > 1 || it.resource() != topic.resource);
         let has_provider = |service| self.catalogue.provider_of(service) == provider;
         let listed = provider.and_then(|provider| self.catalogue.plan(provider, &topic.plan));
         // An allowance of the whole account is one of all its resources.

@@ -73,7 +73,9 @@ impl Check {
             Col::left("PLAN", "plan", |it| {
                 Cell::maybe(it.limit.as_ref().map(|limit| &limit.plan))
             }),
-            Col::left("RESOURCE", "resource", |it| Cell::text(it.resource())).if_any(),
+            Col::table_only("RESOURCE", |it| Cell::Text(it.resources_text())).if_any(),
+            Col::csv_only("resource", |it| Cell::text(it.resource())),
+            Col::csv_only("resources", |it| Cell::count(it.resources as u64)),
             Col::left("STATE", "state", |it| Cell::text(it.state)),
             Col::right("USED", "value", |it| {
                 Cell::measured(it.series.metric, it.usage).at_least(it.is_at_least())
@@ -136,7 +138,8 @@ fn summary(status: &Capacity) -> String {
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),
     };
-    format!("{} {} {detail}", name(status), status.state)
+    let (name, span) = (name(status), status.span());
+    format!("{name} {} {detail}{span}", status.state)
 }
 
 impl Answer for Check {
@@ -163,6 +166,7 @@ impl Answer for Check {
             object! {
                 ..&it.limit,
                 resource: it.resource(),
+                resources: it.resources,
                 measure: it.measure,
                 state: it.state,
                 value: it.usage,

@@ -36,6 +36,10 @@ impl Backtest {
         self.rows().map(|(_, trial)| trial)
     }
 
+    pub fn has_trials(&self) -> bool {
+        self.trials().next().is_some()
+    }
+
     /// Every trial with its series.
     fn rows(&self) -> impl Iterator<Item = (&Tested, &Trial)> {
         self.tested.iter().flat_map(|tested| {

@@ -7,11 +7,9 @@ use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
     day_date, day_number,
 };
-use crate::domain::format::{
-    DASH, at_least, count, counted, number, percent, time, time_ms, with_range,
-};
+use crate::domain::format::{at_least, count, counted, number, percent, time, time_ms, with_range};
 use crate::domain::metrics::names::{Measure, Metric, MetricKind};
-use crate::domain::plans::LimitPeriod;
+use crate::domain::plans::{LimitPeriod, Origin};
 use crate::domain::recommendation::cost::decimal;
 use crate::domain::recommendation::figure::{Unit, with_unit};
 use crate::output::chart::{self, ForecastChart};
@@ -55,11 +53,6 @@ impl Item {
     pub(super) fn drawn(&self) -> String {
         let chart = self.forecast().map(|forecast| chart(self, forecast));
         chart.unwrap_or_else(|| format!("{}\n", self.note()))
-    }
-
-    pub(super) fn share_in_words(&self) -> String {
-        let share = |share| self.bound(percent(share));
-        self.0.percent().map_or_else(|| DASH.to_owned(), share)
     }
 
     /// A number that is a lower bound if the usage is.
@@ -142,11 +135,12 @@ fn item_columns<'a>() -> Vec<Column<'a, Item>> {
          limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
     let money = |it: &Item, value| Cell::measured(it.0.series.metric, value);
-    let resource = |it: &Item| Cell::text(&it.0.series.resource);
     let mut columns = vec![
         Col::left("SERVICE", "service", |it| Cell::text(it.0.series.service)),
         Col::left("METRIC", "metric", |it| Cell::text(it.0.series.metric)),
-        Col::left("RESOURCE", "resource", resource).if_any(),
+        Col::table_only("RESOURCE", |it| Cell::Text(it.0.resources_text())).if_any(),
+        Col::csv_only("resource", |it| Cell::text(it.0.resource())),
+        Col::csv_only("resources", |it| Cell::count(it.0.resources as u64)),
         Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
         Col::right("NOW", "value", move |it| {
@@ -225,15 +219,22 @@ impl Answer for Forecasts {
 /// One series with its chart, and with the basis of its forecast if asked for.
 fn page(item: &Item, explain: bool) -> String {
     let mut text = printable(&item.0.series.to_string()).into_owned();
-    if let Some(plan) = item.plan() {
-        text.push_str(&format!(", plan {}", printable(plan)));
+    if let Some(limit) = &item.0.limit {
+        let plan = printable(&limit.plan);
+        text.push_str(&match (limit.origin, limit.plan.as_str()) {
+            (Origin::Budget, "budget") => ", budget".to_owned(),
+            (Origin::Budget, _) => format!(", budget {plan}"),
+            _ => format!(", plan {plan}"),
+        });
     }
     if let Some(now) = item.0.usage {
         text.push_str(&format!(": {}", item.bound(item.value(now))));
     }
     if let (Some(share), Some(limit)) = (item.0.percent(), item.0.limit_value()) {
-        text.push_str(&format!(" of {} ({})", item.value(limit), percent(share)));
+        let share = item.bound(percent(share));
+        text.push_str(&format!(" of {} ({share})", item.value(limit)));
     }
+    text.push_str(&item.0.span());
     if let Some(at) = item.0.measured_at {
         text.push_str(&format!(", measured {}", time(at)));
     }
@@ -401,6 +402,7 @@ impl Item {
             service: series.service,
             metric: series.metric,
             resource: &series.resource,
+            resources: self.0.resources,
             kind: kind,
             measure: self.0.measure,
             plan: self.plan(),

@@ -9,24 +9,36 @@ use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::{Numbers, Recommendation};
 use crate::output::prelude::*;
 
-/// A recommendation, and the capacity of its metric now, if it was measured.
+/// A recommendation, and the most urgent limit of its question now, if it was measured.
 #[derive(Debug)]
 pub struct Listed {
     pub it: Recommendation,
     pub now: Option<Capacity>,
 }
 
-impl Listed {
-    fn now(&self) -> impl Serialize + use<'_> {
-        self.now.as_ref().map(|now| {
-            object! {
-                value: now.usage,
-                percent: now.percent(),
-                at_least: now.is_at_least(),
-                state: now.state,
-                measured_at: now.measured_at.map(time_ms),
-            }
-        })
+/// The present state of the most urgent limit.
+pub(super) fn now_json(now: Option<&Capacity>) -> impl Serialize + use<'_> {
+    now.map(|now| {
+        object! {
+            service: now.series.service,
+            metric: now.series.metric,
+            resource: now.resource(),
+            value: now.usage,
+            percent: now.percent(),
+            at_least: now.is_at_least(),
+            state: now.state,
+            measured_at: now.measured_at.map(time_ms),
+        }
+    })
+}
+
+/// The metric of the most urgent limit, if it is another one than the recommendation's.
+pub(super) fn other_metric(it: &Recommendation, now: &Capacity) -> Option<String> {
+    let (service, metric) = (now.series.service, now.series.metric);
+    match (service == it.service, Some(metric) == it.metric) {
+        (true, true) => None,
+        (true, false) => Some(metric.to_string()),
+        (false, _) => Some(format!("{service} {metric}")),
     }
 }
 
@@ -96,6 +108,13 @@ fn columns(ids: &[String]) -> Vec<Column<'_, Listed>> {
             used.at_least(facts.is_some_and(|facts| facts.usage_percent.at_least))
         }),
         Col::right("NOW", "now_percent", now),
+        Col::table_only("NOW METRIC", |row| {
+            Cell::maybe(row.now.as_ref().and_then(|now| other_metric(&row.it, now)))
+        })
+        .if_any(),
+        Col::csv_only("now_metric", |row| {
+            Cell::maybe(row.now.as_ref().map(|now| now.series.metric))
+        }),
         Col::csv_only("now_state", |row| {
             Cell::maybe(row.now.as_ref().map(|now| now.state))
         }),
@@ -123,7 +142,8 @@ impl Answer for List {
 
     fn json(&self) -> impl Serialize {
         let all = self.recommendations.iter();
-        let all = all.map(|row| object! { now: row.now(), ..recommendation_json(&row.it) });
+        let all = all
+            .map(|row| object! { now: now_json(row.now.as_ref()), ..recommendation_json(&row.it) });
         object! { recommendations: all.collect::<Vec<_>>() }
     }
 

@@ -15,6 +15,8 @@ pub struct Run {
     pub limits: usize,
     pub updates: Vec<Update>,
     pub unknown: Vec<Unknown>,
+    /// The ids of all recommendations, for unique short ids.
+    pub ids: Vec<String>,
 }
 
 fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
@@ -26,11 +28,9 @@ fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
 
 impl Answer for Run {
     fn table(&self, width: Option<usize>) -> String {
-        let updates = self.updates.iter();
-        let ids: Vec<String> = updates.map(|update| update.after.id.clone()).collect();
         let mut lines = Vec::new();
         for update in &self.updates {
-            let id = format::short_id(&update.after.id, &ids);
+            let id = format::short_id(&update.after.id, &self.ids);
             let changes = update.entries.iter().flat_map(|entry| &entry.changes);
             lines.extend(changes.map(|it| format!("{id}: {}", change(it))));
         }
@@ -46,7 +46,7 @@ impl Answer for Run {
             false => "",
         };
         lines.push(format!("{limits} assessed, {updates} updated{dry}"));
-        let mut text = columns::table_or("", &columns(&ids), &self.updates, width);
+        let mut text = columns::table_or("", &columns(&self.ids), &self.updates, width);
         for line in lines {
             text.push_str(&printable(&line));
             text.push('\n');

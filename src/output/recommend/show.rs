@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use super::forecast::Item;
 use super::history::{self, numbered};
-use super::list::recommendation_json;
+use super::list::{now_json, other_metric, recommendation_json};
 use super::{plans, resource};
+use crate::domain::capacity::{Capacity, resources_text};
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
@@ -35,6 +36,8 @@ pub struct Show<'a> {
     pub summary: Option<Summary>,
     /// The current forecast of its metric; none if it was not measured.
     pub live: Option<&'a Item>,
+    /// The most urgent limit of its question now.
+    pub now: Option<&'a Capacity>,
     pub history: &'a [Entry],
     /// Whether the table has everything, and not only one screen.
     pub all: bool,
@@ -89,11 +92,19 @@ impl Show<'_> {
     /// The utilization that was decided on, beside the current one.
     fn decided_and_now(&self) -> Option<String> {
         let it = self.recommendation;
-        let live = self.live.filter(|_| is_frozen(it.status))?;
+        let now = self.now.filter(|_| is_frozen(it.status))?;
         let facts = it.facts().map(|facts| facts.usage_percent.short());
         let then = || it.numbers.usage_percent.map(format::percent);
         let then = facts.or_else(then).unwrap_or_else(|| "unknown".to_owned());
-        let (now, state) = (live.share_in_words(), live.0.state);
+        let (state, other) = (now.state, other_metric(it, now));
+        let share = now.percent().map(format::percent);
+        let share = share.unwrap_or_else(|| format::DASH.to_owned());
+        let share = format::at_least(share, now.is_at_least());
+        let now = [share]
+            .into_iter()
+            .chain(other)
+            .collect::<Vec<_>>()
+            .join(" ");
         let status = it.status;
         Some(format!(
             "{status} at {then} of the limit; now {now}, {state}\n"
@@ -135,7 +146,9 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
         Col::table_only("CHOICE", |one| {
             Cell::text(match &one.choice {
                 Choice::Change { plan } => plan.clone(),
-                Choice::Stay | Choice::UseLess => format!("{current} ({})", one.choice),
+                Choice::Stay | Choice::UseLess | Choice::Watch => {
+                    format!("{current} ({})", one.choice)
+                }
                 Choice::Contract => "contract".to_owned(),
             })
         }),
@@ -213,7 +226,10 @@ fn meters(facts: &Facts) -> String {
         Col::table_only("METRIC", |it| {
             Cell::text(format!("{} {}", it.service, it.metric))
         }),
-        Col::table_only("RESOURCE", |it| Cell::text(&it.resource)).if_any(),
+        Col::table_only("RESOURCE", |it| {
+            Cell::Text(resources_text(&it.resource, it.resources))
+        })
+        .if_any(),
         Col::table_only("STATE", |it| Cell::text(it.state)),
         Col::right("USED", "", |it| Cell::text(it.usage.short())),
         Col::right("LIMIT", "", |it| Cell::text(it.limit.short())),
@@ -322,6 +338,7 @@ impl Answer for Show<'_> {
                 object! { source: source, ..it }
             }),
             live: self.live.map(Item::json),
+            now: now_json(self.now),
             outcome: self.outcome(),
             history: numbered(self.history),
         }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{days, points};
 use crate::domain::capacity::readings::SeriesDays;
-use crate::domain::capacity::{self, Capacity, HISTORY_DAYS};
+use crate::domain::capacity::{self, Capacity, DAYS_AHEAD, HISTORY_DAYS};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::LimitInForce;
 use crate::error::Result;
@@ -19,9 +19,9 @@ fn series(
 ) -> Result<Vec<SeriesDays>> {
     let today = now.date_naive();
     let from = today - TimeDelta::days(HISTORY_DAYS);
-    // A clock that is ahead may have written the first minutes of tomorrow.
-    let tomorrow = today + TimeDelta::days(1);
-    let all = days::current_days(db, service, metric, from, tomorrow)?;
+    // The charges of a month are known ahead, and a clock that is ahead may have written the first minutes of tomorrow.
+    let to = today + TimeDelta::days(DAYS_AHEAD as i64);
+    let all = days::current_days(db, service, metric, from, to)?;
     let mut found = Vec::new();
     for days in all.chunk_by(|a, b| a.series == b.series) {
         let Some(mut series) = SeriesDays::of_days(days) else {

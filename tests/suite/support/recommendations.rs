@@ -80,6 +80,7 @@ pub fn facts() -> Facts {
         limit: exact("256", storage),
         usage_percent: exact("89.2", percent),
         at_limit: AtLimit::Reject,
+        ceiling: None,
         meters: Vec::new(),
         outlook: Outlook {
             low_confidence: false,

@@ -58,6 +58,9 @@ impl<'a> Assessor<'a> {
             chance_exceeded: Figure::unknown(Unit::Percent),
             ..self.compare(Some(&self.current), Choice::UseLess, use_less)
         });
+        if selection.choice == Choice::Watch {
+            all.push(self.compare(Some(&self.current), Choice::Watch, None));
+        }
         let contract = against(&Choice::Contract, "price by negotiation");
         if !is_budget {
             all.push(self.compare(None, Choice::Contract, contract));
@@ -165,6 +168,7 @@ impl<'a> Assessor<'a> {
                 service: limit.service,
                 metric: limit.metric,
                 resource: capacity.resource().to_owned(),
+                resources: capacity.resources,
                 state: capacity.state,
                 usage: Figure::new(known.and_then(decimal), unit).at_least(is_partial),
                 limit: Figure::new(decimal(limit.value), unit),

@@ -16,7 +16,7 @@ use super::cost::{Allowance, Case, Cases, Meter, Tariff, decimal};
 use super::facts::{Choice, Facts, Kind};
 use super::figure::{Figure, Unit};
 use super::inputs::{Business, DEFAULT_TOLERANCE, LOW_CONFIDENCE_TOLERANCE};
-use super::risk::{Decision, Risk};
+use super::risk::{Decision, Risk, most_urgent};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
 use crate::domain::forecast::Confidence;
@@ -75,15 +75,7 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
     };
     let is_any_blocked = limited.iter().any(is_blocked);
     limited.retain(|(capacity, _)| capacity.is_assessable());
-    let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
-        let risk = Risk::of(capacity, limit);
-        (risk.decision(), risk.priority(), risk.used_percent)
-    };
-    let lead = limited.iter().max_by(|a, b| {
-        let (a, b) = (rank(a), rank(b));
-        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
-    });
-    let Some((capacity, limit)) = lead else {
+    let Some((capacity, limit)) = most_urgent(limited) else {
         return Assessment::Unknown;
     };
     match Assessor::new(evidence, capacity, limit).map(Assessor::assess) {
@@ -180,17 +172,22 @@ impl<'a> Assessor<'a> {
             };
         }
         let is_budget = limit.origin == Origin::Budget;
-        let selection = match is_budget {
-            true => Selection {
-                choice: Choice::UseLess,
-                candidates: Vec::new(),
-            },
-            false => self.search(&self.plans).larger(),
+        let without_plans = |choice| Selection {
+            choice,
+            candidates: Vec::new(),
+        };
+        let is_short = self.capacity.measured_days().is_none_or(|days| days < 1.0);
+        let selection = if is_budget {
+            without_plans(Choice::UseLess)
+        } else if is_short && risk.used_percent < 100.0 {
+            without_plans(Choice::Watch)
+        } else {
+            self.search(&self.plans).larger()
         };
         let kind = match selection.choice {
             _ if is_budget => Kind::Budget,
             Choice::Change { .. } | Choice::Contract => Kind::Upgrade,
-            Choice::Stay | Choice::UseLess => Kind::Reduce,
+            Choice::Stay | Choice::UseLess | Choice::Watch => Kind::Reduce,
         };
         let facts = Box::new(self.facts(kind, &selection, risk));
         match decision {
@@ -231,12 +228,19 @@ impl<'a> Assessor<'a> {
         Assessment::Recommend(Box::new(facts))
     }
 
+    fn ceiling(&self) -> Option<Figure> {
+        let ceiling = self.current.allowances.get(&self.meter())?.ceiling;
+        let is_billed = self.in_force.at_limit == AtLimit::Bill;
+        let ceiling = ceiling.filter(|ceiling| is_billed && *ceiling > self.limit);
+        Some(Figure::exact(ceiling?, self.unit).from_inputs(["limit"]))
+    }
+
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
         let (limit, capacity) = (self.in_force, self.capacity);
         let is_partial = capacity.is_at_least();
         let target = match &selection.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
-            Choice::Stay | Choice::UseLess => Some(&self.current),
+            Choice::Stay | Choice::UseLess | Choice::Watch => Some(&self.current),
             Choice::Contract => None,
         };
         Facts {
@@ -257,6 +261,7 @@ impl<'a> Assessor<'a> {
                 .at_least(is_partial)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
+            ceiling: self.ceiling(),
             meters: self.meters(),
             outlook: self.outlook(),
             reduction: self.reduction(),

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::summary::effect;
+use super::summary::effect_text;
 use crate::domain::recommendation::facts::{Choice, Facts, Kind};
 use crate::domain::recommendation::figure::{Figure, with_unit};
 
@@ -49,7 +49,7 @@ pub fn risks(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;
     if facts.kind != Kind::Downgrade {
-        let (limit, effect) = (facts.limit.short(), effect(facts.at_limit));
+        let (limit, effect) = (facts.limit.short(), effect_text(facts));
         points.push(format!("without a change: at {limit}, {effect}"));
     }
     if let Some(answer) = facts.compared.first()

@@ -1,7 +1,7 @@
 //! The fields that a language model writes about a recommendation.
 //!
-//! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number or a plan
-//! that is not in the facts is dropped. The other words are the model's own and unchecked, so its text is labelled
+//! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number of this
+//! unit, a plan or a name that is not in the facts is dropped. The other words are the model's own and unchecked, so its text is labelled
 //! with its name.
 
 use std::collections::BTreeSet;
@@ -62,17 +62,16 @@ pub fn facts_json(facts: &Facts) -> Map<String, Value> {
 
 /// The numbers and words of the facts.
 struct Known {
-    numbers: BTreeSet<String>,
+    numbers: BTreeSet<(String, String)>,
     words: BTreeSet<String>,
 }
 
 impl Known {
     fn of(facts: &Map<String, Value>) -> Known {
-        let texts = facts.values().filter_map(Value::as_str);
-        let text = texts.collect::<Vec<_>>().join(" ");
+        let texts = || facts.values().filter_map(Value::as_str);
         Known {
-            numbers: numbers(&text).collect(),
-            words: words(&text).collect(),
+            numbers: texts().flat_map(numbers).collect(),
+            words: texts().flat_map(words).collect(),
         }
     }
 
@@ -86,7 +85,12 @@ impl Known {
         let is_foreign = |c: char| c.is_numeric() && !c.is_ascii_digit();
         is_plain
             && !field.chars().any(is_foreign)
-            && numbers(field).all(|number| self.numbers.contains(&number))
+            && numbers(field).all(|(number, unit)| {
+                // A fact without a unit may be followed by any word.
+                let is_known = |unit| self.numbers.contains(&(number.clone(), unit));
+                is_known(unit) || is_known(String::new())
+            })
+            && names(field).all(|name| words(&name).all(|word| self.words.contains(&word)))
             && words(field).all(|word| {
                 let is_number = SPELLED.split_whitespace().any(|spelled| spelled == word);
                 let is_plan = plans.contains(&word);
@@ -95,22 +99,48 @@ impl Known {
     }
 }
 
-/// The words with a digit, with their sign and without separators of thousands: a plan's name gives no number.
-fn numbers(text: &str) -> impl Iterator<Item = String> {
+/// The words with a digit, with their sign and without separators of thousands, each with the word that follows: its unit. A
+/// plan's name gives no number.
+fn numbers(text: &str) -> impl Iterator<Item = (String, String)> {
     let is_sign = |c: char| "-\u{2212}\u{2013}.".contains(c);
-    let words = text.split_whitespace().map(move |word| {
+    let bare = move |word: &str| {
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !is_sign(c));
-        word.trim_end_matches(|c: char| !c.is_alphanumeric())
-    });
-    let numbers = words.filter(|word| word.contains(|c: char| c.is_ascii_digit()));
-    numbers.map(|number| {
+        let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '%');
+        word.to_lowercase()
+    };
+    let following = text.split_whitespace().skip(1).chain([""]);
+    let pairs = text.split_whitespace().zip(following);
+    let pairs = pairs.filter(|(word, _)| word.contains(|c: char| c.is_ascii_digit()));
+    pairs.map(move |(number, unit)| {
+        let number = bare(number);
         let mut groups = number.split(',').skip(1);
         let is_grouped = groups.all(|it| it.find('.').unwrap_or(it.len()) == 3);
         match is_grouped {
-            true => number.replace(',', ""),
-            false => number.to_owned(),
+            true => (number.replace(',', ""), bare(unit)),
+            false => (number, bare(unit)),
         }
     })
+}
+
+/// The possible names: words in capitals within a sentence, and those beside `plan`.
+fn names(field: &str) -> impl Iterator<Item = String> {
+    const PLAIN: &str = "the a an this that your current next larger smaller cheaper new same recommended of to on is has \
+         includes holds costs stops will would may and or for at with from if until";
+    let all: Vec<&str> = field.split_whitespace().collect();
+    let lower = |word: &str| {
+        word.trim_matches(|c: char| !c.is_alphanumeric())
+            .to_lowercase()
+    };
+    let name = |(index, word): (usize, &&str)| {
+        let is_plan = |at: usize| all.get(at).is_some_and(|it| lower(it) == "plan");
+        let is_beside = is_plan(index + 1) || is_plan(index.wrapping_sub(1));
+        let is_within = index > 0 && !all[index - 1].ends_with('.');
+        let is_name = is_beside || is_within && word.starts_with(char::is_uppercase);
+        let word = lower(word);
+        (is_name && !PLAIN.split_whitespace().any(|it| it == word)).then_some(word)
+    };
+    let names: Vec<String> = all.iter().enumerate().filter_map(name).collect();
+    names.into_iter()
 }
 
 /// The words in a text, as plans are spelled.
@@ -147,6 +177,12 @@ mod tests {
             "Storage is at ninety percent.",
             // The current plan has it in its name.
             "Full in 1 day.",
+            // Of another unit.
+            &format!("Storage is at {}.", usage.replace("MB", "GB")),
+            &format!("Storage is at {}.", usage.replace(" MB", "%")),
+            "Move to Team Pro.",
+            "Move to the plan team pro.",
+            "Move to the team pro plan.",
             &format!("Storage is at -{usage}."),
             &format!("Storage is at .{usage}."),
             &format!("Storage is at {}.", usage.replace(' ', "x ")),

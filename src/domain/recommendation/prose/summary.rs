@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::domain::capacity::resources_text;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::{AtLimit, default_kind};
 use crate::domain::recommendation::candidates::Against;
@@ -30,6 +31,29 @@ pub fn effect(at_limit: AtLimit) -> &'static str {
     }
 }
 
+/// The consequence, with the amount up to which usage is billed.
+pub fn effect_text(facts: &Facts) -> String {
+    let effect = effect(facts.at_limit);
+    match &facts.ceiling {
+        Some(ceiling) if facts.usage.value >= ceiling.value => {
+            format!(
+                "usage is billed up to {}, which is reached",
+                ceiling.short()
+            )
+        }
+        Some(ceiling) => format!("{effect}, up to {}", ceiling.short()),
+        None => effect.to_owned(),
+    }
+}
+
+/// A budget by its name: one without a name of its own is called `budget`.
+fn budget(name: &str) -> String {
+    match name {
+        "budget" => name.to_owned(),
+        name => format!("budget {name}"),
+    }
+}
+
 /// The summary, one sentence after the other.
 pub fn summary(facts: &Facts) -> String {
     let subject = subject(facts.service, facts.metric, &facts.resource);
@@ -40,16 +64,25 @@ pub fn summary(facts: &Facts) -> String {
         true => "is",
         false => "is at",
     };
+    let resources = facts.meters.first().map_or(0, |meter| meter.resources);
+    let over = match resources {
+        0 | 1 => String::new(),
+        count => format!(" over {}", resources_text("", count)),
+    };
+    let is_budget = facts.kind == Kind::Budget;
     let share = match facts.usage.unit {
+        _ if is_budget => format!(", {percent} of the {} of {limit}", budget(plan)),
         Unit::Of(Metric::UsagePercent) => String::new(),
         _ => format!(", {percent} of the limit of {limit}"),
     };
+    let of_plan = match is_budget {
+        true => String::new(),
+        false => format!(" on the plan {plan}"),
+    };
     let sentences = [
-        Some(format!(
-            "{subject} {is_at} {usage}{share} on the plan {plan}."
-        )),
+        Some(format!("{subject} {is_at} {usage}{over}{share}{of_plan}.")),
         Some(forecast(facts)),
-        Some(format!("At the limit, {}.", effect(facts.at_limit))),
+        Some(format!("At the limit, {}.", effect_text(facts))),
         Some(action(facts)),
         benefit(facts),
     ];
@@ -93,9 +126,13 @@ fn forecast(facts: &Facts) -> String {
 fn next_period(facts: &Facts, period: &PeriodOutlook) -> String {
     let days = &facts.outlook.days_to_limit;
     if let Some(reaches) = Baseline::of(facts).reaches {
-        return match reaches >= period.to {
-            true => format!("; in the next period, the limit is reached in {days}"),
-            false => String::new(),
+        let length = period.to - period.from;
+        return match reaches {
+            reaches if reaches < period.to => String::new(),
+            reaches if reaches < period.to + length => {
+                format!("; in the next period, the limit is reached in {days}")
+            }
+            _ => format!("; in a later period, the limit is reached in {days}"),
         };
     }
     // The chance in this period is a part of it.
@@ -136,6 +173,10 @@ fn action(facts: &Facts) -> String {
                 Kind::Budget => format!("Recommended: use less{less}"),
                 _ => format!("Recommended: stay on the plan {plan} and use less{less}"),
             }
+        }
+        Choice::Watch => {
+            "Recommended: watch it; less than a day of readings says nothing about the size of a plan"
+                .to_owned()
         }
         Choice::Contract => {
             let reason = match plans_of_unknown_size(facts).as_slice() {

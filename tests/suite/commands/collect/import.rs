@@ -284,6 +284,38 @@ fn bill_with_other_amounts_of_a_stored_one_is_refused(
     assert_eq!(costs(&db), ["11-05 AWS|115"]);
 }
 
+/// Files of one bill add up, and none of them has a line of another.
+#[rstest]
+fn line_in_two_files_of_one_command_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let head = "ProviderName,ServiceName,ResourceId,BilledCost,BillingCurrency,ChargePeriodStart\n";
+    let line =
+        |item: u32, cost: &str| format!("AWS,EC2,i-{item},{cost},USD,2025-11-05T00:00:00Z\n");
+    let file =
+        |name: &str, lines: &[String]| db.sandbox().file(name, head.to_owned() + &lines.concat());
+    let one = file("part-1.csv", &[line(1, "2"), line(1, "2"), line(9, "0")]);
+    let import = |other| {
+        let args = ["collect", "import", "--kind", "focus"];
+        db.usagectl(args).arg(&one).arg(other).run()
+    };
+    let refused = import(file("part-2.csv", &[line(2, "2"), line(1, "2")]));
+    let reason = "part-1.csv and ";
+    assert!(
+        refused.code == 5
+            && refused.stderr.contains("the same charge is in")
+            && refused.stderr.contains(reason),
+        "{refused:?}"
+    );
+    assert_eq!(costs(&db), [""; 0]);
+    // Twice in one file, without an amount, and of another amount.
+    import(file(
+        "part-3.csv",
+        &[line(2, "2"), line(1, "3"), line(9, "0")],
+    ))
+    .success();
+    assert_eq!(costs(&db), ["11-05 AWS|9"]);
+}
+
 #[rstest]
 fn charge_of_no_time_or_currency_is_rejected(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);

@@ -315,6 +315,37 @@ fn neon_project_is_measured_on_every_plan(#[values(Sqlite, Postgresql)] engine: 
     );
 }
 
+/// The provider's message is shown, unless it repeats the key.
+#[rstest]
+fn reason_of_a_refused_request_is_shown_without_secrets(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    for (body, expected) in [
+        (
+            r#"{"message":"the range must not exceed 60 days"}"#.to_owned(),
+            "answers 400: the request was refused: the range must not exceed 60 days",
+        ),
+        (
+            format!(r#"{{"message":"bad token {KEY}"}}"#),
+            "answers 400: the request was refused",
+        ),
+    ] {
+        let server = HttpServer::answering(move |_| Reply::Status(400, body.clone()));
+        for command in ["run", "doctor"] {
+            let run = db
+                .usagectl(["collect", command, "--only", "neon", "--format", "json"])
+                .env("NEON_API_KEY", KEY)
+                .env("NEON_ORG_ID", "org-1")
+                .env("USAGECTL_NEON_API_URL", server.url(""))
+                .run();
+            assert!(run.stdout.contains(expected), "{}", run.snapshot());
+            let both = run.stdout + &run.stderr;
+            assert!(!both.contains(KEY) && !both.contains("doctor -v"), "{both}");
+        }
+    }
+}
+
 #[rstest]
 fn past_days_are_read_from_the_last_run_or_the_given_day(
     #[values(Sqlite, Postgresql)] engine: Engine,

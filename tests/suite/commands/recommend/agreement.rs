@@ -70,20 +70,20 @@ impl Case {
         import.stdin(lines).run().success();
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(super) fn json(&self, args: &[&str]) -> Value {
         let run = self.db.usagectl(args).arg("--format=json").now(NOW).run();
         serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()))
     }
 
     /// The limit of a metric as `limits check` reports it.
-    fn check(&self, metric: &str) -> Value {
+    pub(super) fn check(&self, metric: &str) -> Value {
         let answer = self.json(&["limits", "check"]);
         let limits = answer["limits"].as_array().unwrap().iter();
         let mut found = limits.filter(|limit| limit["metric"] == metric);
         found.next().unwrap().clone()
     }
 
-    fn forecast(&self, metric: &str) -> Value {
+    pub(super) fn forecast(&self, metric: &str) -> Value {
         let answer = self.json(&["recommend", "forecast", "--metric", metric]);
         answer["series"][0].clone()
     }
@@ -417,7 +417,7 @@ fn measured_part_of_an_amount_decides_a_certain_state(
         (&["limits", "check"], "at least 94.3%  "),
         (
             &["recommend", "forecast"],
-            ": at least 94.3 of 100 (94.3%), measured",
+            ": at least 94.3 of 100 (at least 94.3%), measured",
         ),
         (&["recommend", "forecast"], "used at least 94.3, "),
         (&["recommend", "run"], ""),
@@ -796,19 +796,75 @@ fn approved_is_implemented_by_the_plan_and_stays_on_another(
     );
 }
 
+/// The transfer of two projects counts together, as the provider counts it.
+#[rstest]
+fn limit_of_the_account_is_compared_with_the_sum(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    for project in ["blog", "shop"] {
+        let extra = [("reading", "amount"), ("resource", project)];
+        let meter = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+        let start = "2026-09-01T00:00:00Z";
+        case.import(&lines(meter, start, 24, &extra, |_, _| Some(2.5)));
+    }
+    let check = case.check("BANDWIDTH_GB");
+    let found = [&check["state"], &check["value"], &check["resources"]];
+    assert_eq!(found, [&json!("OVER"), &json!(125.0), &json!(2)]);
+    let forecast = case.forecast("BANDWIDTH_GB");
+    let total = forecast["period"]["total"]["p50"].as_f64().unwrap();
+    assert!((total - 150.0).abs() < 0.1, "{total}");
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["now"]["value"], 125.0);
+    let id = it["id"].as_str().unwrap();
+    for (args, words) in [
+        (
+            &["limits", "check", "--metric", "BANDWIDTH_GB"][..],
+            "  2 resources  ",
+        ),
+        (
+            &["recommend", "forecast", "--metric", "BANDWIDTH_GB"],
+            ": 125 of 100 (125.0%), over 2 resources, ",
+        ),
+        (
+            &["recommend", "show", id],
+            "is at 125 GB over 2 resources, 125.0% of the",
+        ),
+    ] {
+        let text = case.run(args);
+        assert!(text.contains(words), "{text}");
+    }
+    // Each database has the storage of its plan.
+    let case = Case::new(engine, "upstash=free");
+    for database in ["cache", "queue"] {
+        let extra = [("resource", database)];
+        let meter = ("VERCEL_KV", "STORAGE_MB");
+        let start = "2026-11-01T00:00:00Z";
+        case.import(&lines(meter, start, 24, &extra, |_, _| Some(160.0)));
+    }
+    let check = case.check("STORAGE_MB");
+    assert_eq!(
+        (&check["value"], &check["state"]),
+        (&json!(160.0), &json!("OK"))
+    );
+}
+
 /// A metric with the kind of its values, and values by their age in days.
-type Generated<'a> = ((&'a str, &'a str), Vec<(i64, Option<f64>)>);
+type Generated<'a> = ((&'a str, &'a str, &'a str), Vec<(i64, Option<f64>)>);
 
 /// The commands agree about any data.
 #[rstest]
 fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
-    const CASES: u32 = 6;
+    const CASES: u32 = 8;
     let metric = prop::sample::select(vec![
-        ("STORAGE_MB", "level"),
-        ("CONNECTIONS", "level"),
-        ("REQUEST_COUNT", "amount"),
-        ("REQUEST_COUNT", "cumulative"),
-        ("BANDWIDTH_GB", "amount"),
+        ("VERCEL_KV", "STORAGE_MB", "level"),
+        ("VERCEL_KV", "CONNECTIONS", "level"),
+        ("VERCEL_KV", "REQUEST_COUNT", "amount"),
+        ("VERCEL_KV", "REQUEST_COUNT", "cumulative"),
+        ("VERCEL_KV", "BANDWIDTH_GB", "amount"),
+        // Two projects of one account.
+        ("VERCEL_BANDWIDTH", "BANDWIDTH_GB", "amount"),
+        ("VERCEL_BANDWIDTH", "BANDWIDTH_GB", "cumulative"),
     ]);
     let values = prop::collection::vec(
         (0_i64..60, prop::option::weighted(0.9, 0.0_f64..90.0)),
@@ -825,19 +881,29 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
             proptest::test_runner::RngAlgorithm::ChaCha,
         ),
     );
-    let agree = |((metric, reading), values): Generated<'_>| {
-        let case = Case::new(engine, "upstash=free");
+    let agree = |((service, metric, reading), values): Generated<'_>| {
+        let is_of_account = service == "VERCEL_BANDWIDTH";
+        let (provider, plan) = match is_of_account {
+            true => ("vercel", "hobby"),
+            false => ("upstash", "free"),
+        };
+        let case = Case::new(engine, &format!("{provider}={plan}"));
         let set = format!(
-            "limits set --service VERCEL_KV --metric {metric} --plan free --at-limit REJECT 100"
+            "limits set --service {service} --metric {metric} --plan {plan} --at-limit REJECT 100"
         );
         case.run(&set.split(' ').collect::<Vec<_>>());
         let mut text = String::new();
         for (days, value) in values {
             let Some(value) = value else { continue };
             let time = at(NOW) - TimeDelta::hours(18 * days + 1);
+            let project = if is_of_account && days % 2 == 1 {
+                "shop"
+            } else {
+                ""
+            };
             let line = json!({
-                "service": "VERCEL_KV", "metric": metric, "value": value, "reading": reading,
-                "timestamp": time.to_rfc3339(),
+                "service": service, "metric": metric, "value": value, "reading": reading,
+                "timestamp": time.to_rfc3339(), "resource": project,
             });
             writeln!(text, "{line}").unwrap();
         }
@@ -855,6 +921,7 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
             "missing_days",
             "at_least",
             "measure",
+            "resources",
         ] {
             prop_assert_eq!(&check[field], &forecast[field], "{}", field);
         }

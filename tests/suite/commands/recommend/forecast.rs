@@ -299,7 +299,10 @@ fn invalid_file_is_rejected_with_its_line() {
     assert_snapshot!(backtest(&["--file", "short.csv", "--kind", "period", "--horizons", "7"]).snapshot(), @"
     SERIES  DAYS  N  80%  ERROR  28D MEAN  WEEKDAY  PRO RATA  LINEAR
     short      7  0    -      -         -        -         -       -
-    [exit status: 0]
+    ------- stderr -------
+    warning: no trials of 1 day: a trial requires a week of days up to its origin, and all days of its horizon
+    next: give a longer history, or a shorter --horizons
+    [exit status: 12]
     ");
     for wrong in [
         &["--file", "short.csv"][..],

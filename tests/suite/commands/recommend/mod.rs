@@ -1,5 +1,6 @@
 //! `recommend` and its subcommands.
 
+mod advice;
 mod agreement;
 mod forecast;
 mod lifecycle;

@@ -54,7 +54,7 @@ fn percentage_of_an_included_amount_is_priced(#[values(Sqlite, Postgresql)] engi
 fn single_reading_is_measured_without_forecast(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "vercel=hobby");
     let set =
-        "collect set --service VERCEL_BANDWIDTH --metric BANDWIDTH_GB --reading cumulative 99";
+        "collect set --service VERCEL_BANDWIDTH --metric BANDWIDTH_GB --reading cumulative 101";
     case.run(&set.split(' ').collect::<Vec<_>>());
     let [it] = &case.recommend()[..] else {
         panic!()
@@ -141,9 +141,9 @@ fn year_does_not_depend_on_the_last_simulated_month(#[values(Sqlite, Postgresql)
 #[rstest]
 fn plan_is_sized_within_the_horizon(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
-    // 190 MB at 6:00, 200 MB at 12:00.
-    let start = "2026-11-25T06:00:00Z";
-    let growth = |days: f64, _| Some(190.0 + 40.0 * days);
+    // 150 MB at 6:00, 200 MB at 12:00 of the next day.
+    let start = "2026-11-24T06:00:00Z";
+    let growth = |days: f64, _| Some(150.0 + 40.0 * days);
     case.import(&lines(("VERCEL_KV", "STORAGE_MB"), start, 6, &[], growth));
     let [it] = &case.recommend()[..] else {
         panic!()

@@ -1,0 +1,155 @@
+//! The readings that a limit is compared with: those of one series, or of all resources that share the limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::MissingDays;
+use super::readings::{Readings, SeriesDays, without_rounding_errors};
+use super::state::UnknownReason;
+use crate::domain::forecast::{DayNumber, Pace};
+use crate::domain::metrics::names::{Measure, MetricKind};
+use crate::domain::period::Window;
+
+pub(super) struct Together<'a> {
+    measure: Measure,
+    period: Option<Window>,
+    /// Those that count, each with why it says nothing about the present, if so.
+    parts: Vec<(Readings<'a>, Option<UnknownReason>)>,
+    /// Why one of the resources says nothing about the present, if so.
+    pub(super) unread: Option<UnknownReason>,
+    /// Whether the usage is that of a part of the time, or of the resources.
+    pub(super) is_partial: bool,
+}
+
+impl<'a> Together<'a> {
+    /// A resource whose newest level is old does not count, unless all are old. An amount only grows within its period.
+    pub(super) fn new(
+        series: &[&'a SeriesDays],
+        measure: Measure,
+        period: Option<Window>,
+        now: DateTime<Utc>,
+        stale_after: Option<TimeDelta>,
+    ) -> Together<'a> {
+        let parts = series.iter().map(|it| {
+            let readings = Readings::new(it, now);
+            let unread = readings.unknown(period, now, stale_after);
+            (readings, unread)
+        });
+        let mut parts: Vec<_> = parts.collect();
+        let unread = parts.iter().find_map(|(_, unread)| unread.clone());
+        let counts = |(_, unread): &(Readings<'_>, Option<UnknownReason>)| match unread {
+            Some(UnknownReason::Old(_)) => measure == Measure::Amount,
+            unread => unread.is_none(),
+        };
+        let any_counts = parts.iter().any(counts);
+        if any_counts {
+            parts.retain(counts);
+        }
+        Together {
+            is_partial: unread.is_some() && any_counts,
+            measure,
+            period,
+            parts,
+            unread,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Readings<'a>> {
+        self.parts.iter().map(|(readings, _)| readings)
+    }
+
+    pub(super) fn usage(&self) -> Option<f64> {
+        // Usage of an earlier period says nothing about this one.
+        let of_now = self.parts.iter();
+        let of_now = of_now.filter(|(_, why)| *why != Some(UnknownReason::EarlierPeriod));
+        let usages = of_now.filter_map(|(it, _)| it.usage(self.measure, self.period));
+        usages.reduce(|a, b| without_rounding_errors(a + b))
+    }
+
+    /// The highest level of the last day, at most.
+    pub(super) fn peak(&self) -> Option<f64> {
+        let peaks = self.all().filter_map(|it| it.peak(self.measure));
+        peaks.reduce(|a, b| without_rounding_errors(a + b))
+    }
+
+    /// The time of the oldest of the newest values.
+    pub(super) fn measured_at(&self) -> Option<DateTime<Utc>> {
+        let newest = self.all().filter_map(|it| it.newest());
+        newest.map(|day| day.last_at).min()
+    }
+
+    pub(super) fn missing_days(&self) -> Option<MissingDays> {
+        let from = self.period?.from;
+        let missing = self.all().filter_map(|it| it.missing_days(from));
+        missing.max_by_key(|days| days.missing)
+    }
+
+    pub(super) fn read_to(&self) -> Option<(DayNumber, f64)> {
+        let read_to = self.all().filter_map(Readings::read_to);
+        read_to.reduce(|a, b| if b > a { b } else { a })
+    }
+
+    pub(super) fn pace(&self, usage: Option<f64>) -> Option<Pace> {
+        let pace = |it: &Readings<'_>| {
+            let own = it
+                .usage(self.measure, self.period)
+                .filter(|_| usage.is_some());
+            it.pace(self.measure, self.period, own)
+        };
+        let add = |a: Pace, b: Pace| Pace {
+            per_day: a.per_day + b.per_day,
+            level: usage.unwrap_or(a.level + b.level),
+            span: a.span.min(b.span),
+        };
+        self.all().filter_map(pace).reduce(add)
+    }
+
+    /// The amounts of later days that are known already.
+    pub(super) fn ahead(&self) -> Vec<(DayNumber, f64)> {
+        let mut ahead: BTreeMap<DayNumber, f64> = BTreeMap::new();
+        for (day, amount) in self.all().flat_map(|it| &it.ahead) {
+            *ahead.entry(*day).or_default() += amount;
+        }
+        ahead.into_iter().collect()
+    }
+
+    /// The values that forecasts are made from. A level stays until the next one; a day without an amount of one of the
+    /// resources is missing, and so are the newest days until all current ones have theirs.
+    pub(super) fn daily(&self, kind: MetricKind) -> Vec<(DayNumber, f64)> {
+        if let [(only, _)] = self.parts.as_slice() {
+            return only.daily(self.measure, kind);
+        }
+        let parts = self.parts.iter().map(|(it, unread)| {
+            let days: BTreeMap<DayNumber, f64> = it.daily(self.measure, kind).into_iter().collect();
+            (days, unread.is_none())
+        });
+        let parts: Vec<_> = parts.filter(|(days, _)| !days.is_empty()).collect();
+        let is_amount = kind == MetricKind::Period;
+        let current = parts
+            .iter()
+            .filter(|(_, is_current)| is_amount && *is_current);
+        let end = current
+            .filter_map(|(days, _)| days.keys().next_back())
+            .min();
+        let value = |days: &BTreeMap<DayNumber, f64>, day: DayNumber| {
+            let (before, after) = (days.range(..=day).next_back(), days.range(day..).next());
+            match (before, after) {
+                (Some((last, value)), _) if *last == day || !is_amount => Some(*value),
+                (Some(_), Some(_)) => None,
+                _ => Some(0.0),
+            }
+        };
+        let all = parts.iter().flat_map(|(days, _)| days.keys().copied());
+        let all: BTreeSet<DayNumber> = all.filter(|day| end.is_none_or(|end| day <= end)).collect();
+        let sum = |day| {
+            parts
+                .iter()
+                .map(|(days, _)| value(days, day))
+                .sum::<Option<f64>>()
+        };
+        all.into_iter()
+            .filter_map(|day| Some((day, sum(day)?)))
+            .collect()
+    }
+}
