@@ -11,7 +11,7 @@ use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confi
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
-use crate::domain::schema::dependents::{self, Dependent};
+use crate::domain::schema::dependents;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
@@ -212,9 +212,7 @@ fn revert(
     }
     // Rows may have been added; an index or a view is another loss than the one that was shown.
     let mut steps = shown.to_vec();
-    for step in &mut steps {
-        step.dependents = dependents(db, step)?;
-    }
+    find_dependents(db, &mut steps)?;
     check_blockers(&steps)?;
     for (step, shown) in steps.iter().zip(shown) {
         if let Some(object) = step.new_loss(shown) {
@@ -402,7 +400,6 @@ fn counted_steps(
         for migration in plan {
             let mut step = migration.step(db, Direction::Down);
             migrations::count_losses(db, &mut step, &found, deadline)?;
-            step.dependents = dependents(db, &step)?;
             steps.push(step);
         }
         let survey = migrations::survey(db)?;
@@ -411,18 +408,23 @@ fn counted_steps(
     })
 }
 
-fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
+fn find_dependents(db: &mut Db, steps: &mut [PlanStep]) -> Result<()> {
     let found = schema_objects::read(db)?;
     let mut statuses = migrations::survey(db)?.statuses;
     // What a partly reverted migration created is not the user's.
     let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
     partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
-    let dropped = step.dropped(&found);
-    // Comments and settings name them.
-    let mut all = migrations::renamed_indexes(db, step, &dropped, &expected)?;
-    all.extend(migrations::dependents(db, &dropped, &expected)?);
-    Ok(all)
+        find_dependents(db, &mut steps)?;
+    let own = migrations::own_indexes(db);
+    for step in steps {
+        let dropped = step.dropped(&found);
+        // Comments and settings name them.
+        step.dependents = migrations::renamed_indexes(db, &own, step, &dropped, &expected)?;
+        let others = migrations::dependents(db, &dropped, &expected)?;
+        step.dependents.extend(others);
+    }
+    Ok(())
 }
 
 /// A view or foreign key of the user is never dropped.
