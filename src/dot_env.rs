@@ -9,6 +9,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::domain::format::is_invisible;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DotEnv {
     pub path: PathBuf,
@@ -116,11 +118,6 @@ fn is_disguised(line: &str, name: &str) -> bool {
     let mut words = visible.split(|it: char| it.is_whitespace() || it == ':');
     let last = words.rfind(|word| !word.is_empty());
     line.contains('=') && !is_comment && last == Some(name)
-}
-
-/// Zero-width characters, direction marks, and the byte order mark inside a text.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// The names that dotenvy replaces in a value: letters and digits after an unescaped `$`, or the text in `${}`.
