@@ -12,6 +12,7 @@ use crate::error::{Error, Exit, Result, shell_word};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;
+use crate::store::unreadable;
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The
@@ -23,6 +24,9 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     };
     if error.exit() == Exit::Busy {
         return explain_busy(url, command, error);
+    }
+    if let Some(DieselError::DeserializationError(_)) = error.find() {
+        return explain_unreadable(url, error);
     }
     if !error.is_of_database() {
         return error;
@@ -62,6 +66,31 @@ fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error
         DatabaseTarget::Postgres(_) if difference.is_unfilled() => {
             format!("give it a default: {}", set_default(table, column))
         }
+/// Adds the rows of SQLite whose text is not UTF-8, and the statements that correct it.
+fn explain_unreadable(url: &DatabaseUrl, error: Error) -> Error {
+    let DatabaseTarget::Sqlite(_) = &url.target else {
+        return error;
+    };
+    let message = error.to_string();
+    let column = message.split('\'').nth(1).unwrap_or_default();
+    let opened = db::open(url, Access::Read);
+    let found = opened
+        .ok()
+        .and_then(|mut db| unreadable::find(&mut db, column).ok());
+    match found.as_deref() {
+        Some([first, ..]) => {
+            let fixes = found.iter().flatten().map(|it| it.fix.as_str());
+            let fixes: Vec<&str> = fixes.collect();
+            let next = format!("correct the text, such as with {}; then run the same command again", fixes.join("; "));
+            let rows = format!("{}, {}: the text is not UTF-8", first.table, first.condition);
+            error.context(rows).with_next(next)
+        }
+        _ => error.with_next(format!(
+            "correct the value in that column, which SELECT rowid, typeof(\"{column}\"), hex(\"{column}\") FROM its table shows"
+        )),
+    }
+}
+
         _ => "usagectl status, which prints the SQL for it".to_owned(),
     };
     let message = match difference.is_unfilled() {
