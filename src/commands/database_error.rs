@@ -34,6 +34,7 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     if db::is_full(&error.to_string()) {
         return error.context(format!("{command} failed"));
     }
+    let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     if let Some(DieselError::DatabaseError(kind, information)) = error.find() {
         match kind {
             DatabaseErrorKind::NotNullViolation => {
@@ -43,14 +44,20 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
                 }
             }
             DatabaseErrorKind::CheckViolation => {
-                return error.with_exit(Exit::Untrustworthy).with_next(
-                    "give the columns of that check a default that it allows, or drop it, then run the same command again",
-                );
+                // A restore writes every column that the exported rows have.
+                let next = match restores {
+                    true => {
+                        "drop that check, or change it to allow the exported rows, then run the same command again"
+                    }
+                    false => {
+                        "give the columns of that check a default that it allows, or drop it, then run the same command again"
+                    }
+                };
+                return error.with_exit(Exit::Untrustworthy).with_next(next);
             }
             _ => {}
         }
     }
-    let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     match missing(url, *access, command, restores) {
         Ok((role, statements)) if !statements.is_empty() => error
             .context(format!("the role `{role}` lacks rights"))
@@ -59,13 +66,6 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     }
 }
 
-/// The error of a command whose rows a column refuses that differs from the migrations.
-fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error {
-    let (table, column) = difference.column().unwrap_or_default();
-    let next = match url.target {
-        DatabaseTarget::Postgres(_) if difference.is_unfilled() => {
-            format!("give it a default: {}", set_default(table, column))
-        }
 /// Adds the rows of SQLite whose text is not UTF-8, and the statements that correct it.
 fn explain_unreadable(url: &DatabaseUrl, error: Error) -> Error {
     let DatabaseTarget::Sqlite(_) = &url.target else {
@@ -91,6 +91,13 @@ fn explain_unreadable(url: &DatabaseUrl, error: Error) -> Error {
     }
 }
 
+/// The error of a command whose rows a column refuses that differs from the migrations.
+fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error {
+    let (table, column) = difference.column().unwrap_or_default();
+    let next = match url.target {
+        DatabaseTarget::Postgres(_) if difference.is_unfilled() => {
+            format!("give it a default: {}", set_default(table, column))
+        }
         _ => "usagectl status, which prints the SQL for it".to_owned(),
     };
     let message = match difference.is_unfilled() {
