@@ -43,10 +43,14 @@ pub(crate) fn read_in(
     let Some(path) = files.find(|path| path.is_file()) else {
         return Ok(None);
     };
+    read_file(path, names).map(Some)
+}
+
+pub(crate) fn read_file(path: PathBuf, names: &[&str]) -> Result<DotEnv, Unreadable> {
     let text = fs::read_to_string(&path).map_err(|error| error.to_string());
     let is_set = |name: &str| env::var_os(name).is_some();
     match text.and_then(|text| parse(&text, names, is_set)) {
-        Ok(variables) => Ok(Some(DotEnv { path, variables })),
+        Ok(variables) => Ok(DotEnv { path, variables }),
         Err(reason) => Err(Unreadable { path, reason }),
     }
 }
