@@ -166,9 +166,9 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
          SELECT id, timestamp
          FROM usagectl_dirty_hours AS dirty
          CROSS JOIN api_usage ON api_usage.api_name = dirty.api_name
-           AND timestamp >= substr(hour, 1, 14) AND timestamp < substr(hour, 1, 13) || ';'
+           AND timestamp >= substr(dirty.hour, 1, 14) AND timestamp < substr(dirty.hour, 1, 13) || ';'
          WHERE (?1 IS NULL OR dirty.api_name = ?1)
-           AND (hour < '0001' OR hour IS NOT strftime('%Y-%m-%dT%H:00:00.000+00:00', hour))
+           AND (dirty.hour < '0001' OR dirty.hour IS NOT strftime('%Y-%m-%dT%H:00:00.000+00:00', dirty.hour))
          ON CONFLICT DO NOTHING",
         "DELETE FROM usagectl_dirty_hours WHERE ?1 IS NULL OR api_name = ?1",
     ];
@@ -183,7 +183,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
             "DELETE FROM usagectl_odd_timestamps
              WHERE (hour IS NULL OR hour IN (SELECT hour FROM usagectl_dirty_hours)) AND EXISTS (
                  SELECT 1 FROM api_usage
-                 WHERE id = usage_id AND api_usage.timestamp IS NOT usagectl_odd_timestamps.timestamp
+                 WHERE id = usagectl_odd_timestamps.usage_id AND api_usage.timestamp IS NOT usagectl_odd_timestamps.timestamp
              )",
         )?;
     }
@@ -307,11 +307,11 @@ fn mark_statements(db: &Db, condition: impl Fn(&str) -> String) -> Vec<String> {
             ),
             format!(
                 "INSERT INTO usagectl_dirty_hours (api_name, hour)
-                 SELECT DISTINCT api_name, hour
-                 FROM usagectl_odd_timestamps CROSS JOIN api_usage ON id = usage_id
+                 SELECT DISTINCT api_name, odd.hour
+                 FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = odd.usage_id
                  WHERE {}
                  ON CONFLICT DO NOTHING",
-                condition("hour")
+                condition("odd.hour")
             ),
         ],
     }
@@ -381,7 +381,7 @@ pub(super) fn count_query(db: &Db, from: &str, to: &str, api: Option<&str>) -> S
         ),
         Db::Sqlite(_) => format!(
             "SELECT count(*) + (
-                 SELECT count(*) FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = usage_id
+                 SELECT count(*) FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = odd.usage_id
                  WHERE odd.hour >= {from} AND odd.hour < {to}{api}
              ) FROM api_usage WHERE timestamp >= {from} AND timestamp < {to} AND timestamp {CANONICAL}{api}"
         ),

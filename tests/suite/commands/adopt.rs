@@ -1760,3 +1760,31 @@ fn column_that_a_domain_or_a_check_requires_is_named_postgresql() {
     let next = "next: give the columns of that check a default that it allows";
     assert!(run.stderr.contains(next), "{}", run.stderr);
 }
+
+/// Names of our own columns.
+#[rstest]
+fn own_columns_of_any_name_do_not_disturb(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = pushed(engine, 3);
+    add_calls(&db);
+    let names = [
+        "hour",
+        "usage_id",
+        "seen",
+        "deleted_to",
+        "done",
+        "until",
+        "last",
+    ];
+    let columns = names.map(|it| format!("ALTER TABLE api_usage ADD COLUMN {it} TEXT;"));
+    db.execute(&columns.concat());
+    adopt(&db).success();
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('own', 'tmdb', '2026-01-31 08:10:00')");
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    let calls =
+        "SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'";
+    assert_eq!(db.rows(calls), ["3"]);
+    db.usagectl(["prune", "--older-than", "1h"]).run();
+    db.usagectl(["status"]).run().success();
+}
