@@ -106,21 +106,6 @@ pub fn is_late(db: &Db) -> &'static str {
     }
 }
 
-/// The hours that were counted and end before the oldest row. No trigger runs when a partition is dropped or detached.
-const HOURS_OF_DROPPED_PARTITIONS: &str = "
-    SELECT api_name, period_start, period_start + interval '59 minutes 59.999 seconds'
-    FROM usagectl_rollups AS counted
-    WHERE EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass('api_usage'))
-      AND ($1 IS NULL OR api_name = $1) AND aggregation_type = 'HOURLY' AND scope = 'API'
-      AND period_start <= (SELECT min(timestamp) FROM api_usage) - interval '1 hour'
-      AND NOT EXISTS (
-          SELECT FROM usagectl_rollups AS gone
-          WHERE gone.aggregation_type IN ('SEALED', 'UNDECIDED') AND gone.scope = 'API'
-            AND gone.api_name = counted.api_name
-            AND gone.period_start >= counted.period_start
-            AND gone.period_start < counted.period_start + interval '1 hour'
-      )";
-
 /// Moves the dirty hours of some APIs, or of all, to the list of stale periods, and those that `alerts check` has not
 /// seen also to its list of late hours; in one transaction.
 ///
@@ -139,7 +124,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
          )
          INSERT INTO usagectl_stale_periods AS stale (aggregation_type, period_start, api_name, deleted_to)
          SELECT 'HOURLY', hour, api_name, max(deleted_to)
-         FROM (SELECT api_name, hour, deleted_to FROM taken UNION ALL {HOURS_OF_DROPPED_PARTITIONS}) AS found
+         FROM taken
          WHERE hour >= '0001-01-01' AND hour < '10000-01-01' GROUP BY hour, api_name
          ON CONFLICT (aggregation_type, period_start, api_name)
          DO UPDATE SET deleted_to = greatest(stale.deleted_to, excluded.deleted_to)",
