@@ -274,18 +274,27 @@ fn revert(
         Ok::<(), Error>(())
     };
     let result = unchanged.and_then(|()| plan.iter().zip(&steps).try_for_each(&mut run));
-    if result.is_err() {
+    if let Err(error) = &result {
         // The first error is reported; the next run removes the rest.
         let _ = migrations::remove_capture(db, &mut args.locks.retry(context));
         if let Some(export) = export.take_if(|_| reverted == 0) {
             export.discard();
         }
-        if reverted == 0
-            && migrations::survey(db)?
-                .statuses
-                .iter()
-                .all(|it| it.progress.is_none())
-        {
+        let survey = migrations::survey(db);
+        let is_whole = survey.is_ok_and(|it| it.statuses.iter().all(|it| it.progress.is_none()));
+        // After another error the same command continues; after a refusal the user decides.
+        if is_whole && (reverted == 0 || error.exit() == Exit::Refused) {
+            if let Some(export) = &mut export {
+                let _ = export.complete();
+            }
+            let outcome = format!(
+                "{command}: {} reverted, then: {error}",
+                format::counted(reverted, "migration")
+            );
+            let rollback = RollbackLog {
+                command: &outcome,
+                log,
+            };
             let _ = rollback.end(db, &mut args.locks.retry(context));
         }
     }
@@ -293,7 +302,11 @@ fn revert(
         0 => error,
         _ => {
             let count = format::counted(reverted, "migration");
-            error.context(format!("{count} reverted, the next one failed"))
+            let next = error.next().unwrap_or(&command);
+            let next = next.replace("run the same command again", &command);
+            error
+                .context(format!("{count} reverted, the next one failed"))
+                .with_next(next)
         }
     })?;
     if let Some(export) = &mut export {
@@ -402,6 +415,7 @@ fn counted_steps(
             migrations::count_losses(db, &mut step, &found, deadline)?;
             steps.push(step);
         }
+        find_dependents(db, &mut steps)?;
         let survey = migrations::survey(db)?;
         migrations::estimate(db, &survey, plan, Direction::Down, &mut steps)?;
         Ok(steps)
@@ -415,7 +429,6 @@ fn find_dependents(db: &mut Db, steps: &mut [PlanStep]) -> Result<()> {
     let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
     partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
-        find_dependents(db, &mut steps)?;
     let own = migrations::own_indexes(db);
     for step in steps {
         let dropped = step.dropped(&found);

@@ -7,7 +7,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, wait_for_lock, whole_catalogue};
+use crate::support::{Engine, TestDatabase, wait_for_lock, wait_for_rows, whole_catalogue};
 use rstest::rstest;
 
 const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
@@ -787,6 +787,39 @@ fn json_answer_is_one_document(#[values(Sqlite, Postgresql)] engine: Engine) {
     let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(plan["data_loss"], true);
     assert_eq!(plan["done"], false);
+/// The first migration was reverted: what follows is for the user to decide, and the rollback has ended.
+#[test]
+fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
+    let mut other =
+        db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
+    let run = db
+        .usagectl(["rollback", "--all", "--yes"])
+        .arg("--lock-timeout=60s")
+        .spawn();
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_for_rows(&db, waits);
+    other.batch_execute("COMMIT").unwrap();
+    let run = run.wait();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let reason = "1 migration reverted, the next one failed: table api_usage changed";
+    assert!(run.stderr.contains(reason), "{}", run.stderr);
+    let last = "SELECT detail FROM usagectl.usagectl_migration_log ORDER BY id DESC LIMIT 1";
+    let outcome = "usagectl rollback --all: 1 migration reverted, then: table api_usage changed";
+    assert!(db.rows(last)[0].starts_with(outcome), "{:?}", db.rows(last));
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 3, "{}", status.snapshot());
+    assert!(!status.stdout.contains("rollback:"), "{}", status.stdout);
+    assert!(
+        status.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        status.stderr
+    );
+}
+
     let run = db
         .usagectl(arguments)
         .arg("--yes")
