@@ -365,6 +365,16 @@ fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
              CREATE FUNCTION first_of(kinds) RETURNS kind LANGUAGE sql AS 'SELECT NULL::kind';
              CREATE VIEW no_kind AS SELECT NULL::kind AS kind;
              ALTER TABLE mine ADD COLUMN pairs pairs, ADD COLUMN kinds \"MetricType\"[];
+             CREATE FUNCTION label(\"MetricType\") RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1::text';
+             CREATE FUNCTION twice(text) RETURNS text LANGUAGE sql IMMUTABLE
+                 BEGIN ATOMIC SELECT label('LATENCY_MS') || $1; END;
+             CREATE FUNCTION as_json(\"MetricType\") RETURNS json LANGUAGE sql AS 'SELECT to_json($1::text)';
+             CREATE CAST (\"MetricType\" AS json) WITH FUNCTION as_json(\"MetricType\");
+             CREATE FUNCTION is_named(\"MetricType\", text) RETURNS bool LANGUAGE sql AS 'SELECT $1::text = $2';
+             CREATE OPERATOR === (LEFTARG = \"MetricType\", RIGHTARG = text, FUNCTION = is_named);
+             CREATE VIEW named AS SELECT kind === 'x' AS x, label(kind) FROM mine;
+             ALTER TABLE mine ADD COLUMN doubled text DEFAULT twice('a'), ADD COLUMN spans span_multirange;
+             CREATE INDEX ON mine (twice(alert));
              INSERT INTO mine VALUES (NULL)",
         );
     } else {
@@ -777,16 +787,6 @@ fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
     assert_eq!(db.rows("SELECT id FROM api_usage"), ["1"]);
 }
 
-#[rstest]
-fn json_answer_is_one_document(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let db = TestDatabase::migrated(engine);
-    put_rows(&db);
-    let arguments = ["rollback", "--to", "create_api_usage", "--format", "json"];
-    let run = db.usagectl(arguments).run();
-    assert_eq!(run.code, 5);
-    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(plan["data_loss"], true);
-    assert_eq!(plan["done"], false);
 /// The first migration was reverted: what follows is for the user to decide, and the rollback has ended.
 #[test]
 fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
@@ -820,6 +820,16 @@ fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
     );
 }
 
+#[rstest]
+fn json_answer_is_one_document(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let arguments = ["rollback", "--to", "create_api_usage", "--format", "json"];
+    let run = db.usagectl(arguments).run();
+    assert_eq!(run.code, 5);
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(plan["data_loss"], true);
+    assert_eq!(plan["done"], false);
     let run = db
         .usagectl(arguments)
         .arg("--yes")
