@@ -382,7 +382,9 @@ fn vacuum_has_no_time_limit_of_the_role_postgresql() {
 }
 
 #[rstest]
-fn check_that_refuses_archived_rows_is_named_as_the_cause(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn check_that_refuses_archived_rows_is_named_as_the_cause(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-02T10:00:00.000+00:00')");
     db.usagectl(["aggregate"]).run().success();
