@@ -302,11 +302,16 @@ fn revert(
         0 => error,
         _ => {
             let count = format::counted(reverted, "migration");
-            let next = error.next().unwrap_or(&command);
-            let next = next.replace("run the same command again", &command);
-            error
-                .context(format!("{count} reverted, the next one failed"))
-                .with_next(next)
+            let next = error.next().unwrap_or_default().to_owned();
+            let exit = error.exit();
+            let error = error.context(format!("{count} reverted, the next one failed"));
+            match exit {
+                // It has ended: the same command would revert others.
+                Exit::Refused => {
+                    error.with_next(next.replace("run the same command again", &command))
+                }
+                _ => error,
+            }
         }
     })?;
     if let Some(export) = &mut export {
