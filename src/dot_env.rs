@@ -9,6 +9,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::domain::format::is_invisible;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DotEnv {
     pub path: PathBuf,
@@ -41,10 +43,14 @@ pub(crate) fn read_in(
     let Some(path) = files.find(|path| path.is_file()) else {
         return Ok(None);
     };
+    read_file(path, names).map(Some)
+}
+
+pub(crate) fn read_file(path: PathBuf, names: &[&str]) -> Result<DotEnv, Unreadable> {
     let text = fs::read_to_string(&path).map_err(|error| error.to_string());
     let is_set = |name: &str| env::var_os(name).is_some();
     match text.and_then(|text| parse(&text, names, is_set)) {
-        Ok(variables) => Ok(Some(DotEnv { path, variables })),
+        Ok(variables) => Ok(DotEnv { path, variables }),
         Err(reason) => Err(Unreadable { path, reason }),
     }
 }
@@ -116,11 +122,6 @@ fn is_disguised(line: &str, name: &str) -> bool {
     let mut words = visible.split(|it: char| it.is_whitespace() || it == ':');
     let last = words.rfind(|word| !word.is_empty());
     line.contains('=') && !is_comment && last == Some(name)
-}
-
-/// Zero-width characters, direction marks, and the byte order mark inside a text.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// The names that dotenvy replaces in a value: letters and digits after an unescaped `$`, or the text in `${}`.

@@ -20,8 +20,8 @@ BEGIN
         AND "timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
     ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT "api_name", "hour" FROM "api_usage" JOIN "usagectl_odd_timestamps" ON "usage_id" = "id"
-    WHERE "id" = NEW."id" AND "hour" IS NOT NULL
+    SELECT "api_name", "odd"."hour" FROM "api_usage" JOIN "usagectl_odd_timestamps" AS "odd" ON "odd"."usage_id" = "id"
+    WHERE "id" = NEW."id" AND "odd"."hour" IS NOT NULL
     ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
 END;
 

@@ -12,6 +12,7 @@ use crate::error::{Error, Exit, Result, shell_word};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;
+use crate::store::unreadable;
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The
@@ -24,12 +25,16 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     if error.exit() == Exit::Busy {
         return explain_busy(url, command, error);
     }
+    if let Some(DieselError::DeserializationError(_)) = error.find() {
+        return explain_unreadable(url, error);
+    }
     if !error.is_of_database() {
         return error;
     }
     if db::is_full(&error.to_string()) {
         return error.context(format!("{command} failed"));
     }
+    let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     if let Some(DieselError::DatabaseError(kind, information)) = error.find() {
         match kind {
             DatabaseErrorKind::NotNullViolation => {
@@ -39,19 +44,50 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
                 }
             }
             DatabaseErrorKind::CheckViolation => {
-                return error.with_exit(Exit::Untrustworthy).with_next(
-                    "give the columns of that check a default that it allows, or drop it, then run the same command again",
-                );
+                // A restore writes every column that the exported rows have.
+                let next = match restores {
+                    true => {
+                        "drop that check, or change it to allow the exported rows, then run the same command again"
+                    }
+                    false => {
+                        "give the columns of that check a default that it allows, or drop it, then run the same command again"
+                    }
+                };
+                return error.with_exit(Exit::Untrustworthy).with_next(next);
             }
             _ => {}
         }
     }
-    let restores = matches!(context.arguments.try_contains_id("restore"), Ok(true));
     match missing(url, *access, command, restores) {
         Ok((role, statements)) if !statements.is_empty() => error
             .context(format!("the role `{role}` lacks rights"))
             .with_next(format!("as a superuser, {}", statements.join("; "))),
         _ => error,
+    }
+}
+
+/// Adds the rows of SQLite whose text is not UTF-8, and the statements that correct it.
+fn explain_unreadable(url: &DatabaseUrl, error: Error) -> Error {
+    let DatabaseTarget::Sqlite(_) = &url.target else {
+        return error;
+    };
+    let message = error.to_string();
+    let column = message.split('\'').nth(1).unwrap_or_default();
+    let opened = db::open(url, Access::Read);
+    let found = opened
+        .ok()
+        .and_then(|mut db| unreadable::find(&mut db, column).ok());
+    match found.as_deref() {
+        Some([first, ..]) => {
+            let fixes = found.iter().flatten().map(|it| it.fix.as_str());
+            let fixes: Vec<&str> = fixes.collect();
+            let next = format!("correct the text, such as with {}; then run the same command again", fixes.join("; "));
+            let rows = format!("{}, {}: the text is not UTF-8", first.table, first.condition);
+            error.context(rows).with_next(next)
+        }
+        _ => error.with_next(format!(
+            "correct the value in that column, which SELECT rowid, typeof(\"{column}\"), hex(\"{column}\") FROM its table shows"
+        )),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::store::lock::RunKind;
 use crate::store::migrations::{ExportOrigin, TriggerSet, application_schema};
 use crate::store::url::DatabaseUrl;
 use crate::store::usage::prune::{self, Archive, Slice};
-use crate::store::usage::{dirty, lookback, settings};
+use crate::store::usage::{dirty, lookback, partitions, settings};
 
 /// Delete old rows and keep their roll-ups
 ///
@@ -97,6 +97,16 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
     let before = keep.and_then(|age| context.now.checked_sub_signed(age));
     let before = before.unwrap_or(Window::ALL.from).max(Window::ALL.from);
     let window = Window::new(Window::ALL.from, Granularity::Hourly.start_of(before));
+    let changes = db.read_tx(partitions::changes)?;
+    if changes
+        .all_hours()
+        .iter()
+        .any(|hour| window.contains(hour.start))
+    {
+        let message =
+            "partitions of api_usage were attached, detached or dropped since the last aggregate";
+        return Err(Error::message(Exit::Untrustworthy, message).with_next("usagectl aggregate"));
+    }
     let mut answer = PruneAnswer {
         before: window.to,
         dry_run: args.dry_run,

@@ -11,7 +11,7 @@ use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confi
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
-use crate::domain::schema::dependents::{self, Dependent};
+use crate::domain::schema::dependents;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
@@ -212,9 +212,7 @@ fn revert(
     }
     // Rows may have been added; an index or a view is another loss than the one that was shown.
     let mut steps = shown.to_vec();
-    for step in &mut steps {
-        step.dependents = dependents(db, step)?;
-    }
+    find_dependents(db, &mut steps)?;
     check_blockers(&steps)?;
     for (step, shown) in steps.iter().zip(shown) {
         if let Some(object) = step.new_loss(shown) {
@@ -276,18 +274,27 @@ fn revert(
         Ok::<(), Error>(())
     };
     let result = unchanged.and_then(|()| plan.iter().zip(&steps).try_for_each(&mut run));
-    if result.is_err() {
+    if let Err(error) = &result {
         // The first error is reported; the next run removes the rest.
         let _ = migrations::remove_capture(db, &mut args.locks.retry(context));
         if let Some(export) = export.take_if(|_| reverted == 0) {
             export.discard();
         }
-        if reverted == 0
-            && migrations::survey(db)?
-                .statuses
-                .iter()
-                .all(|it| it.progress.is_none())
-        {
+        let survey = migrations::survey(db);
+        let is_whole = survey.is_ok_and(|it| it.statuses.iter().all(|it| it.progress.is_none()));
+        // After another error the same command continues; after a refusal the user decides.
+        if is_whole && (reverted == 0 || error.exit() == Exit::Refused) {
+            if let Some(export) = &mut export {
+                let _ = export.complete();
+            }
+            let outcome = format!(
+                "{command}: {} reverted, then: {error}",
+                format::counted(reverted, "migration")
+            );
+            let rollback = RollbackLog {
+                command: &outcome,
+                log,
+            };
             let _ = rollback.end(db, &mut args.locks.retry(context));
         }
     }
@@ -295,7 +302,16 @@ fn revert(
         0 => error,
         _ => {
             let count = format::counted(reverted, "migration");
-            error.context(format!("{count} reverted, the next one failed"))
+            let next = error.next().unwrap_or_default().to_owned();
+            let exit = error.exit();
+            let error = error.context(format!("{count} reverted, the next one failed"));
+            match exit {
+                // It has ended: the same command would revert others.
+                Exit::Refused => {
+                    error.with_next(next.replace("run the same command again", &command))
+                }
+                _ => error,
+            }
         }
     })?;
     if let Some(export) = &mut export {
@@ -402,27 +418,31 @@ fn counted_steps(
         for migration in plan {
             let mut step = migration.step(db, Direction::Down);
             migrations::count_losses(db, &mut step, &found, deadline)?;
-            step.dependents = dependents(db, &step)?;
             steps.push(step);
         }
+        find_dependents(db, &mut steps)?;
         let survey = migrations::survey(db)?;
         migrations::estimate(db, &survey, plan, Direction::Down, &mut steps)?;
         Ok(steps)
     })
 }
 
-fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
+fn find_dependents(db: &mut Db, steps: &mut [PlanStep]) -> Result<()> {
     let found = schema_objects::read(db)?;
     let mut statuses = migrations::survey(db)?.statuses;
     // What a partly reverted migration created is not the user's.
     let partial = statuses.iter_mut().filter(|it| it.progress.is_some());
     partial.for_each(|it| it.state = MigrationState::Applied);
     let expected = migrations::expected(db, &statuses);
-    let dropped = step.dropped(&found);
-    // Comments and settings name them.
-    let mut all = migrations::renamed_indexes(db, step, &dropped, &expected)?;
-    all.extend(migrations::dependents(db, &dropped, &expected)?);
-    Ok(all)
+    let own = migrations::own_indexes(db);
+    for step in steps {
+        let dropped = step.dropped(&found);
+        // Comments and settings name them.
+        step.dependents = migrations::renamed_indexes(db, &own, step, &dropped, &expected)?;
+        let others = migrations::dependents(db, &dropped, &expected)?;
+        step.dependents.extend(others);
+    }
+    Ok(())
 }
 
 /// A view or foreign key of the user is never dropped.

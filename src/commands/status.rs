@@ -226,7 +226,7 @@ fn report(
         origin,
         orphaned_triggers: schema_objects::orphaned_triggers(db)?,
         freshness: has_rollups
-            .then(|| status::freshness(db, has_published))
+            .then(|| status::freshness(db, has_usage, has_published))
             .transpose()?,
         alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,

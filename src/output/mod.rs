@@ -27,6 +27,7 @@ use std::mem;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::domain::format::is_invisible;
 use crate::error::{JSON_SCHEMA, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,11 +101,7 @@ pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Resu
 
 /// Escapes control characters of a stored string, which would move the cursor or colour the terminal.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // Also characters that change the direction of text.
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
+    let hidden = |c: char| c.is_control() || is_invisible(c);
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }

@@ -98,7 +98,15 @@ impl Status<'_> {
             format!("restore: {message}; so far: {}", report.restored)
         }));
         let rollback = report.interrupted_rollback.iter();
-        lines.extend(rollback.map(|it| format!("rollback: not complete; {it} continues it")));
+        lines.extend(rollback.map(|it| {
+            let is_partial = report.count(&[MigrationState::Partial]) > 0;
+            let end = if is_partial {
+                ""
+            } else {
+                ", and usagectl migrate ends it"
+            };
+            format!("rollback: not complete; {it} continues it{end}")
+        }));
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
         lines.extend(unlogged.map(|it| {

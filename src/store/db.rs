@@ -515,7 +515,7 @@ impl From<DieselError> for Error {
         };
         let next = match &error {
             DieselError::DeserializationError(_) => {
-                "correct the value in that column; with SQLite, SELECT rowid, typeof(column), hex(column) FROM table shows all"
+                "correct the value in that column, then run the same command again"
             }
             _ if exit == Exit::Unreachable => {
                 "check that the server is running, then run the same command again"

@@ -23,6 +23,7 @@ pub mod time;
 pub mod tuples;
 pub mod types;
 pub mod unknown_values;
+pub mod unreadable;
 pub mod url;
 pub mod usage;
 pub mod verification;

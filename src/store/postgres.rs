@@ -41,6 +41,24 @@ pub struct Postgres {
     has_transaction_limit: bool,
 }
 
+/// The URL with an option more. libpq reads `options` of the environment only if the URL has none.
+fn without_time_limit(url: &str, environment: &str) -> String {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let (options, others): (Vec<&str>, Vec<&str>) =
+        query.split('&').partition(|it| it.starts_with("options="));
+    let given = match options.last() {
+        Some(last) => (*last).to_owned(),
+        None => format!(
+            "options={}",
+            utf8_percent_encode(environment, NON_ALPHANUMERIC)
+        ),
+    };
+    format!(
+        "{address}?{}&{given}%20-c%20statement_timeout%3D0",
+        others.join("&")
+    )
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Fails in a transaction, after a panic: the next run finds that the process has ended.
@@ -156,7 +174,8 @@ impl Postgres {
     /// Another connection, without the role's time limit of statements, which nothing else lifts outside a transaction
     /// without a trace in the session. A pooler may refuse it.
     pub fn connect_without_time_limit(&self) -> Result<PgConnection, ConnectionError> {
-        PgConnection::establish(&format!("{}&options=-c%20statement_timeout%3D0", self.url))
+        let options = std::env::var("PGOPTIONS").unwrap_or_default();
+        PgConnection::establish(&without_time_limit(&self.url, &options))
     }
 
     /// Runs `work` without a transaction: it saves two round trips, and `CREATE INDEX CONCURRENTLY` requires it.
@@ -258,5 +277,24 @@ impl Postgres {
         };
         let done = done.and_then(|value| Ok(renewed.map(|()| value)?));
         super::db::end_transaction(&mut self.conn, done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_url_or_the_environment_are_kept() {
+        let limit = "%20-c%20statement_timeout%3D0";
+        let of = without_time_limit;
+        assert_eq!(
+            of("postgresql://h/d?a=b&options=%2Dc%20role%3Dx&c=d", "-c y=z"),
+            format!("postgresql://h/d?a=b&c=d&options=%2Dc%20role%3Dx{limit}")
+        );
+        assert_eq!(
+            of("postgresql://h/d?a=b", "-c y=z"),
+            format!("postgresql://h/d?a=b&options=%2Dc%20y%3Dz{limit}")
+        );
     }
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum PrismaPath {
     /// The file that Prisma uses, whether or not it exists.
     At(PathBuf),
-    /// Prisma's file does not exist, but one of the same name where the other versions look.
+    /// Prisma's file does not exist, but one of the same name where the other versions look, or in another package of a
+    /// repository without a schema here.
     Elsewhere { expected: PathBuf, found: PathBuf },
 }
 
@@ -26,7 +27,13 @@ pub(super) fn resolve(base: &Path, start: Option<&Path>, path: &Path) -> PrismaP
     let project = above.map_or(base, |(_, project)| project);
     let beside_base = join(project, path);
     let Some(schema) = find_schema(project) else {
-        return PrismaPath::At(join(base, path));
+        let expected = join(base, path);
+        let places = packages(start.unwrap_or(base)).into_iter();
+        let mut files = places.flat_map(|it| [join(&schema_directory(&it), path), join(&it, path)]);
+        return match files.find(|file| !is_database(&expected) && is_database(file)) {
+            Some(found) => PrismaPath::Elsewhere { expected, found },
+            None => PrismaPath::At(expected),
+        };
     };
     let beside_schema = join(schema.parent().unwrap_or(project), path);
     let text = fs::read_to_string(&schema).unwrap_or_default();
@@ -113,6 +120,29 @@ fn schema_in_config(text: &str) -> Option<String> {
 fn schema_in_package(text: &str) -> Option<String> {
     let package: serde_json::Value = serde_json::from_str(text).ok()?;
     Some(package.get("prisma")?.get("schema")?.as_str()?.to_owned())
+}
+
+/// The packages of the repository that `start` is in, at most two levels below its root: `apps/web`.
+pub(super) fn packages(start: &Path) -> Vec<PathBuf> {
+    let has = |file: &'static str| move |it: &&Path| it.join(file).exists();
+    let repository = start.ancestors().find(has(".git"));
+    let root = repository.or_else(|| start.ancestors().filter(has("package.json")).last());
+    let within = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let is_part = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path.is_dir() && !name.starts_with('.') && name != "node_modules"
+        };
+        let mut paths: Vec<PathBuf> = paths.filter(is_part).collect();
+        paths.sort();
+        paths
+    };
+    let first = root.map(within).unwrap_or_default();
+    let second: Vec<PathBuf> = first.iter().flat_map(|it| within(it)).collect();
+    let mut all = [first, second].concat();
+    all.retain(|it| it.join("package.json").is_file());
+    all
 }
 
 /// Where Prisma's migrations may be in the project `base`: the folder that prisma.config.ts names, `prisma/migrations`,

@@ -7,12 +7,14 @@ use super::db::{Db, on};
 use super::time::UtcTimestamp;
 use super::tuples::LoadTuples;
 use super::unknown_values::known;
+use super::usage::partitions::{self, Changes};
 use super::usage::rollups;
 use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
+use crate::domain::usage::partitions::Change;
 
 /// The dirty hours and those that a running `aggregate` has taken over. `{}`: the condition of an hour that is a time;
 /// PostgreSQL also has infinity.
@@ -59,8 +61,9 @@ pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }
 
-/// `has_published`: whether the application's tables can be compared with the roll-ups.
-pub fn freshness(db: &mut Db, has_published: bool) -> QueryResult<Freshness> {
+/// `has_usage` and `has_published`: whether the application's rows and its table of aggregates can be compared with the
+/// roll-ups.
+pub fn freshness(db: &mut Db, has_usage: bool, has_published: bool) -> QueryResult<Freshness> {
     type Found = (
         i64,
         Option<UtcTimestamp>,
@@ -73,15 +76,26 @@ pub fn freshness(db: &mut Db, has_published: bool) -> QueryResult<Freshness> {
     };
     let query = FRESHNESS.replace("{}", is_time);
     let (hours_waiting, oldest, from, last): Found = on!(db, |conn| sql_query(query).row(conn))?;
-    let undecided = |(from, last): (UtcTimestamp, UtcTimestamp)| {
+    let changes = match has_usage {
+        true => partitions::changes(db)?,
+        false => Changes::default(),
+    };
+    let changed = changes.all_hours();
+    let unclear = partitions::span(changes.hours(Change::Unclear));
+    let undecided = from.zip(last).map(|(from, last)| {
         let after = last.utc() + TimeDelta::milliseconds(1);
         Window::new(from.utc(), after).widened(Granularity::Hourly)
-    };
+    });
+    let both = |a: Window, b: Window| Window::new(a.from.min(b.from), a.to.max(b.to));
+    let oldest = oldest.map(UtcTimestamp::utc);
     Ok(Freshness {
-        hours_waiting,
-        oldest: oldest.map(UtcTimestamp::utc),
+        hours_waiting: hours_waiting + i64::try_from(changed.len()).unwrap_or(0),
+        oldest: oldest
+            .into_iter()
+            .chain(changed.first().map(|hour| hour.start))
+            .min(),
         is_incomplete: has_published && !rollups::lost(db)?.is_empty(),
-        undecided: from.zip(last).map(undecided),
+        undecided: undecided.into_iter().chain(unclear).reduce(both),
     })
 }
 

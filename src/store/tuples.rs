@@ -8,7 +8,7 @@ use diesel::deserialize::{self, FromStaticSqlRow, QueryableByName};
 use diesel::query_dsl::methods::LoadQuery;
 use diesel::row::NamedRow;
 use diesel::sql_types::{
-    BigInt, Bool, Double, Integer, Nullable, SqlType, Text, Timestamp, Timestamptz,
+    BigInt, Binary, Bool, Double, Integer, Nullable, SqlType, Text, Timestamp, Timestamptz,
 };
 
 use super::time::{StoredTimestamp, UtcTimestamp};
@@ -26,6 +26,7 @@ macro_rules! typed {
 
 typed! {
     String => Text,
+    Vec<u8> => Binary,
     bool => Bool,
     i32 => Integer,
     i64 => BigInt,

@@ -121,11 +121,14 @@ pub enum UrlError {
     DotEnv { path: PathBuf, reason: String },
     /// See [`prisma_path`].
     #[error(
-        "there is no database at {}, where Prisma looks by its schema.prisma, but there is one at {}",
+        "there is no database at {}, which the URL names by Prisma's rules, but there is one at {}",
         expected.display(),
         found.display()
     )]
     Elsewhere { expected: PathBuf, found: PathBuf },
+    /// There is no URL and no database at the default place, but a package of the repository has a URL.
+    #[error("no database URL is given, but there is one in {}", .0.display())]
+    OfPackage(PathBuf),
     /// Neither `XDG_DATA_HOME` nor `HOME` is set.
     #[error("no database URL is given, and there is no home directory for the default one")]
     NoHome,
@@ -163,7 +166,7 @@ impl From<dot_env::Unreadable> for UrlError {
 impl UrlError {
     pub fn exit(&self) -> Exit {
         match self {
-            UrlError::Elsewhere { .. } => Exit::Refused,
+            UrlError::Elsewhere { .. } | UrlError::OfPackage(_) => Exit::Refused,
             _ => Exit::Usage,
         }
     }
@@ -173,6 +176,13 @@ impl UrlError {
             UrlError::Elsewhere { found, .. } => {
                 let url = shell_word(&format!("sqlite:{}", found.display()));
                 return format!("usagectl --database-url {url} status");
+            }
+            UrlError::OfPackage(file) => {
+                let directory = file.parent().unwrap_or(file).display().to_string();
+                return format!(
+                    "cd {}, then run the same command again; or give --database-url",
+                    shell_word(&directory)
+                );
             }
             UrlError::DotEnv { .. } => {
                 return "correct the .env file, or give --database-url".to_owned();
@@ -230,13 +240,27 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
             }
         }
     }
+    let path = default_path()?;
+    if !path.exists()
+        && let Some(file) = url_of_a_package(names)
+    {
+        return Err(UrlError::OfPackage(file));
+    }
     Ok(DatabaseUrl {
         source: UrlSource::Default,
-        target: DatabaseTarget::Sqlite(default_path()?),
+        target: DatabaseTarget::Sqlite(path),
         is_prismas_file: false,
         notes: Vec::new(),
         application: APPLICATION.to_owned(),
     })
+}
+
+/// The first `.env` of another package of the repository that has a URL.
+fn url_of_a_package(names: &[&str]) -> Option<PathBuf> {
+    let packages = prisma_path::packages(&env::current_dir().ok()?).into_iter();
+    let files = packages.flat_map(|it| [it.clone(), prisma_path::schema_directory(&it)]);
+    let mut read = files.filter_map(|it| dot_env::read_file(it.join(".env"), names).ok());
+    Some(read.find(|file| !file.variables.is_empty())?.path)
 }
 
 /// Parses a URL; a relative path is resolved from `base`.

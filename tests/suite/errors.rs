@@ -520,3 +520,43 @@ fn read_only_server_is_refused_at_once_postgresql() {
         assert!(began.elapsed() < Duration::from_secs(10), "{command:?}");
     }
 }
+
+/// SQLite stores any bytes as text. The printed statements make all of it readable.
+#[rstest]
+#[case::endpoint("endpoint", "rowid IN (1, 3)")]
+#[case::name("api_name", "rowid IN (1, 3)")]
+fn text_that_is_not_utf8_is_named_with_its_rows_sqlite(#[case] column: &str, #[case] rows: &str) {
+    let db = TestDatabase::migrated(Sqlite);
+    db.execute(&format!(
+        "INSERT INTO api_usage (id, api_name, endpoint, timestamp) VALUES
+             ('1', 'tmdb', '/a', '2026-01-02T10:00:00.000+00:00'),
+             ('2', 'tmdb', '/a', '2026-01-02T10:00:00.000+00:00'),
+             ('3', 'tmdb', '/a', '2026-01-02T11:00:00.000+00:00');
+         UPDATE api_usage SET {column} = CAST(x'2fff' AS TEXT) WHERE id IN ('1', '3')"
+    ));
+    let mut run = db.usagectl(["aggregate"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    for _ in 0..2 {
+        let Some((message, next)) = run
+            .stderr
+            .split_once("\nnext: correct the text, such as with ")
+        else {
+            break;
+        };
+        if column == "endpoint" {
+            let expected = format!("error: api_usage, {rows}: the text is not UTF-8: ");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        let (sql, _) = next
+            .split_once("; then run the same command again")
+            .unwrap();
+        db.run_script(&format!("{sql};"));
+        run = db.usagectl(["aggregate"]).run();
+    }
+    run.success();
+    let calls = db.rows(
+        "SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'",
+    );
+    assert_eq!(calls, ["3"]);
+    db.usagectl(["prune", "--older-than", "1d"]).run().success();
+}

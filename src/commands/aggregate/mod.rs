@@ -1,7 +1,7 @@
 //! `aggregate`: roll usage up into hours, days and months.
 //!
 //! ```text
-//! mod     the arguments; dirty hours; the report
+//! mod     the arguments; dirty hours; changed partitions; the report
 //! stages  one granularity after the other: count or merge, compare, save
 //! verify  the same without saving: compares the stored numbers with the expected ones
 //! ```
@@ -22,6 +22,7 @@ use crate::commands::prelude::*;
 use crate::domain::format::{self, counted};
 use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::endpoint::EndpointNames;
+use crate::domain::usage::partitions::Change;
 use crate::domain::usage::retention;
 use crate::domain::usage::settings::{Mode, Settings};
 use crate::domain::zone::Zone;
@@ -29,8 +30,9 @@ use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
 use crate::store::lock::RunKind;
 use crate::store::migrations::TriggerSet;
+use crate::store::usage::partitions::Changes;
 use crate::store::usage::rollups::Level;
-use crate::store::usage::{dirty, lookback, rollups, settings};
+use crate::store::usage::{dirty, lookback, partitions, rollups, settings};
 
 /// Roll usage up into hours, days and months
 ///
@@ -44,6 +46,10 @@ use crate::store::usage::{dirty, lookback, rollups, settings};
 /// Where another program deleted the oldest rows, all but a few of them and up to any moment, the roll-ups are the
 /// only record of their calls: they stay, a warning names the range, and the exit code is 4. --seal keeps them,
 /// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed.
+///
+/// The same holds where a partition of the table was dropped, detached or truncated. If one is attached again, its rows
+/// count instead of the kept calls; where there are other numbers of both, nothing is counted until --seal counts both,
+/// or --rebuild only the rows.
 ///
 /// The results are in api_usage_aggregates. A row there that another program wrote and that counts more
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit
@@ -210,12 +216,12 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
         start.rows_win = found.span();
         start.has_stale |= start.rows_win.is_some();
         answer.differences = found.differences.len() as u64;
-        db.write_tx(|db| {
-            verify::forget_returned(db, &found)?;
-            verify::list_as_stale(db, &found)
-        })?;
+        db.write_tx(|db| verify::list_as_stale(db, &found))?;
     }
     stages::run(context, &mut db, args, settings, &start, &mut answer)?;
+    if !start.partitions.windows.is_empty() && args.filter.apis.is_empty() {
+        db.write_tx(|db| settings::save_partitions(db, &start.partitions.now))?;
+    }
     if answer.hours_rewritten >= ANALYZE_FROM {
         rollups::refresh_statistics(&mut db)?;
     }
@@ -291,6 +297,7 @@ struct Start {
     rows_with_unreadable_time: u64,
     /// Where other programs' rows in the application's table are replaced, and deletions are followed.
     rows_win: Option<Window>,
+    partitions: Changes,
 }
 
 /// Moves the dirty hours, and the periods that --rebuild adds, to the list of stale periods; in one transaction.
@@ -305,6 +312,8 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) 
         rollups::forget(db, Level::Undecided, window, apis)?;
         rollups::list_stored_as_stale(db, &Granularity::ALL, settings.calendar, window, apis)?;
     }
+    let partitions = partitions::changes(db)?;
+    follow_partitions(db, args, window, &partitions)?;
     dirty::move_to_stale(db, apis)?;
     // --repair finds and counts them itself.
     if !args.repair {
@@ -321,7 +330,43 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) 
         known_apis: known.len(),
         rows_win: args.rebuild.then_some(window),
         rows_with_unreadable_time: dirty::count_unreadable(db)?,
+        partitions,
     })
+}
+
+/// Marks the hours of partitions that changed. Where rows are there again whose calls were kept without them, the rows
+/// count. If other rows may be among them, the user decides; in a transaction.
+fn follow_partitions(
+    db: &mut Db,
+    args: &AggregateArgs,
+    window: Window,
+    changes: &Changes,
+) -> Result<()> {
+    let apis = &args.filter.apis;
+    let (replaced, undecided): (Vec<_>, Vec<_>) = changes
+        .hours(Change::Unclear)
+        .filter(|hour| !args.seal && (apis.is_empty() || apis.contains(&hour.api_name)))
+        .partition(|hour| args.rebuild && window.contains(hour.start));
+    if let Some(Window { from, to }) = partitions::span(undecided) {
+        let (shown_from, shown_to) = (format::time(from), format::time(to));
+        let message = format!(
+            "hours from {shown_from} to {shown_to} have rows of an attached partition, and calls that are kept without \
+             their rows, but not the same number; nothing was changed"
+        );
+        return Err(Error::message(Exit::Untrustworthy, message)
+            .with_next(retention::next_step(Window::new(from, to))));
+    }
+    for hour in changes.hours(Change::Returned).chain(replaced) {
+        let window = Window::new(hour.start, Granularity::Hourly.end_of(hour.start));
+        for level in [Level::Sealed, Level::Undecided] {
+            rollups::forget(db, level, window, std::slice::from_ref(&hour.api_name))?;
+        }
+    }
+    for window in &changes.windows {
+        dirty::mark_hours_with_rows(db, *window, &[])?;
+    }
+    let removed = changes.hours(Change::Removed).cloned().collect();
+    Ok(rollups::add_stale(db, Granularity::Hourly, &removed)?)
 }
 
 fn report(context: &mut Context, answer: &RunAnswer, settings: Settings) -> Result<()> {

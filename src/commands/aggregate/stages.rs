@@ -17,16 +17,18 @@ use crate::domain::format;
 use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::aggregate_row::{self, Counts, RowChange, TooLarge};
 use crate::domain::usage::aggregate_step::AggregateStep;
+use crate::domain::usage::partitions::Change;
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::retention;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::domain::usage::settings::Settings;
 use crate::fault;
 use crate::output::aggregate::{KeptRow, RunAnswer};
+use crate::store::usage::partitions::Changes;
 use crate::store::usage::read::UsageRow;
 use crate::store::usage::rollups::Level;
 use crate::store::usage::second_reader::SecondReader;
-use crate::store::usage::{aggregates, dirty, read, rollups};
+use crate::store::usage::{aggregates, dirty, partitions, read, rollups};
 
 /// From this number of hours on, a second reader is opened.
 const LARGE_STEP: usize = 48;
@@ -51,6 +53,7 @@ pub(super) fn run(
         apis: &args.filter.apis,
         settings,
         rows_win: start.rows_win,
+        partitions: &start.partitions,
         now: context.now,
         known_apis: start.known_apis,
         second: None,
@@ -86,6 +89,7 @@ struct Stages<'a> {
     apis: &'a [String],
     settings: Settings,
     rows_win: Option<Window>,
+    partitions: &'a Changes,
     now: DateTime<Utc>,
     known_apis: usize,
     /// Reads half of the rows of a step.
@@ -135,7 +139,7 @@ impl Stages<'_> {
         if let Some(second) = &mut second {
             second.note_state()?;
         }
-        let deleted_to = self.deleted_to;
+        let (deleted_to, partitions) = (self.deleted_to, self.partitions);
         self.db.read_tx(|db| {
             let before = rollups::load_to_replace(db, granularity, &apis, window)?;
             if granularity != Granularity::Hourly {
@@ -147,7 +151,14 @@ impl Stages<'_> {
             }
             let mut pieces = count_rows(db, settings, &step.periods, known_apis, second, answer)?;
             rollups::add_calls_without_rows(db, settings, &apis, window, &mut pieces)?;
-            let mut gone = gone(db, calendar, step, deleted_to, &before, &pieces)?;
+            let mut gone = gone(
+                db,
+                calendar,
+                step,
+                (deleted_to, partitions),
+                &before,
+                &pieces,
+            )?;
             gone.retain(|part, _| rows_win.is_none_or(|window| !window.contains(part.start)));
             for (quarter, calls) in &gone {
                 let piece = quarter.at(calendar.piece_of(quarter.start));
@@ -179,6 +190,13 @@ impl Stages<'_> {
         let (granularity, calendar) = (step.granularity, self.settings.calendar);
         let Found { counts, .. } = found;
         let (rewritten, kept) = self.db.write_tx(|db| -> Result<_> {
+            // Rows of an attached partition may have been counted with calls that are kept without them.
+            if granularity == Granularity::Hourly && partitions::read(db)? != self.partitions.now {
+                let message = "the partitions of api_usage changed meanwhile";
+                return Err(
+                    Error::message(Exit::Busy, message).with_next("run the same command again")
+                );
+            }
             let mut rewritten = step.changed(counts);
             let mut parts = BTreeMap::new();
             for period in &rewritten {
@@ -292,7 +310,7 @@ fn gone(
     db: &mut Db,
     calendar: Calendar,
     step: &AggregateStep,
-    deleted_to: Option<DateTime<Utc>>,
+    (deleted_to, partitions): (Option<DateTime<Utc>>, &Changes),
     before: &BTreeMap<ApiPeriod, ApiRollup>,
     found: &BTreeMap<ApiPeriod, ApiRollup>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
@@ -305,16 +323,20 @@ fn gone(
         }
     }
     let periods: BTreeSet<&ApiPeriod> = step.periods.iter().collect();
-    deleted.retain(|hour, _| periods.contains(hour) && before.contains_key(hour));
-    if deleted.is_empty() {
+    let is_counted = |hour: &ApiPeriod| periods.contains(hour) && before.contains_key(hour);
+    deleted.retain(|hour, _| is_counted(hour));
+    let of_partitions = partitions.hours(Change::Removed);
+    let of_partitions: Vec<_> = of_partitions.filter(|hour| is_counted(hour)).collect();
+    if deleted.is_empty() && of_partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
     let kept = Window::new(deleted_to.unwrap_or(Window::ALL.from), Window::ALL.to);
     let oldest = dirty::oldest_row(db, kept)?;
     deleted.retain(|_, to| Some(*to) <= deleted_to || oldest.is_none_or(|oldest| *to <= oldest));
+    let deleted: BTreeSet<&ApiPeriod> = deleted.keys().chain(of_partitions).collect();
     let before_pieces = rollups::load_to_replace(db, Level::Piece, &step.apis(), step.window)?;
     let mut gone = BTreeMap::new();
-    for hour in deleted.keys() {
+    for hour in deleted {
         let parts = match calendar.cut_of(hour.start) {
             Some(cut) => vec![
                 (hour.clone(), &before_pieces),

@@ -19,7 +19,6 @@ use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, Tal
 use crate::domain::usage::settings::{Mode, Settings};
 use crate::output::Format;
 use crate::output::aggregate::{FoundDifference, VerifyAnswer};
-use crate::store::migrations::is_partitioned;
 use crate::store::usage::rollups::Level;
 use crate::store::usage::{aggregates, dirty, lookback, read, rollups, settings};
 
@@ -67,56 +66,6 @@ pub(super) fn differences(
         verification.compare(db, *granularity)?;
     }
     Ok(verification.answer)
-}
-
-/// Forgets the calls without rows of hours whose rows are there again, as after a partition is attached again; in a
-/// transaction. Both would count. Refuses hours where only some of them, or more, are there.
-pub(super) fn forget_returned(db: &mut Db, found: &VerifyAnswer) -> Result<()> {
-    if !is_partitioned(db)? {
-        return Ok(());
-    }
-    let of_rows = |it: &&FoundDifference| {
-        it.aggregation_type == Granularity::Hourly
-            && it.compared_with == "rows"
-            && it.difference.field == "total_requests"
-    };
-    let mut unclear: Option<Window> = None;
-    for it in found.differences.iter().filter(of_rows) {
-        let window = Window::new(it.period_start, it.period_end);
-        let hour = |_| Some(window.from);
-        let mut sealed = 0;
-        for level in [Level::Sealed, Level::Undecided] {
-            let apis = [it.api_name.as_str()].into();
-            let calls = rollups::merge(db, level, hour, &apis, window)?.into_values();
-            sealed += calls.map(|it| it.total.total_requests).sum::<u64>();
-        }
-        let requests = |text: &str| text.parse::<u64>().unwrap_or_default();
-        let stored = requests(&it.difference.stored);
-        let rows = requests(&it.difference.found).saturating_sub(sealed);
-        // Any other number of the roll-up is wrong for another reason.
-        if sealed == 0 || rows == 0 || stored != sealed {
-            continue;
-        }
-        if rows != sealed {
-            let from = unclear.map_or(window.from, |it| it.from.min(window.from));
-            let to = unclear.map_or(window.to, |it| it.to.max(window.to));
-            unclear = Some(Window::new(from, to));
-        }
-        for level in [Level::Sealed, Level::Undecided] {
-            rollups::forget(db, level, window, std::slice::from_ref(&it.api_name))?;
-        }
-    }
-    let Some(Window { from, to }) = unclear else {
-        return Ok(());
-    };
-    let (from, to) = (format::time(from), format::time(to));
-    let message = format!(
-        "hours from {from} to {to} have rows again whose calls are kept without them, but not the same number; nothing \
-         was changed"
-    );
-    Err(Error::message(Exit::Refused, message).with_next(
-        "attach or detach the partition so that all of these rows are there, or none, then run the same command again",
-    ))
 }
 
 /// Lists the periods that differ as stale; in a transaction.

@@ -28,8 +28,8 @@ use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
-    self, Direction, Event, Locks, LogContext, Migration, Observer, RestoreLog, Retry, SchemaError,
-    Survey, TakenName, Task, adopt as adoption,
+    self, Direction, Event, Locks, LogContext, Migration, Observer, RestoreLog, Retry, RollbackLog,
+    SchemaError, Survey, TakenName, Task, adopt as adoption,
 };
 use crate::store::place;
 use crate::store::schema_objects;
@@ -468,6 +468,12 @@ impl Run<'_> {
         }
         if let Some(restore) = &self.restore {
             restore.start(self.db, log)?;
+        }
+        if let Some(command) = &survey.bookkeeping.interrupted_rollback
+            && plan.is_empty()
+        {
+            let mut retry = self.args.locks.retry(self.context);
+            RollbackLog { command, log }.end(self.db, &mut retry)?;
         }
         let orphaned = schema_objects::orphaned_triggers(self.db)?;
         if !orphaned.is_empty() {

@@ -328,12 +328,25 @@ pub struct Existing {
     /// On PostgreSQL, the views and other objects of the user because of which the type of a column cannot be changed,
     /// by column.
     pub dependents: BTreeMap<String, Vec<String>>,
+    /// On PostgreSQL, columns whose values have no meaning in most other types, as of a range, and whether also the
+    /// text of the values has none: the database numbers the rows.
+    pub unconvertible: BTreeMap<String, bool>,
     /// On SQLite, the tables of different columns.
     pub tables: BTreeMap<String, TableText>,
     /// Views with the names of missing tables.
     pub views: BTreeSet<String>,
     /// The tables of other names that have exactly the columns and unique columns of a missing one, by its name.
     pub renamed: BTreeMap<String, String>,
+}
+
+impl Existing {
+    /// Whether the column cannot have the expected type. Text can be converted to text and to enums.
+    fn is_unconvertible(&self, what: &str, expected: &str) -> bool {
+        let data_type = Column::parse(expected).data_type;
+        let takes_text = data_type == "text" || data_type.starts_with('"');
+        let found = self.unconvertible.get(what);
+        found.is_some_and(|is_numbered| *is_numbered || !takes_text)
+    }
 }
 
 /// The query that counts what the user must decide before the difference can be closed: rows without a value for a
@@ -542,6 +555,7 @@ pub fn closing_sql(
                 }
                 continue;
             }
+            "column" if existing.is_unconvertible(what, expected) => (2, vec![None]),
             "column" => {
                 let (table, _) = name.split_once('.').unwrap_or((name, ""));
                 let undecided = existing.undecided.get(what);
@@ -921,11 +935,27 @@ fn changes_type(statements: &[Option<String>]) -> bool {
     statements.any(|it| it.starts_with("ALTER TABLE") && it.contains(&change))
 }
 
+/// Whether a type of PostgreSQL is one of numbers.
+fn is_number(data_type: &str) -> bool {
+    let mut numbers = ["bigint", "double", "integer", "numeric", "real", "smallint"].iter();
+    numbers.any(|it| data_type.starts_with(it))
+}
+
+impl Difference {
+    /// Whether a column of numbers has another type of them.
+    pub fn is_of_numbers(&self) -> bool {
+        let types = [&self.expected, &self.found];
+        let mut types = types
+            .iter()
+            .map(|it| it.as_deref().map(|it| Column::parse(it).data_type));
+        self.what.starts_with("column ") && types.all(|it| it.is_some_and(is_number))
+    }
+}
+
 /// The values of a column in another type of PostgreSQL; nothing if their meaning is unknown.
 fn conversion(column: &str, found: &str, wanted: &str) -> Option<String> {
     let is_time = wanted.starts_with("timestamp");
-    let mut numbers = ["bigint", "double", "integer", "numeric", "real", "smallint"].iter();
-    let is_number = numbers.any(|it| found.starts_with(it));
+    let is_number = is_number(found);
     match wanted {
         // A cast would convert to the time zone of the session.
         _ if is_time && found.ends_with(" with time zone") => {

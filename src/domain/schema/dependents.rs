@@ -120,6 +120,17 @@ impl Dependent {
         format!("{} {}", self.kind, self.name)
     }
 
+    /// Whether it is a check or an index whose functions and operators may be of another type than that of the column
+    /// after a change.
+    pub fn is_expression(&self) -> bool {
+        let sql = self.sql.as_deref().unwrap_or_default();
+        match self.kind {
+            DependentKind::Constraint => sql.contains(" CHECK ("),
+            DependentKind::Index => sql.matches('(').count() > 1,
+            _ => false,
+        }
+    }
+
     /// The table of the object that it depends on.
     pub fn table(&self) -> &str {
         let (_, name) = self.depends_on.split_once(' ').unwrap_or_default();

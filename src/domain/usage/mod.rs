@@ -7,6 +7,7 @@ pub mod credits;
 pub mod endpoint;
 pub mod fingerprint;
 pub mod histogram;
+pub mod partitions;
 pub mod read_plan;
 pub mod record;
 pub mod retention;

@@ -16,7 +16,7 @@ use super::{
 use crate::domain::schema::adoption::{
     Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
 };
-use crate::domain::schema::dependents::Dropped;
+use crate::domain::schema::dependents::{Dependent, Dropped};
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObject, SchemaObjects};
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
@@ -318,10 +318,27 @@ fn existing(
         );
         let tables: Vec<String> = on!(db, |conn| tables.rows(conn))?;
         existing.tables_without_key.extend(tables);
+        let unconvertible = sql_query(
+            "SELECT 'column ' || c.relname || '.' || a.attname, a.attidentity <> '' FROM pg_attribute a
+             JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
+             WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
+               AND (t.typtype IN ('c', 'e', 'm', 'r') OR a.attidentity <> '')",
+        );
+        let unconvertible: Vec<(String, bool)> = on!(db, |conn| unconvertible.rows(conn))?;
+        existing.unconvertible.extend(unconvertible);
         let changed = differences.iter().filter(|it| it.found.is_some());
         let changed = Dropped::new(changed.map(|it| it.what.as_str()));
         let dependents = dependents::read(db, &changed, expected)?.into_iter();
-        for dependent in dependents.filter(|it| it.kind.prevents_type_change()) {
+        let of_numbers: BTreeSet<&str> = differences
+            .iter()
+            .filter(|it| it.is_of_numbers())
+            .map(|it| it.what.as_str())
+            .collect();
+        let prevents = |it: &Dependent| {
+            it.kind.prevents_type_change()
+                || it.is_expression() && !of_numbers.contains(it.depends_on.as_str())
+        };
+        for dependent in dependents.filter(prevents) {
             let object = dependent.object();
             let column = existing.dependents.entry(dependent.depends_on);
             column.or_default().push(object);

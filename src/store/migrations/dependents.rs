@@ -71,13 +71,8 @@ pub fn read(
     Ok(found)
 }
 
-/// The names of dropped indexes that a migration creates under another name: a restore renames them on PostgreSQL.
-pub fn renamed_indexes(
-    db: &mut Db,
-    step: &PlanStep,
-    dropped: &Dropped,
-    expected: &SchemaObjects,
-) -> QueryResult<Vec<Dependent>> {
+/// The indexes of all migrations, with their names.
+pub fn own_indexes(db: &Db) -> Vec<FoundIndex> {
     let mut own = Vec::new();
     for migration in ALL {
         let sql = migration.sql(db, Direction::Up);
@@ -86,6 +81,18 @@ pub fn renamed_indexes(
         let changes = statements.filter_map(|it| it.index.as_ref());
         changes.for_each(|change| index::apply(change, &mut own));
     }
+    own
+}
+
+/// The names of dropped indexes that a migration creates under another name, by its `own`: a restore renames them on
+/// PostgreSQL.
+pub fn renamed_indexes(
+    db: &mut Db,
+    own: &[FoundIndex],
+    step: &PlanStep,
+    dropped: &Dropped,
+    expected: &SchemaObjects,
+) -> QueryResult<Vec<Dependent>> {
     let is_postgres = matches!(db, Db::Pg(_));
     let all = indexes::read_all(db)?;
     let names: BTreeSet<String> = all.iter().map(|(it, _)| it.name.clone()).collect();

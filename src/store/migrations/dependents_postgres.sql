@@ -36,15 +36,40 @@ types AS (
     UNION
     SELECT s.oid, CASE t.level WHEN 0 THEN t.what ELSE 'type ' || t.oid::regtype END, t.level + 1
     FROM types t
-    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid AND d.deptype = 'n'
+    JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid AND d.deptype IN ('n', 'i')
     LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'c'
     JOIN pg_type y ON y.oid = CASE WHEN d.classid = 'pg_type'::regclass THEN d.objid ELSE c.reltype END
+        -- Of the types that are part of another one: the multirange of a range.
+        AND (d.deptype = 'n' OR y.typtype = 'm')
     CROSS JOIN LATERAL (VALUES (y.oid), (y.typarray)) AS s (oid)
+),
+-- The functions of such types, and the casts, operators and functions that use these.
+routines AS (
+    SELECT d.classid, d.objid, t.what, 1 AS level
+    FROM (
+        SELECT * FROM gone UNION
+        SELECT 'pg_type'::regclass, oid, 0, 'type ' || oid::regtype FROM types WHERE level > 0
+    ) AS t
+    JOIN pg_depend d ON d.refclassid = t.classid AND d.refobjid = t.objid AND d.refobjsubid = t.objsubid
+    WHERE d.deptype = 'n'
+      AND d.classid IN ('pg_proc'::regclass, 'pg_cast'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass)
+      -- The constructors of a range are part of it.
+      AND NOT EXISTS (
+          SELECT 1 FROM pg_depend i WHERE i.classid = d.classid AND i.objid = d.objid AND i.deptype = 'i'
+      )
+    UNION
+    SELECT d.classid, d.objid, pg_describe_object(r.classid, r.objid, 0), r.level + 1
+    FROM routines r
+    JOIN pg_depend d ON d.refclassid = r.classid AND d.refobjid = r.objid AND d.deptype IN ('n', 'a')
+    WHERE d.classid IN ('pg_proc'::regclass, 'pg_cast'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass)
+      AND (d.classid, d.objid) <> (r.classid, r.objid) AND r.level < 20
 ),
 used AS (
     SELECT * FROM gone
     UNION
     SELECT 'pg_type'::regclass, oid, 0, 'type ' || oid::regtype FROM types WHERE level > 0
+    UNION
+    SELECT classid, objid, 0, pg_describe_object(classid, objid, 0) FROM routines
 ),
 depending AS (
     -- What also depends automatically is dropped without a question.
@@ -181,14 +206,18 @@ found AS (
     FROM depending d
     JOIN pg_statistic_ext s ON d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid
     UNION ALL
-    SELECT 'function', d.objid::regprocedure::text, d.what, d.blocks, NULL, NULL,
-        'DROP ROUTINE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
-    FROM depending d
-    WHERE d.classid = 'pg_proc'::regclass
-      -- The constructors of a range are part of it.
-      AND NOT EXISTS (
-          SELECT 1 FROM pg_depend i WHERE i.classid = d.classid AND i.objid = d.objid AND i.deptype = 'i'
-      )
+    -- After the columns, views and others that use them.
+    SELECT CASE r.classid WHEN 'pg_proc'::regclass THEN 'function' ELSE 'object' END,
+        CASE r.classid WHEN 'pg_proc'::regclass THEN r.objid::regprocedure::text
+            ELSE pg_describe_object(r.classid, r.objid, 0) END,
+        (array_agg(r.what ORDER BY r.level, r.what))[1], true, NULL, NULL,
+        format('DROP %s %s',
+            CASE r.classid WHEN 'pg_proc'::regclass THEN 'ROUTINE'
+                ELSE upper((pg_identify_object(r.classid, r.objid, 0)).type) END,
+            (pg_identify_object(r.classid, r.objid, 0)).identity),
+        max(r.level) - 500
+    FROM routines r
+    GROUP BY r.classid, r.objid
     UNION ALL
     -- After all that uses them.
     SELECT CASE y.typtype WHEN 'd' THEN 'domain' ELSE 'type' END, y.oid::regtype::text, min(t.what), true, NULL, NULL,

@@ -106,21 +106,6 @@ pub fn is_late(db: &Db) -> &'static str {
     }
 }
 
-/// The hours that were counted and end before the oldest row. No trigger runs when a partition is dropped or detached.
-const HOURS_OF_DROPPED_PARTITIONS: &str = "
-    SELECT api_name, period_start, period_start + interval '59 minutes 59.999 seconds'
-    FROM usagectl_rollups AS counted
-    WHERE EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass('api_usage'))
-      AND ($1 IS NULL OR api_name = $1) AND aggregation_type = 'HOURLY' AND scope = 'API'
-      AND period_start <= (SELECT min(timestamp) FROM api_usage) - interval '1 hour'
-      AND NOT EXISTS (
-          SELECT FROM usagectl_rollups AS gone
-          WHERE gone.aggregation_type IN ('SEALED', 'UNDECIDED') AND gone.scope = 'API'
-            AND gone.api_name = counted.api_name
-            AND gone.period_start >= counted.period_start
-            AND gone.period_start < counted.period_start + interval '1 hour'
-      )";
-
 /// Moves the dirty hours of some APIs, or of all, to the list of stale periods, and those that `alerts check` has not
 /// seen also to its list of late hours; in one transaction.
 ///
@@ -139,7 +124,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
          )
          INSERT INTO usagectl_stale_periods AS stale (aggregation_type, period_start, api_name, deleted_to)
          SELECT 'HOURLY', hour, api_name, max(deleted_to)
-         FROM (SELECT api_name, hour, deleted_to FROM taken UNION ALL {HOURS_OF_DROPPED_PARTITIONS}) AS found
+         FROM taken
          WHERE hour >= '0001-01-01' AND hour < '10000-01-01' GROUP BY hour, api_name
          ON CONFLICT (aggregation_type, period_start, api_name)
          DO UPDATE SET deleted_to = greatest(stale.deleted_to, excluded.deleted_to)",
@@ -166,9 +151,9 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
          SELECT id, timestamp
          FROM usagectl_dirty_hours AS dirty
          CROSS JOIN api_usage ON api_usage.api_name = dirty.api_name
-           AND timestamp >= substr(hour, 1, 14) AND timestamp < substr(hour, 1, 13) || ';'
+           AND timestamp >= substr(dirty.hour, 1, 14) AND timestamp < substr(dirty.hour, 1, 13) || ';'
          WHERE (?1 IS NULL OR dirty.api_name = ?1)
-           AND (hour < '0001' OR hour IS NOT strftime('%Y-%m-%dT%H:00:00.000+00:00', hour))
+           AND (dirty.hour < '0001' OR dirty.hour IS NOT strftime('%Y-%m-%dT%H:00:00.000+00:00', dirty.hour))
          ON CONFLICT DO NOTHING",
         "DELETE FROM usagectl_dirty_hours WHERE ?1 IS NULL OR api_name = ?1",
     ];
@@ -183,7 +168,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
             "DELETE FROM usagectl_odd_timestamps
              WHERE (hour IS NULL OR hour IN (SELECT hour FROM usagectl_dirty_hours)) AND EXISTS (
                  SELECT 1 FROM api_usage
-                 WHERE id = usage_id AND api_usage.timestamp IS NOT usagectl_odd_timestamps.timestamp
+                 WHERE id = usagectl_odd_timestamps.usage_id AND api_usage.timestamp IS NOT usagectl_odd_timestamps.timestamp
              )",
         )?;
     }
@@ -307,11 +292,11 @@ fn mark_statements(db: &Db, condition: impl Fn(&str) -> String) -> Vec<String> {
             ),
             format!(
                 "INSERT INTO usagectl_dirty_hours (api_name, hour)
-                 SELECT DISTINCT api_name, hour
-                 FROM usagectl_odd_timestamps CROSS JOIN api_usage ON id = usage_id
+                 SELECT DISTINCT api_name, odd.hour
+                 FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = odd.usage_id
                  WHERE {}
                  ON CONFLICT DO NOTHING",
-                condition("hour")
+                condition("odd.hour")
             ),
         ],
     }
@@ -381,7 +366,7 @@ pub(super) fn count_query(db: &Db, from: &str, to: &str, api: Option<&str>) -> S
         ),
         Db::Sqlite(_) => format!(
             "SELECT count(*) + (
-                 SELECT count(*) FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = usage_id
+                 SELECT count(*) FROM usagectl_odd_timestamps AS odd CROSS JOIN api_usage ON id = odd.usage_id
                  WHERE odd.hour >= {from} AND odd.hour < {to}{api}
              ) FROM api_usage WHERE timestamp >= {from} AND timestamp < {to} AND timestamp {CANONICAL}{api}"
         ),

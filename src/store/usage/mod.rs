@@ -5,6 +5,7 @@ mod bulk;
 pub mod dirty;
 pub mod insert;
 pub mod lookback;
+pub mod partitions;
 pub mod prune;
 pub mod read;
 pub mod rollups;

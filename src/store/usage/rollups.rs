@@ -8,12 +8,13 @@ use diesel::connection::DefaultLoadingMode;
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::sql_types::Text;
 
-use super::dirty;
+use super::{dirty, partitions};
 use crate::domain::format;
 use crate::domain::named::{Named, named};
 use crate::domain::period::{Calendar, Granularity, Window, quarter_of};
 use crate::domain::usage::credits;
 use crate::domain::usage::histogram::{self, Histogram};
+use crate::domain::usage::partitions::Change;
 use crate::domain::usage::read_plan::StalePeriods;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup};
 use crate::domain::usage::settings::Settings;
@@ -897,7 +898,18 @@ pub fn stale_by_api(db: &mut Db, calendar: Calendar, window: Window) -> QueryRes
     };
     let dirty = dirty::dirty_hours(db, months)?.into_iter();
     let dirty = dirty.map(|hour| (Granularity::Hourly, hour));
-    for (granularity, period) in stale_in(db, months)?.into_iter().chain(dirty) {
+    let mut periods = stale_in(db, months)?;
+    periods.extend(dirty);
+    if !periods.is_empty() {
+        // Their rows and the calls that are kept without rows would both count.
+        let changes = partitions::changes(db)?;
+        let returned = changes
+            .hours(Change::Returned)
+            .chain(changes.hours(Change::Unclear));
+        let returned: BTreeSet<&ApiPeriod> = returned.collect();
+        periods.retain(|(of, period)| *of != Granularity::Hourly || !returned.contains(period));
+    }
+    for (granularity, period) in periods {
         stale.insert(granularity, period);
     }
     Ok(stale)

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::format;
 use crate::domain::period::Calendar;
+use crate::domain::usage::partitions::Partition;
 use crate::domain::usage::settings::{Mode, Settings};
 use crate::domain::zone::Zone;
 use crate::error::{Error, Exit};
@@ -18,6 +19,8 @@ const MODE: &str = "mode";
 const LOOKBACK_SECONDS: &str = "lookback_seconds";
 /// Up to where hours before the look-back are compared.
 const LOOKBACK_POSITION: &str = "lookback_position";
+/// Those of the last `aggregate`, as JSON.
+const PARTITIONS: &str = "partitions";
 
 /// Reads the settings; those that are missing have their defaults.
 pub fn load(db: &mut Db) -> Result<Settings, Error> {
@@ -109,4 +112,15 @@ pub fn lookback_position(db: &mut Db) -> QueryResult<Option<DateTime<Utc>>> {
 
 pub fn save_lookback_position(db: &mut Db, at: DateTime<Utc>) -> QueryResult<()> {
     put(db, LOOKBACK_POSITION, &format::time(at))
+}
+
+/// Nothing before the first `aggregate` of a partitioned table, or if they are unreadable.
+pub fn partitions(db: &mut Db) -> QueryResult<Vec<Partition>> {
+    let stored = find(db, PARTITIONS)?;
+    let read = stored.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(read.unwrap_or_default())
+}
+
+pub fn save_partitions(db: &mut Db, partitions: &[Partition]) -> Result<(), Error> {
+    Ok(put(db, PARTITIONS, &serde_json::to_string(partitions)?)?)
 }

@@ -901,17 +901,112 @@ fn partition_that_is_attached_again_is_counted_once() {
     );
     db.execute(&attach);
     let refused = aggregate("--repair");
-    assert_eq!(refused.code, 5, "{}", refused.snapshot());
-    let range = "error: hours from 2026-01-30T13:00:00Z to 2026-01-30T14:00:00Z have rows again";
-    assert!(refused.stderr.starts_with(range), "{}", refused.stderr);
+    let range = "error: hours from 2026-01-30T13:00:00Z to 2026-01-30T14:00:00Z have rows of an attached partition";
+    for refused in [refused, aggregate("-q")] {
+        assert_eq!(refused.code, 4, "{}", refused.snapshot());
+        assert!(refused.stderr.starts_with(range), "{}", refused.stderr);
+    }
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
     assert_eq!(calls(), counted);
+    assert_eq!(db.usagectl(["prune", "--older-than", "12h"]).run().code, 4);
     db.execute(
         "ALTER TABLE api_usage DETACH PARTITION api_usage_1; DELETE FROM api_usage_1 WHERE id = 'new'",
     );
     db.execute(&attach);
-    aggregate("--repair").success();
+    aggregate("-q").success();
     aggregate("--verify").success();
+    db.usagectl(["status"]).run().success();
     assert_eq!(calls(), counted);
+}
+
+/// Hours that have all their rows again, and no further ones, are not a question.
+#[test]
+fn rows_of_an_attached_partition_count_as_the_user_decides() {
+    let monthly = |db: &TestDatabase| {
+        db.rows(
+            "SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'",
+        )
+    };
+    let aggregate =
+        |db: &TestDatabase, flags: &[&str]| db.usagectl([&["aggregate"], flags].concat()).run();
+    let range = [
+        "--rebuild",
+        "--from",
+        "2026-01-30T12:00:00Z",
+        "--to",
+        "2026-01-31T00:00:00Z",
+    ];
+    for (decision, calls) in [(&range[..], "49"), (&["--seal"], "51")] {
+        let db = adopted_partitions();
+        aggregate(&db, &[]).success();
+        db.execute("ALTER TABLE api_usage DETACH PARTITION api_usage_1");
+        assert_eq!(aggregate(&db, &[]).code, 4);
+        db.execute(&format!(
+            "ALTER TABLE api_usage ATTACH PARTITION api_usage_1 FOR VALUES {JANUARY};
+             INSERT INTO api_usage (id, api_name, timestamp) VALUES ('new', 'tmdb', '2026-01-30 13:10')"
+        ));
+        assert_eq!(aggregate(&db, &[]).code, 4);
+        assert_eq!(monthly(&db), ["48"]);
+        let stats = db.usagectl(["stats", "--last", "24h", "--format", "json"]);
+        let stats: serde_json::Value = serde_json::from_str(&stats.run().stdout).unwrap();
+        assert_eq!(stats["total"]["total_requests"], 48);
+        let run = aggregate(&db, decision);
+        assert_eq!(run.code, 0, "{}", run.snapshot());
+        assert_eq!(monthly(&db), [calls], "{decision:?}");
+        aggregate(&db, &["--verify"]).success();
+    }
+}
+
+#[test]
+fn changed_partitions_in_the_middle_are_found() {
+    let db = adopted_partitions();
+    let aggregate = |flags: &[&str]| db.usagectl([&["aggregate"], flags].concat()).run();
+    let monthly = || {
+        db.rows(
+            "SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'
+             ORDER BY period_start",
+        )
+    };
+    // An older row, so that the first partition is not the oldest.
+    db.execute(
+        "CREATE TABLE api_usage_0 PARTITION OF api_usage FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
+         INSERT INTO api_usage (id, api_name, timestamp) VALUES ('old', 'tmdb', '2025-12-30 13:10')",
+    );
+    aggregate(&[]).success();
+    assert_eq!(monthly(), ["1", "48"]);
+    // One whose rows no trigger saw.
+    db.execute(
+        "CREATE TABLE api_usage_3 (LIKE api_usage INCLUDING ALL);
+         INSERT INTO api_usage_3 (id, api_name, timestamp) VALUES ('more', 'tmdb', '2026-03-02 10:00');
+         ALTER TABLE api_usage ATTACH PARTITION api_usage_3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')",
+    );
+    let status = db.usagectl(["status"]).run().success();
+    assert!(status.stdout.contains("1 hour"), "{}", status.stdout);
+    aggregate(&[]).success();
+    assert_eq!(monthly(), ["1", "48", "1"]);
+    for change in ["TRUNCATE api_usage_1", "DROP TABLE api_usage_1"] {
+        db.execute(change);
+        let run = aggregate(&[]);
+        let range = "--from 2026-01-30T12:00:00Z --to 2026-01-31T00:00:00Z\n";
+        match change.starts_with("TRUNCATE") {
+            true => assert!(run.stderr.ends_with(range), "{}", run.snapshot()),
+            false => assert_eq!(run.code, 0, "{}", run.snapshot()),
+        }
+        assert_eq!(monthly(), ["1", "48", "1"]);
+        assert_eq!(db.usagectl(["status"]).run().code, 4);
+        aggregate(&["--verify"]).success();
+    }
+    let follow = [
+        "--rebuild",
+        "--from",
+        "2026-01-30T12:00:00Z",
+        "--to",
+        "2026-01-31T00:00:00Z",
+    ];
+    aggregate(&follow).success();
+    assert_eq!(monthly(), ["1", "24", "1"]);
+    db.usagectl(["status"]).run().success();
 }
 
 #[test]
@@ -1759,4 +1854,83 @@ fn column_that_a_domain_or_a_check_requires_is_named_postgresql() {
     assert_eq!(run.code, 4, "{}", run.snapshot());
     let next = "next: give the columns of that check a default that it allows";
     assert!(run.stderr.contains(next), "{}", run.stderr);
+}
+
+/// Names of our own columns.
+#[rstest]
+fn own_columns_of_any_name_do_not_disturb(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = pushed(engine, 3);
+    add_calls(&db);
+    let names = [
+        "hour",
+        "usage_id",
+        "seen",
+        "deleted_to",
+        "done",
+        "until",
+        "last",
+    ];
+    let columns = names.map(|it| format!("ALTER TABLE api_usage ADD COLUMN {it} TEXT;"));
+    db.execute(&columns.concat());
+    adopt(&db).success();
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('own', 'tmdb', '2026-01-31 08:10:00')");
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    let calls =
+        "SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'";
+    assert_eq!(db.rows(calls), ["3"]);
+    db.usagectl(["prune", "--older-than", "1h"]).run();
+    db.usagectl(["status"]).run().success();
+}
+
+/// The values of some types, and what uses the column, are for the user to decide.
+#[rstest]
+#[case::range(
+    "int4range USING NULL",
+    "",
+    "no statement can be derived: column api_usage.status_code is `int4range`"
+)]
+#[case::numbered(
+    "integer",
+    "ALTER TABLE api_usage ALTER COLUMN id TYPE bigint USING 1, ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY",
+    "no statement can be derived: column api_usage.id is `bigint not null`"
+)]
+#[case::domain("number USING 1::number", "", "")]
+#[case::own_enum(
+    "code USING NULL",
+    "",
+    "no statement can be derived: column api_usage.status_code is `code`"
+)]
+#[case::index(
+    "text",
+    "CREATE INDEX by_code ON api_usage (status_of(status_code))",
+    "can only be changed without index by_code"
+)]
+#[case::check(
+    "text",
+    "ALTER TABLE api_usage ADD CONSTRAINT digits CHECK (status_code ~ '^2')",
+    "can only be changed without constraint digits of api_usage"
+)]
+#[case::check_of_numbers("numeric(9)", "ALTER TABLE api_usage ADD CHECK (status_code > 0)", "")]
+fn type_that_cannot_be_changed_is_left_to_the_user(
+    #[case] data_type: &str,
+    #[case] user: &str,
+    #[case] decision: &str,
+) {
+    let db = pushed(Postgresql, 3);
+    db.execute(&format!(
+        "CREATE TYPE code AS ENUM ('ok');
+         CREATE DOMAIN number AS smallint;
+         CREATE FUNCTION status_of(text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT length($1)';
+         DROP INDEX IF EXISTS api_usage_success_timestamp_idx;
+         ALTER TABLE api_usage ALTER COLUMN status_code TYPE {data_type};
+         {user}"
+    ));
+    let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert!(run.stdout.contains(decision), "{}", run.snapshot());
+    db.run_script(&run.stdout);
+    if decision.is_empty() {
+        adopt(&db).success();
+    }
 }

@@ -616,7 +616,7 @@ fn second_database_beside_the_one_of_prisma_is_not_created() {
         let run = sandbox.usagectl(command).run();
         assert_snapshot!(run.snapshot(), @r"
         ------- stderr -------
-        error: there is no database at [dir]/app/dev.db, where Prisma looks by its schema.prisma, but there is one at [dir]/app/prisma/dev.db
+        error: there is no database at [dir]/app/dev.db, which the URL names by Prisma's rules, but there is one at [dir]/app/prisma/dev.db
         next: usagectl --database-url sqlite:[dir]/app/prisma/dev.db status
         [exit status: 5]
         ");
@@ -624,6 +624,46 @@ fn second_database_beside_the_one_of_prisma_is_not_created() {
     assert!(!work.join("dev.db").exists());
     // A `sqlite:` URL is not Prisma's: it is relative to the working directory.
     migrate(&sandbox, "sqlite:./dev.db").success();
+}
+
+/// Prisma's schema is in one of two packages, and the command is run in the other one or at the root.
+#[rstest]
+fn database_of_another_package_is_pointed_out(
+    #[values("packages/admin", ".")] place: &str,
+    #[values("prisma/dev.db", "dev.db")] file: &str,
+) {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    for directory in [".git", "packages/admin", "packages/api/prisma"] {
+        fs::create_dir_all(work.join(directory)).unwrap();
+    }
+    sandbox.file("packages/admin/package.json", "{}");
+    sandbox.file("packages/api/package.json", "{}");
+    sandbox.file("packages/api/prisma/schema.prisma", prisma_schema(""));
+    migrate(&sandbox, &format!("sqlite:packages/api/{file}")).success();
+    let refused = |message: &str, next: &str| {
+        for command in ["migrate", "status"] {
+            let run = sandbox
+                .usagectl([command])
+                .current_dir(work.join(place))
+                .run();
+            assert_eq!(run.code, 5, "{}", run.snapshot());
+            assert!(run.stderr.contains(message), "{}", run.stderr);
+            assert!(run.stderr.contains(next), "{}", run.stderr);
+        }
+    };
+    sandbox.file("packages/api/.env", "DATABASE_URL=file:./dev.db\n");
+    let work_shown = work.display();
+    refused(
+        &format!("no database URL is given, but there is one in {work_shown}/packages/api/.env\n"),
+        &format!("next: cd {work_shown}/packages/api, then"),
+    );
+    fs::rename(work.join("packages/api/.env"), work.join(".env")).unwrap();
+    refused(
+        &format!("but there is one at {work_shown}/packages/api/{file}\n"),
+        &format!("next: usagectl --database-url sqlite:{work_shown}/packages/api/{file} status"),
+    );
+    assert!(!work.join("dev.db").exists());
 }
 
 #[test]

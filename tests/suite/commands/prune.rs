@@ -380,3 +380,26 @@ fn vacuum_has_no_time_limit_of_the_role_postgresql() {
     db.usagectl(prune).run().success();
     assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["0"]);
 }
+
+#[rstest]
+fn check_that_refuses_archived_rows_is_named_as_the_cause(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-02T10:00:00.000+00:00')");
+    db.usagectl(["aggregate"]).run().success();
+    let prune = ["prune", "--older-than", "1d", "--archive", "rows"];
+    db.usagectl(prune).run().success();
+    db.execute(match engine {
+        Postgresql => "ALTER TABLE api_usage ADD CHECK (method <> 'GET')",
+        Sqlite => {
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_master SET sql = replace(sql, '\"method\" TEXT', '\"method\" TEXT CHECK (method <> ''GET'')')
+             WHERE name = 'api_usage'"
+        }
+    });
+    let run = db.usagectl(["prune", "--restore", "rows"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let next = "next: drop that check, or change it to allow the exported rows, then run the same command again\n";
+    assert!(run.stderr.ends_with(next), "{}", run.stderr);
+}

@@ -7,7 +7,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, wait_for_lock, whole_catalogue};
+use crate::support::{Engine, TestDatabase, wait_for_lock, wait_for_rows, whole_catalogue};
 use rstest::rstest;
 
 const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
@@ -365,6 +365,16 @@ fn all_objects_that_prevent_a_rollback_are_listed_with_the_sql_that_drops_them(
              CREATE FUNCTION first_of(kinds) RETURNS kind LANGUAGE sql AS 'SELECT NULL::kind';
              CREATE VIEW no_kind AS SELECT NULL::kind AS kind;
              ALTER TABLE mine ADD COLUMN pairs pairs, ADD COLUMN kinds \"MetricType\"[];
+             CREATE FUNCTION label(\"MetricType\") RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1::text';
+             CREATE FUNCTION twice(text) RETURNS text LANGUAGE sql IMMUTABLE
+                 BEGIN ATOMIC SELECT label('LATENCY_MS') || $1; END;
+             CREATE FUNCTION as_json(\"MetricType\") RETURNS json LANGUAGE sql AS 'SELECT to_json($1::text)';
+             CREATE CAST (\"MetricType\" AS json) WITH FUNCTION as_json(\"MetricType\");
+             CREATE FUNCTION is_named(\"MetricType\", text) RETURNS bool LANGUAGE sql AS 'SELECT $1::text = $2';
+             CREATE OPERATOR === (LEFTARG = \"MetricType\", RIGHTARG = text, FUNCTION = is_named);
+             CREATE VIEW named AS SELECT kind === 'x' AS x, label(kind) FROM mine;
+             ALTER TABLE mine ADD COLUMN doubled text DEFAULT twice('a'), ADD COLUMN spans span_multirange;
+             CREATE INDEX ON mine (twice(alert));
              INSERT INTO mine VALUES (NULL)",
         );
     } else {
@@ -775,6 +785,39 @@ fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
         run.stderr
     );
     assert_eq!(db.rows("SELECT id FROM api_usage"), ["1"]);
+}
+
+/// The first migration was reverted: what follows is for the user to decide, and the rollback has ended.
+#[test]
+fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
+    let mut other =
+        db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
+    let run = db
+        .usagectl(["rollback", "--all", "--yes"])
+        .arg("--lock-timeout=60s")
+        .spawn();
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_for_rows(&db, waits);
+    other.batch_execute("COMMIT").unwrap();
+    let run = run.wait();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let reason = "1 migration reverted, the next one failed: table api_usage changed";
+    assert!(run.stderr.contains(reason), "{}", run.stderr);
+    let last = "SELECT detail FROM usagectl.usagectl_migration_log ORDER BY id DESC LIMIT 1";
+    let outcome = "usagectl rollback --all: 1 migration reverted, then: table api_usage changed";
+    assert!(db.rows(last)[0].starts_with(outcome), "{:?}", db.rows(last));
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 3, "{}", status.snapshot());
+    assert!(!status.stdout.contains("rollback:"), "{}", status.stdout);
+    assert!(
+        status.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        status.stderr
+    );
 }
 
 #[rstest]
