@@ -885,20 +885,23 @@ fn column(
     }
     let mut changes = Vec::new();
     let mut default_fits = fit.default;
+    let mut default = wanted.default.map(str::to_owned);
     if !fit.data_type {
         let Some(value) = conversion(&column, found.data_type, data_type) else {
             return vec![None];
         };
-        // The old default may have no cast to the new type.
-        if found.default.is_some() {
+        // The old default may have no cast to the new type by itself. The application's inserts rely on it.
+        if let Some(old) = found.default {
             changes.push("DROP DEFAULT".to_owned());
-            default_fits = wanted.default.is_none();
+            default_fits = false;
+            default =
+                default.or_else(|| conversion(&format!("({old})"), found.data_type, data_type));
         }
         changes.push(format!("{CHANGE_TYPE}{data_type} USING {value}"));
     }
     // Before the rows are changed, so that new ones have it.
     if !default_fits {
-        changes.push(match wanted.default {
+        changes.push(match default {
             Some(default) => format!("SET DEFAULT {default}"),
             None => "DROP DEFAULT".to_owned(),
         });
@@ -1290,7 +1293,8 @@ mod tests {
         );
         let expected = [
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT, \
-             ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
+             ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text, \
+             ALTER COLUMN \"id\" SET DEFAULT (0)::text::text;",
             "ALTER TABLE \"usage\" ALTER COLUMN \"id\" SET NOT NULL;",
         ];
         assert_eq!(closing(&found, &[], Dialect::Postgres), expected);

@@ -1934,3 +1934,23 @@ fn type_that_cannot_be_changed_is_left_to_the_user(
         adopt(&db).success();
     }
 }
+
+/// The application's inserts rely on the default of a serial key.
+#[test]
+fn column_whose_type_is_changed_keeps_its_default_postgresql() {
+    let db = pushed(Postgresql, 3);
+    db.execute(
+        "CREATE SEQUENCE calls;
+         TRUNCATE api_usage;
+         ALTER TABLE api_usage ALTER COLUMN id TYPE bigint USING 1, ALTER COLUMN id SET DEFAULT nextval('calls');",
+    );
+    let insert =
+        "INSERT INTO api_usage (api_name, endpoint, timestamp) VALUES ('tmdb', '/', now())";
+    db.execute(insert);
+    let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&run.stdout);
+    adopt(&db).success();
+    db.execute(insert);
+    assert_eq!(db.rows("SELECT id FROM api_usage ORDER BY 1"), ["1", "2"]);
+    db.usagectl(["status", "--verify"]).run().success();
+}
