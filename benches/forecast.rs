@@ -4,7 +4,6 @@
 //! cargo bench --bench forecast                       all of them
 //! cargo bench --bench forecast -- speed              5,000 series of 90 days, on one core
 //! cargo bench --bench forecast -- families --seeds 300
-//! cargo bench --bench forecast -- growing            coverage of growing amounts, by length of history
 //! cargo bench --bench forecast -- real               by length of history, on tests/data/series
 //! ```
 
@@ -24,7 +23,7 @@ use usagectl::domain::forecast::backtest::{Coverage, Plan, Scores, Trial, Trials
 use usagectl::domain::forecast::{DailySeries, ForecastRequest, day_number, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 
-use data::families::{GAUGES, GROWING, PERIODS, Point, SHAPES, gauge, period};
+use data::families::{GAUGES, PERIODS, Point, SHAPES, gauge, period};
 
 /// Seeds that neither the model nor the tests were tuned with.
 const FIRST_SEED: u64 = 31_000_000;
@@ -48,8 +47,6 @@ enum Work {
     Speed,
     /// Coverage and errors of each family
     Families,
-    /// Coverage of growing amounts by length of history
-    Growing,
     /// Coverage of real series and errors beside those of plain rules, by length of history
     Real,
 }
@@ -62,9 +59,6 @@ fn main() {
     }
     if wanted(Work::Families) {
         families(args.seeds);
-    }
-    if wanted(Work::Growing) {
-        growing(args.seeds);
     }
     if wanted(Work::Real) {
         real();
@@ -147,33 +141,6 @@ fn families(seeds: u64) {
             let of_horizon = of_seeds.iter().filter(|it| it.horizon == horizon);
             let trials: Vec<Trial> = of_horizon.flat_map(|it| it.trials.clone()).collect();
             line(shape, &horizon.to_string(), &trials);
-        }
-    }
-}
-
-/// The coverage of the 80 % band of growing amounts, by days of history and for each horizon.
-fn growing(seeds: u64) {
-    println!("\n80% band        days of history      7     14     30");
-    for (family, _) in GROWING {
-        for length in [14, 21, 28, 56] {
-            let covered = HORIZONS.map(|horizon| {
-                let of_seed = |seed| {
-                    let amounts = period(family, seed, length + 30);
-                    let plan = Plan {
-                        origins: 1,
-                        horizons: vec![horizon],
-                        from: Some(length - 1),
-                        to: Some(length - 1),
-                    };
-                    let series = series(format!("{family} {seed}"), MetricKind::Period, amounts);
-                    backtest(&series, &plan).pop()?.trials.pop()
-                };
-                let seeds = FIRST_SEED..FIRST_SEED + seeds;
-                let trials: Vec<Trial> = seeds.filter_map(of_seed).collect();
-                Scores::of(&trials).map_or(f64::NAN, |it| it.coverage.band_80 * 100.0)
-            });
-            let [week, fortnight, month] = covered;
-            println!("{family:<17} {length:>13} {week:>6.1} {fortnight:>6.1} {month:>6.1}");
         }
     }
 }

@@ -8,7 +8,7 @@ use usagectl::domain::forecast::DailySeries;
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
 use usagectl::domain::metrics::names::MetricKind;
 
-use crate::examples::data::families::{GAUGES, GROWING, PERIODS, SHAPES, gauge, period};
+use crate::examples::data::families::{GAUGES, PERIODS, SHAPES, gauge, period};
 
 /// Few, since the tests are built without optimisation.
 const SEEDS: u64 = 36;
@@ -80,26 +80,5 @@ fn level_bands_are_covered_in_every_shape(#[values(7, 14, 30)] horizon: u32) {
         let trials: Vec<Trial> = (FIRST_SEED..FIRST_SEED + 12).flat_map(of_seed).collect();
         let scores = Scores::of(&trials).expect("there are forecasts");
         assert!(scores.coverage.band_80 >= 0.66, "{shape}: {scores:?}");
-    }
-}
-
-#[rstest]
-fn bands_of_growing_amounts_are_covered(#[values(14, 21, 28, 56)] history: i32) {
-    for (family, _) in GROWING {
-        let of_seed = |seed| {
-            let amounts = period(family, seed, history + 30);
-            let series = DailySeries::new(format!("{family} {seed}"), MetricKind::Period, amounts);
-            let plan = Plan {
-                origins: 1,
-                horizons: vec![7, 14, 30],
-                from: Some(history - 1),
-                to: Some(history - 1),
-            };
-            backtest(&series, &plan)
-        };
-        let all = (FIRST_SEED..FIRST_SEED + SEEDS).flat_map(of_seed);
-        let trials: Vec<Trial> = all.flat_map(|it| it.trials).collect();
-        let scores = Scores::of(&trials).expect("there are forecasts");
-        assert!(scores.coverage.band_80 >= 0.70, "{family}: {scores:?}");
     }
 }

@@ -27,14 +27,6 @@ pub const SHAPES: [&str; 5] = [
     "3.5 % and noise",
 ];
 
-/// Amounts that grow each day, or shrink; those of odd seeds with a tenth of the noise.
-pub const GROWING: [(&str, f64); 4] = [
-    ("1 % a day", 0.01),
-    ("2 % a day", 0.02),
-    ("3 % a day", 0.03),
-    ("-2 % a day", -0.02),
-];
-
 /// Amounts of each day.
 pub const PERIODS: [&str; 6] = [
     "flat",
@@ -147,17 +139,9 @@ pub fn period(family: &str, seed: u64, days: i32) -> Vec<Point> {
     let phase = random.below(7) as usize;
     let event = random.below(30) as i32 + 15;
     let factor = between(random, 0.5, 2.0);
-    let growth = GROWING.iter().find(|(name, _)| *name == family);
-    let noise = match growth {
-        Some(_) if seed % 2 == 1 => noise / 10.0,
-        _ => noise,
-    };
     let mut points = Vec::new();
     for day in 0..days {
         let mut amount = usual * (1.0 + noise * normal(random)).max(0.05);
-        if let Some((_, rate)) = growth {
-            amount *= (1..=day).fold(1.0, |grown, _| grown * (1.0 + rate));
-        }
         let week = 1.0 + 0.3 * WEEK[(day as usize + phase) % 7];
         match family {
             "weekly" => amount *= week,

@@ -47,7 +47,7 @@ const FEWEST_POINTS: usize = 7;
 const PATHS: usize = 64;
 /// Factors on the width from four weeks of history on, and with one week: what the checks above leave of the coverage.
 const GAUGE_WIDTHS: (f64, f64) = (1.05, 1.1);
-const PERIOD_WIDTHS: (f64, f64) = (1.08, 0.8);
+const PERIOD_WIDTHS: (f64, f64) = (1.1, 0.88);
 
 pub(super) fn calibrate(prepared: &Prepared, random: &mut Random) -> Calibration {
     let count = prepared.points.len();

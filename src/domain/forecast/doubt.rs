@@ -3,8 +3,8 @@
 //! A share of the paths continues in each of these ways, so that the bands include it. The shares were chosen on generated
 //! series, of which `docs/forecast.md` lists the results.
 
-use super::math::{exp, ln, normal_quantile};
-use super::robust::{deviation, mean};
+use super::math::{exp, ln};
+use super::robust::mean;
 use super::rules::regression;
 use super::series::DayNumber;
 use super::smooth::Point;
@@ -76,100 +76,6 @@ impl Growth {
         const MOST: f64 = 3.0;
         let grown = exp((self.rate * days as f64).min(MOST));
         (self.level * (grown - 1.0) - self.slope * days as f64).max(0.0)
-    }
-}
-
-/// The trend of daily amounts: of the means of up to eight weeks, or of two to four weeks between equal weekdays.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Trend {
-    /// The logarithm of an amount on the newest day.
-    level: f64,
-    /// Per day, of the logarithm.
-    rate: f64,
-    /// The standard error of the rate.
-    error: f64,
-}
-
-impl Trend {
-    /// The trend of points that are logarithms.
-    pub(super) fn of(points: &[Point]) -> Option<Trend> {
-        const WEEK: usize = 7;
-        const WEEKS: usize = 8;
-        const FEWEST: usize = 5;
-        let values: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
-        let weeks = values.rchunks_exact(WEEK).take(WEEKS).map(mean).enumerate();
-        let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
-        let weeks: Vec<Point> = weeks.rev().collect();
-        let (per_week, error) = if weeks.len() < FEWEST {
-            let later = points.iter().filter_map(|(day, value)| {
-                let before = points.binary_search_by_key(&(day - 7), |(day, _)| *day);
-                Some(value - points[before.ok()?].1)
-            });
-            let growth: Vec<f64> = later.collect();
-            if growth.len() < WEEK {
-                return None;
-            }
-            // Days of one week have errors in common: they count as one week's.
-            let weeks = growth.len() as f64 / WEEK as f64;
-            let usual = mean(&growth);
-            let errors: Vec<f64> = growth.iter().map(|it| it - usual).collect();
-            (usual, deviation(&errors) / weeks.sqrt())
-        } else {
-            let (at, slope) = regression(&weeks);
-            let (mut squares, mut spread) = (0.0, 0.0);
-            let middle = (weeks.len() - 1) as f64 / 2.0;
-            for (index, (_, value)) in weeks.iter().enumerate() {
-                squares += (value - at - slope * index as f64).powi(2);
-                spread += (index as f64 - middle).powi(2);
-            }
-            (slope, (squares / (weeks.len() - 2) as f64 / spread).sqrt())
-        };
-        let rate = per_week / WEEK as f64;
-        let newest: Vec<f64> = values.iter().rev().take(WEEK).map(|it| exp(*it)).collect();
-        Some(Trend {
-            level: ln(mean(&newest)) + rate * 3.0,
-            rate,
-            error: error / WEEK as f64,
-        })
-    }
-
-    fn standard_errors(&self) -> f64 {
-        self.rate.abs() / self.error.max(f64::MIN_POSITIVE)
-    }
-
-    /// Whether amounts grow beyond doubt.
-    pub(super) fn is_sure_growth(&self) -> bool {
-        const SURE: f64 = 3.5;
-        self.rate > 0.0 && self.standard_errors() > SURE
-    }
-
-    /// The share of the paths that follow it without damping.
-    pub(super) fn share(&self) -> f64 {
-        /// Less than half: the median stays on the damped forecast.
-        const MOST: f64 = 0.45;
-        const SURE: f64 = 2.0;
-        MOST * (self.standard_errors() / SURE).min(1.0)
-    }
-
-    /// A factor on the amount this number of days ahead, by how far the rate is from its estimate: `place` is its rank.
-    pub(super) fn doubt(&self, days: usize, place: f64) -> f64 {
-        exp(self.error * normal_quantile(place) * days as f64)
-    }
-
-    /// The amount this number of days ahead.
-    pub(super) fn amount(&self, days: usize) -> f64 {
-        /// Growth is not made up by a few noisy days.
-        const MOST: f64 = 3.0;
-        exp(self.level + (self.rate * days as f64).clamp(-MOST, MOST))
-    }
-
-    /// A factor on amounts in the direction of the trend only.
-    pub(super) fn apart(&self, factor: f64) -> f64 {
-        if self.rate > 0.0 {
-            factor.max(1.0)
-        } else {
-            factor.min(1.0)
-        }
     }
 }
 

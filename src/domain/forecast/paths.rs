@@ -5,11 +5,11 @@
 //! modelled by the logarithms of its daily amounts, since weekends, growth and bursts are proportional; a counter
 //! that is often zero, by the amounts.
 
-use super::doubt::{Growth, Recurrence, Trend};
+use super::doubt::{Growth, Recurrence};
 use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
 use super::robust::{mean, median_of, quantile_of, slope, spikes, spread};
-use super::rules::{mean_28d, of_weekday};
+use super::rules::{mean_28d, of_weekday, regression};
 use super::series::{DayNumber, MetricKind, Pace};
 use super::smooth::{Fit, Point, Shape, fit, increments};
 
@@ -525,8 +525,8 @@ impl Prepared {
                 clip: 3.0,
                 // Half of the growth is left after 60 days.
                 damping: 0.988_514,
-                usual_drift: 0.6 * percent,
-                unseen: 2.3 * percent,
+                usual_drift: percent,
+                unseen: 2.8 * percent,
                 unseen_errors: 0.0,
                 widen_errors: self.scale == Scale::Plain,
             },
@@ -569,15 +569,41 @@ impl Prepared {
         all + share * (mean(&weekday) - all)
     }
 
-    /// The trend of amounts, unless they are often zero.
-    fn trend(&self) -> Option<Trend> {
-        let is_amount = self.kind == MetricKind::Period && self.is_logarithmic();
-        is_amount.then(|| Trend::of(&self.points)).flatten()
-    }
-
-    /// Whether amounts grow beyond doubt.
+    /// Whether a line through the weeks says that amounts grow, beyond doubt; of two to four weeks their weekdays.
     pub(super) fn grows(&self) -> bool {
-        self.trend().is_some_and(|trend| trend.is_sure_growth())
+        const WEEKS: usize = 8;
+        const FEWEST: usize = 5;
+        /// In standard errors.
+        const SURE: f64 = 3.5;
+        let values: Vec<f64> = self.points.iter().map(|(_, value)| *value).collect();
+        let weeks = values.rchunks_exact(7).take(WEEKS).map(mean).enumerate();
+        let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
+        let weeks: Vec<Point> = weeks.rev().collect();
+        if weeks.len() < FEWEST {
+            let later = self.points.iter().filter_map(|(day, value)| {
+                let before = self
+                    .points
+                    .binary_search_by_key(&(day - 7), |(day, _)| *day);
+                Some(value - self.points[before.ok()?].1)
+            });
+            let growth: Vec<f64> = later.collect();
+            let mean = mean(&growth);
+            let squares: f64 = growth.iter().map(|it| (it - mean).powi(2)).sum();
+            // Days of one week have errors in common: they count as one week's.
+            let error = (squares / growth.len().max(1) as f64 / 7.0).sqrt();
+            return growth.len() >= 7 && mean > SURE * error;
+        }
+        let (at, slope) = regression(&weeks);
+        let first = weeks[0].0;
+        let (mut squares, mut days) = (0.0, 0.0);
+        let middle = (weeks.len() - 1) as f64 / 2.0;
+        for (week, value) in &weeks {
+            let x = f64::from(week - first);
+            squares += (value - at - slope * x).powi(2);
+            days += (x - middle).powi(2);
+        }
+        let error = (squares / (weeks.len() - 2) as f64 / days).sqrt();
+        slope > SURE * error
     }
 
     /// Moves the amounts of each day towards the plain rules.
@@ -669,33 +695,12 @@ impl Prepared {
                 level + growth.excess(day + 1)
             });
         }
-        if let Some(trend) = self.trend() {
-            self.continue_trend(paths, &trend);
-        }
         if let Some(recurrence) = &self.recurrence {
             let first = paths.first;
             paths.change_some(Recurrence::SHARE, |day, level, place| {
                 recurrence.level(first + day as DayNumber, level, place)
             });
         }
-    }
-
-    /// Lets the amounts of a share of the paths follow their trend, which the others damp.
-    fn continue_trend(&self, paths: &mut Paths, trend: &Trend) {
-        const WEEK: usize = 7;
-        let days = paths.days;
-        let week = |from: usize| (from, (from + WEEK).min(days));
-        let factor = |(from, to): (usize, usize)| {
-            let forecast: Vec<f64> = (from..to)
-                .map(|day| mean(&paths.on(paths.first + day as DayNumber)))
-                .collect();
-            let continued: Vec<f64> = (from..to).map(|day| trend.amount(day + 1)).collect();
-            trend.apart(mean(&continued) / mean(&forecast).max(f64::MIN_POSITIVE))
-        };
-        let factors: Vec<f64> = (0..days).step_by(WEEK).map(week).map(factor).collect();
-        paths.change_some(trend.share(), |day, amount, place| {
-            amount * factors[day / WEEK] * trend.doubt(day + 1, place)
-        });
     }
 
     /// Scales the distance of the paths from their median.
