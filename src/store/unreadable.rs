@@ -36,8 +36,8 @@ pub fn find(db: &mut Db, column: &str) -> QueryResult<Vec<Unreadable>> {
         let (name, text) = (quote_identifier(&table), quote_identifier(column));
         let key = if has_rowid { "rowid" } else { "0" };
         let query = format!(
-            "SELECT {key} AS key, CAST({text} AS BLOB) FROM {name}
-             WHERE typeof({text}) = 'text' AND (NOT {has_rowid} OR key > ?1) ORDER BY key LIMIT ?2"
+            "SELECT {key}, CAST({text} AS BLOB) FROM {name}
+             WHERE typeof({text}) = 'text' AND (NOT {has_rowid} OR {key} > ?1) ORDER BY 1 LIMIT ?2"
         );
         let (mut after, mut values) = (i64::MIN, Vec::new());
         let most = if has_rowid { PAGE } else { -1 };
