@@ -103,8 +103,7 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         .iter()
         .any(|hour| window.contains(hour.start))
     {
-        let message =
-            "partitions of api_usage were attached, detached or dropped since the last aggregate";
+        let message = "partitions of api_usage were attached, detached, dropped or truncated since the last aggregate";
         return Err(Error::message(Exit::Untrustworthy, message).with_next("usagectl aggregate"));
     }
     let mut answer = PruneAnswer {

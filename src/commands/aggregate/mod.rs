@@ -48,8 +48,8 @@ use crate::store::usage::{dirty, lookback, partitions, rollups, settings};
 /// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed.
 ///
 /// The same holds where a partition of the table was dropped, detached or truncated. If one is attached again, its rows
-/// count instead of the kept calls; where there are other numbers of both, nothing is counted until --seal counts both,
-/// or --rebuild only the rows.
+/// count instead of the kept calls; if the numbers differ, nothing is counted until --seal counts both, or --rebuild only
+/// the rows.
 ///
 /// The results are in api_usage_aggregates. A row there that another program wrote and that counts more
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit
@@ -219,7 +219,8 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
         db.write_tx(|db| verify::list_as_stale(db, &found))?;
     }
     stages::run(context, &mut db, args, settings, &start, &mut answer)?;
-    if !start.partitions.windows.is_empty() && args.filter.apis.is_empty() {
+    let is_new = !start.partitions.is_saved && !start.partitions.now.is_empty();
+    if is_new && args.filter.apis.is_empty() {
         db.write_tx(|db| settings::save_partitions(db, &start.partitions.now))?;
     }
     if answer.hours_rewritten >= ANALYZE_FROM {

@@ -17,11 +17,28 @@ pub struct Partition {
     pub bound: Option<String>,
 }
 
-/// The windows whose rows may differ because of partitions that are in only one of two lists.
-pub fn changed_windows(before: &[Partition], now: &[Partition]) -> Vec<Window> {
+impl Partition {
+    /// Another one after the partition is attached again.
+    pub fn attachment(&self) -> &str {
+        let attachment = self.identity.split_once(' ');
+        attachment.map_or(&self.identity, |(attachment, _)| attachment)
+    }
+
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+}
+
+/// The windows whose rows may differ because of partitions that are in only one of two lists, by their identity or a part of
+/// it.
+pub fn changed_windows(
+    before: &[Partition],
+    now: &[Partition],
+    identity: fn(&Partition) -> &str,
+) -> Vec<Window> {
     let mut changed = BTreeMap::new();
     for partition in before.iter().chain(now) {
-        let key = (&partition.name, &partition.identity);
+        let key = (&partition.name, identity(partition));
         if changed.remove(&key).is_none() {
             changed.insert(key, window(partition.bound.as_deref()));
         }
@@ -67,13 +84,14 @@ pub enum Change {
     Unclear,
 }
 
-/// `counted`: the calls of the hour, with those that are `kept` without rows.
-pub fn change(counted: u64, kept: u64, rows: u64) -> Option<Change> {
+/// `counted`: the calls of the hour, with those that are `kept` without rows. Where the hour `is_waiting`, the further rows
+/// may be new calls.
+pub fn change(counted: u64, kept: u64, rows: u64, is_waiting: bool) -> Option<Change> {
     match rows.checked_sub(counted.saturating_sub(kept)) {
         None => Some(Change::Removed),
         Some(0) => None,
         Some(_) if kept == 0 => Some(Change::Added),
-        Some(more) if more == kept => Some(Change::Returned),
+        Some(more) if more == kept && !is_waiting => Some(Change::Returned),
         Some(_) => Some(Change::Unclear),
     }
 }
@@ -97,15 +115,33 @@ mod tests {
         let february = "FOR VALUES FROM ('2026-01-31 00:00:00') TO ('2026-02-03 10:30:00')";
         let (one, two) = (partition("1", "a", january), partition("2", "b", february));
         let both = [one.clone(), two.clone()];
-        assert_eq!(changed_windows(&both, &both), []);
+        assert_eq!(changed_windows(&both, &both, Partition::identity), []);
         let of_one = Window::new(at("01-01T00:00"), at("01-31T00:00"));
         let of_two = Window::new(at("01-31T00:00"), at("02-03T11:00"));
-        assert_eq!(changed_windows(&both, &[two]), [of_one]);
-        assert_eq!(changed_windows(&[one], &both), [of_two]);
+        assert_eq!(
+            changed_windows(&both, &[two], Partition::identity),
+            [of_one]
+        );
+        assert_eq!(
+            changed_windows(&[one], &both, Partition::identity),
+            [of_two]
+        );
         let attached = [partition("1", "c", january), both[1].clone()];
-        assert_eq!(changed_windows(&both, &attached), [of_one]);
+        assert_eq!(
+            changed_windows(&both, &attached, Partition::identity),
+            [of_one]
+        );
         let joined = Window::new(of_one.from, of_two.to);
-        assert_eq!(changed_windows(&[], &both), [joined]);
+        assert_eq!(changed_windows(&[], &both, Partition::identity), [joined]);
+        let truncated = [partition("1", "a 2", january), both[1].clone()];
+        assert_eq!(
+            changed_windows(&both, &truncated, Partition::identity),
+            [of_one]
+        );
+        assert_eq!(
+            changed_windows(&both, &truncated, Partition::attachment),
+            []
+        );
     }
 
     #[test]
@@ -127,15 +163,16 @@ mod tests {
 
     #[test]
     fn hour_with_kept_calls_and_other_rows_is_unclear() {
-        assert_eq!(change(5, 0, 5), None);
-        assert_eq!(change(5, 5, 0), None);
-        assert_eq!(change(5, 2, 3), None);
-        assert_eq!(change(5, 2, 2), Some(Change::Removed));
-        assert_eq!(change(5, 0, 6), Some(Change::Added));
-        assert_eq!(change(5, 5, 5), Some(Change::Returned));
-        assert_eq!(change(5, 2, 5), Some(Change::Returned));
+        assert_eq!(change(5, 0, 5, false), None);
+        assert_eq!(change(5, 5, 0, false), None);
+        assert_eq!(change(5, 2, 3, false), None);
+        assert_eq!(change(5, 2, 2, false), Some(Change::Removed));
+        assert_eq!(change(5, 0, 6, false), Some(Change::Added));
+        assert_eq!(change(5, 5, 5, false), Some(Change::Returned));
+        assert_eq!(change(5, 2, 5, false), Some(Change::Returned));
+        assert_eq!(change(5, 5, 5, true), Some(Change::Unclear));
         for rows in [1, 4, 6] {
-            assert_eq!(change(5, 5, rows), Some(Change::Unclear));
+            assert_eq!(change(5, 5, rows, false), Some(Change::Unclear));
         }
     }
 }

@@ -26,7 +26,7 @@ const PARTITIONS: &str = "
 /// The hours of a window with other rows than were counted: calls, those of them without rows, and rows. New rows in an
 /// hour that is waiting for `aggregate` are no difference.
 const DIFFERENT_HOURS: &str = "
-    SELECT hour, api_name, coalesce(counted, 0), coalesce(kept, 0), coalesce(rows, 0)
+    SELECT hour, api_name, coalesce(counted, 0), coalesce(kept, 0), coalesce(rows, 0), is_waiting
     FROM (
         SELECT api_name, date_trunc('hour', period_start) AS hour,
                sum(total_requests) FILTER (WHERE aggregation_type = 'HOURLY')::bigint AS counted,
@@ -40,13 +40,16 @@ const DIFFERENT_HOURS: &str = "
         SELECT api_name, date_trunc('hour', timestamp) AS hour, count(*) AS rows
         FROM api_usage WHERE timestamp >= $1 AND timestamp < $2 GROUP BY 1, 2
     ) AS found USING (api_name, hour)
+    CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM usagectl_dirty_hours AS dirty WHERE dirty.api_name = found.api_name AND dirty.hour = found.hour
+            UNION ALL
+            SELECT FROM usagectl_stale_periods AS stale
+            WHERE aggregation_type = 'HOURLY' AND stale.api_name = found.api_name AND period_start = found.hour
+        ) AS is_waiting
+    ) AS waiting
     WHERE coalesce(counted, 0) - coalesce(kept, 0) <> coalesce(rows, 0)
-      AND (kept > 0 OR counted > coalesce(rows, 0) OR NOT EXISTS (
-          SELECT FROM usagectl_dirty_hours AS dirty WHERE dirty.api_name = found.api_name AND dirty.hour = found.hour
-          UNION ALL
-          SELECT FROM usagectl_stale_periods AS stale
-          WHERE aggregation_type = 'HOURLY' AND stale.api_name = found.api_name AND period_start = found.hour
-      ))";
+      AND (kept > 0 OR counted > coalesce(rows, 0) OR NOT is_waiting)";
 
 /// What changed with the partitions since the last `aggregate`.
 #[derive(Debug, Default)]
@@ -55,6 +58,8 @@ pub struct Changes {
     pub windows: Vec<Window>,
     /// The hours with other rows than were counted.
     hours: Vec<(ApiPeriod, Change)>,
+    /// Whether the partitions are those that the last `aggregate` saved.
+    pub is_saved: bool,
 }
 
 impl Changes {
@@ -97,28 +102,35 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
         return Ok(Changes::default());
     }
     let now = read(db)?;
-    let before = settings::partitions(db)?;
-    let windows = partitions::changed_windows(&before, &now);
+    let saved = settings::partitions(db)?;
+    // The first time they are only saved.
+    let before = saved.as_ref().unwrap_or(&now);
+    let windows = partitions::changed_windows(before, &now, Partition::identity);
+    // A truncated or rewritten partition has no rows that were without it.
+    let attached = partitions::changed_windows(before, &now, Partition::attachment);
+    let may_return = |start| attached.iter().any(|window| window.contains(start));
     let mut hours = Vec::new();
     if let Db::Pg(postgres) = db {
         for window in &windows {
-            type Row = (UtcTimestamp, String, i64, i64, i64);
+            type Row = (UtcTimestamp, String, i64, i64, i64, bool);
             let query = diesel::sql_query(DIFFERENT_HOURS)
                 .bind::<Timestamp, _>(TimeBoundary(window.from))
                 .bind::<Timestamp, _>(TimeBoundary(window.to));
             let rows: Vec<Row> = postgres.run(|conn| query.rows(conn))?;
-            hours.extend(
-                rows.into_iter()
-                    .filter_map(|(hour, api_name, counted, kept, rows)| {
-                        let start = Granularity::Hourly.start_of(hour.utc());
-                        let [counted, kept, rows] = [counted, kept, rows].map(i64::unsigned_abs);
-                        let change = partitions::change(counted, kept, rows)?;
-                        Some((ApiPeriod { start, api_name }, change))
-                    }),
-            );
+            hours.extend(rows.into_iter().filter_map(
+                |(hour, api_name, counted, kept, rows, is_waiting)| {
+                    let start = Granularity::Hourly.start_of(hour.utc());
+                    let [counted, kept, rows] = [counted, kept, rows].map(i64::unsigned_abs);
+                    let change = partitions::change(counted, kept, rows, is_waiting)?;
+                    let is_of_rows = [Change::Returned, Change::Unclear].contains(&change);
+                    (!is_of_rows || may_return(start)).then_some(())?;
+                    Some((ApiPeriod { start, api_name }, change))
+                },
+            ));
         }
     }
     Ok(Changes {
+        is_saved: saved.as_ref() == Some(&now),
         now,
         windows,
         hours,

@@ -115,10 +115,9 @@ pub fn save_lookback_position(db: &mut Db, at: DateTime<Utc>) -> QueryResult<()>
 }
 
 /// Nothing before the first `aggregate` of a partitioned table, or if they are unreadable.
-pub fn partitions(db: &mut Db) -> QueryResult<Vec<Partition>> {
+pub fn partitions(db: &mut Db) -> QueryResult<Option<Vec<Partition>>> {
     let stored = find(db, PARTITIONS)?;
-    let read = stored.and_then(|text| serde_json::from_str(&text).ok());
-    Ok(read.unwrap_or_default())
+    Ok(stored.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 pub fn save_partitions(db: &mut Db, partitions: &[Partition]) -> Result<(), Error> {
