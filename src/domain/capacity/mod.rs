@@ -58,6 +58,8 @@ pub struct Capacity {
     /// The highest usage of the last 24 hours; of an amount, the usage.
     pub peak: Option<f64>,
     pub measured_at: Option<DateTime<Utc>>,
+    /// From the first to the newest reading.
+    measured: Option<TimeDelta>,
     pub missing: Option<MissingDays>,
     pub state: LimitState,
     /// Why the state is unknown, or the usage only a lower bound.
@@ -184,7 +186,8 @@ impl Capacity {
                 daily.usable(request.today),
                 request.today + DAYS_AHEAD as i32,
             );
-            let monthly = (metric == Metric::CostUsd).then(|| Fixed::monthly(&known, until));
+            let monthly =
+                (metric == Metric::CostUsd).then(|| Fixed::monthly(&known, request.today, until));
             let fixed = monthly.unwrap_or_default();
             request.fixed = fixed.with_charges(&known, &readings.ahead());
         }
@@ -214,6 +217,7 @@ impl Capacity {
             usage,
             peak,
             measured_at: readings.measured_at(),
+            measured: readings.span(),
             missing,
             state,
             reason,
@@ -255,9 +259,9 @@ impl Capacity {
         is_partial && self.usage.is_some()
     }
 
-    /// The days that a pace is known for; `None` with one reading.
+    /// The days from the first to the newest reading.
     pub fn measured_days(&self) -> Option<f64> {
-        self.request.pace.map(|pace| pace.span)
+        Some(self.measured?.num_seconds() as f64 / 86_400.0)
     }
 
     /// The usage in percent of the limit, a lower bound as the usage is; `None` if nothing is known of it.

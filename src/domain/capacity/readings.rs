@@ -125,6 +125,11 @@ impl<'a> Readings<'a> {
         Some(of_day.filter(|it| it.at >= from && it.at <= upto).collect())
     }
 
+    /// From the first to the newest reading.
+    pub(super) fn span(&self) -> Option<TimeDelta> {
+        Some(self.newest()?.last_at - self.days.first()?.first_at)
+    }
+
     /// The usage: the newest level, the peak or pace of the last day, or the amount of the period.
     pub(super) fn usage(&self, measure: Measure, period: Option<Window>) -> Option<f64> {
         let newest = self.newest()?;

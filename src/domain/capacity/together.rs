@@ -11,10 +11,13 @@ use crate::domain::forecast::{DayNumber, Pace};
 use crate::domain::metrics::names::{Measure, MetricKind};
 use crate::domain::period::Window;
 
+/// Without a value for so long, a resource no longer exists.
+const DELETED: TimeDelta = TimeDelta::days(30);
+
 pub(super) struct Together<'a> {
     measure: Measure,
     period: Option<Window>,
-    /// Those that count, each with why it says nothing about the present, if so.
+    /// Those that are added up; of each, why it says nothing about the present, if so.
     parts: Vec<(Readings<'a>, Option<UnknownReason>)>,
     /// Why one of the resources says nothing about the present, if so.
     pub(super) unread: Option<UnknownReason>,
@@ -24,6 +27,7 @@ pub(super) struct Together<'a> {
 
 impl<'a> Together<'a> {
     /// A resource whose newest level is old does not count, unless all are old. An amount only grows within its period.
+    /// A resource without a value for a month is taken for deleted, if others are measured.
     pub(super) fn new(
         series: &[&'a SeriesDays],
         measure: Measure,
@@ -37,6 +41,14 @@ impl<'a> Together<'a> {
             (readings, unread)
         });
         let mut parts: Vec<_> = parts.collect();
+        let is_deleted = |(readings, _): &(Readings<'_>, _)| {
+            readings
+                .newest()
+                .is_none_or(|day| now - day.last_at > DELETED)
+        };
+        if !parts.iter().all(is_deleted) {
+            parts.retain(|part| !is_deleted(part));
+        }
         let unread = parts.iter().find_map(|(_, unread)| unread.clone());
         let counts = |(_, unread): &(Readings<'_>, Option<UnknownReason>)| match unread {
             Some(UnknownReason::Old(_)) => measure == Measure::Amount,
@@ -65,6 +77,11 @@ impl<'a> Together<'a> {
         let of_now = of_now.filter(|(_, why)| *why != Some(UnknownReason::EarlierPeriod));
         let usages = of_now.filter_map(|(it, _)| it.usage(self.measure, self.period));
         usages.reduce(|a, b| without_rounding_errors(a + b))
+    }
+
+    /// The time of the longest history.
+    pub(super) fn span(&self) -> Option<TimeDelta> {
+        self.all().filter_map(Readings::span).max()
     }
 
     /// The highest level of the last day, at most.

@@ -17,8 +17,9 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// Fees and credits that came on the same day of each month, at least twice, up to the day `until`.
-    pub fn monthly(known: &[DailyValue], until: DayNumber) -> Fixed {
+    /// Fees and credits that came on the same day of each month, at least twice, up to the day `until`. That of `today`
+    /// may not be posted yet.
+    pub fn monthly(known: &[DailyValue], today: DayNumber, until: DayNumber) -> Fixed {
         const FEWEST: usize = 2;
         const SPREADS: f64 = 6.0;
         let values: Vec<f64> = known.iter().map(|(_, value)| *value).collect();
@@ -44,6 +45,9 @@ impl Fixed {
                 .filter(|day| (first.0..=until).contains(day));
             let (past, ahead): (Vec<DayNumber>, Vec<_>) = days.partition(|day| *day <= last.0);
             let excess = |day: &DayNumber| all.get(day).map(|value| value - usual);
+            let is_due =
+                |day: &DayNumber| *day < today || excess(day).is_some_and(|it| it.abs() > least);
+            let past: Vec<DayNumber> = past.into_iter().filter(is_due).collect();
             let amounts: Option<Vec<f64>> = past.iter().map(excess).collect();
             let amounts = amounts.unwrap_or_default();
             let recurs = amounts.len() >= FEWEST
@@ -135,7 +139,7 @@ mod tests {
             (&first, vec!["2026-12-01", "2027-01-01"]),
         ] {
             let known = days("2026-09-25", "2026-11-25", |day| usage(day) + event(day));
-            let fixed = Fixed::monthly(&known, until);
+            let fixed = Fixed::monthly(&known, day("2026-11-26"), until);
             let ahead = fixed.days.range(day("2026-11-26")..);
             let dates: Vec<String> = ahead.map(|(day, _)| day_date(*day).to_string()).collect();
             assert_eq!(dates, expected);
@@ -156,8 +160,17 @@ mod tests {
                 }
             };
             let known = days("2026-10-25", "2026-12-25", |day| usage(day) + event(day));
-            assert_eq!(Fixed::monthly(&known, until), Fixed::default());
+            let fixed = Fixed::monthly(&known, day("2026-12-26"), until);
+            assert_eq!(fixed, Fixed::default());
         }
+        // On its day it may not be posted yet.
+        let known = days("2026-09-25", "2026-12-01", |day| {
+            usage(day) + if day.month() == 12 { 0.0 } else { first(day) }
+        });
+        let fixed = Fixed::monthly(&known, day("2026-12-01"), until);
+        let ahead: Vec<_> = fixed.days.range(day("2026-11-26")..).collect();
+        assert_eq!(ahead.len(), 1);
+        assert_eq!(*ahead[0].0, day("2027-01-01"));
     }
 
     #[test]
