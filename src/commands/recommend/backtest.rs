@@ -111,10 +111,10 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     };
     let reason = "a trial requires a week of days up to its origin, and all days of its horizon";
     context.warn(format_args!(
-        "no trials of {}: {reason}",
+        "no trials: the longest series has {}, and {reason}",
         counted(days as u64, "day")
     ));
-    let next = "give a longer history, or a shorter --horizons";
+    let next = "give a longer history, shorter --horizons, or a wider --from and --to";
     Ok(Outcome::with_next(Exit::Unknown, next))
 }
 

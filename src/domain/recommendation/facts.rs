@@ -222,7 +222,7 @@ pub struct Facts {
     pub limit: Figure,
     pub usage_percent: Figure,
     pub at_limit: AtLimit,
-    /// The largest amount at any price, where usage beyond the limit is billed.
+    /// The most that the plan allows, where usage beyond the limit is billed.
     #[serde(default)]
     pub ceiling: Option<Figure>,
     /// All limits of the plan, this one first.

@@ -175,8 +175,7 @@ fn action(facts: &Facts) -> String {
             }
         }
         Choice::Watch => {
-            "Recommended: watch it; less than a day of readings says nothing about the size of a plan"
-                .to_owned()
+            "Recommended: collect readings for a day before choosing a plan".to_owned()
         }
         Choice::Contract => {
             let reason = match plans_of_unknown_size(facts).as_slice() {

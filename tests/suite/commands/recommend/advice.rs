@@ -73,8 +73,7 @@ fn less_than_a_day_of_readings_chooses_no_plan(#[values(Sqlite, Postgresql)] eng
     let target = [&it["facts"]["target"]["do"], &it["recommended_plan"]];
     assert_eq!(target, [&json!("watch"), &json!("free")]);
     let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
-    let words =
-        "Recommended: watch it; less than a day of readings says nothing about the size of a plan.";
+    let words = "Recommended: collect readings for a day before choosing a plan.";
     assert!(page.replace('\n', " ").contains(words), "{page}");
     // At the limit there is nothing to wait for.
     let case = Case::new(engine, "upstash=free");
@@ -204,7 +203,7 @@ fn backtest_without_trials_has_a_reason(#[values(Sqlite, Postgresql)] engine: En
         Some(100.0)
     }));
     let run = case.db.usagectl(["recommend", "backtest"]).now(NOW).run();
-    let reason = "no trials of 6 days: a trial requires a week of days";
+    let reason = "no trials: the longest series has 6 days, and a trial requires a week of days";
     assert!(
         run.code == 12 && run.stderr.contains(reason),
         "{}",

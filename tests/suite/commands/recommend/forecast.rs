@@ -300,8 +300,8 @@ fn invalid_file_is_rejected_with_its_line() {
     SERIES  DAYS  N  80%  ERROR  28D MEAN  WEEKDAY  PRO RATA  LINEAR
     short      7  0    -      -         -        -         -       -
     ------- stderr -------
-    warning: no trials of 1 day: a trial requires a week of days up to its origin, and all days of its horizon
-    next: give a longer history, or a shorter --horizons
+    warning: no trials: the longest series has 1 day, and a trial requires a week of days up to its origin, and all days of its horizon
+    next: give a longer history, shorter --horizons, or a wider --from and --to
     [exit status: 12]
     ");
     for wrong in [
