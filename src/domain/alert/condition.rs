@@ -1,7 +1,7 @@
 //! Notices of conditions beside the rules: limits that are near, recommendations that are open.
 //!
 //! A condition has a step in each of two respects. A channel is notified when an episode begins, when a step rises or
-//! clearly falls, and when it ends. Where it has fallen and returned within a week, its next fall or end must have lasted
+//! clearly falls, and when it ends. Where it has fallen and returned within a month, its next fall or end must have lasted
 //! for a day. Its state is that of the last notice to the channel, so that nothing else is stored.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,7 +24,7 @@ pub const RECOMMENDATION: &str = "RECOMMENDATION";
 pub struct Condition {
     pub alert: AlertRef,
     pub level: Level,
-    /// The first step that it has not clearly fallen below for a day.
+    /// The first step at the highest usage of the last day, with the margin.
     pub held_for_a_day: u32,
     pub observed: Observation,
     /// The current state in one sentence, without its subject.
@@ -54,7 +54,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Nothing is known of a fall.
+    /// Without a notice of a fall.
     pub const KEEP: Level = Level::Keep { held: u32::MAX };
 }
 
@@ -180,9 +180,9 @@ pub fn notices(
     new
 }
 
-/// Whether within a week a notice of this condition said that it had fallen or ended, and a later one that it fires.
+/// Whether within a month a notice of this condition said that it had fallen or ended, and a later one that it fires.
 fn has_returned(sent: &[&Notice], alert_id: &str, now: DateTime<Utc>) -> bool {
-    const RECENT: TimeDelta = TimeDelta::days(7);
+    const RECENT: TimeDelta = TimeDelta::days(30);
     let is_recent = |it: &&&Notice| {
         it.content.alert.alert_id == alert_id && now - it.content.created_at <= RECENT
     };
