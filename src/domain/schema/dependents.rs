@@ -126,7 +126,7 @@ impl Dependent {
         let sql = self.sql.as_deref().unwrap_or_default();
         match self.kind {
             DependentKind::Constraint => sql.contains(" CHECK ("),
-            DependentKind::Index => sql.matches('(').count() > 1,
+            DependentKind::Index => sql.replace(" INCLUDE (", " ").matches('(').count() > 1,
             _ => false,
         }
     }
