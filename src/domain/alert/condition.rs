@@ -132,7 +132,10 @@ pub fn notices(
                     },
                     last,
                 ) => {
-                    let held = [held[0].max(held_for_a_day), held[1]];
+                    // With the usage, so does its forecast.
+                    let is_held = held_for_a_day > 0 && held_for_a_day >= notified[0];
+                    let forecast = if is_held { u32::MAX } else { held[1] };
+                    let held = [held[0].max(held_for_a_day), forecast];
                     let kept = [0, 1].map(|it| steps[it].max(notified[it].min(held[it])));
                     let has_fallen = (0..2).any(|it| notified[it] > kept[it]);
                     let is_new = last.is_none() || notified != kept;
@@ -348,7 +351,13 @@ mod tests {
             steps: [1, 0],
             held: [1, 0],
         };
-        let rhythm = [CRITICAL, fallen, CRITICAL, fallen, Level::Clear, CRITICAL];
+        let near = Level::At {
+            level: 3,
+            severity: Severity::Critical,
+            steps: [2, 2],
+            held: [2, 2],
+        };
+        let rhythm = [near, fallen, near, fallen, Level::Clear, near];
         let all = sent(&rhythm.map(Some), &[], false);
         let expected = [
             "FIRING ops CRITICAL 1",
