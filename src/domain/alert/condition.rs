@@ -288,6 +288,26 @@ mod tests {
         held: [2, 0],
     };
 
+    /// Clearly below critical.
+    const FALLEN: Level = Level::At {
+        level: 1,
+        severity: Severity::Warning,
+        steps: [1, 0],
+        held: [1, 0],
+    };
+
+    /// The notices of a fall and of the next rise.
+    const RETURNED: [&str; 3] = [
+        "FIRING ops CRITICAL 1",
+        "FIRING ops WARNING 2",
+        "FIRING ops CRITICAL 3",
+    ];
+
+    fn to_ops(mut notices: Vec<String>) -> Vec<String> {
+        notices.retain(|it| it.contains("ops"));
+        notices
+    }
+
     /// Runs with these levels, a minute apart; `None` is a run without the condition. Returns kind, channel and severity
     /// of each notice. Notices of earlier runs are delivered, unless they are `lost`.
     fn sent(levels: &[Option<Level>], silences: &[Silence], lost: bool) -> Vec<String> {
@@ -345,27 +365,15 @@ mod tests {
 
     #[test]
     fn level_that_fell_and_returned_falls_after_a_day() {
-        let fallen = Level::At {
-            level: 1,
-            severity: Severity::Warning,
-            steps: [1, 0],
-            held: [1, 0],
-        };
         let near = Level::At {
             level: 3,
             severity: Severity::Critical,
             steps: [2, 2],
             held: [2, 2],
         };
-        let rhythm = [near, fallen, near, fallen, Level::Clear, near];
+        let rhythm = [near, FALLEN, near, FALLEN, Level::Clear, near];
         let all = sent(&rhythm.map(Some), &[], false);
-        let expected = [
-            "FIRING ops CRITICAL 1",
-            "FIRING ops WARNING 2",
-            "FIRING ops CRITICAL 3",
-        ];
-        let ops: Vec<&String> = all.iter().filter(|it| it.contains("ops")).collect();
-        assert_eq!(ops, expected);
+        assert_eq!(to_ops(all), RETURNED);
     }
 
     #[test]
@@ -386,21 +394,9 @@ mod tests {
 
     #[test]
     fn clear_fall_is_notified_and_so_is_the_next_rise() {
-        let fallen = Level::At {
-            level: 1,
-            severity: Severity::Warning,
-            steps: [1, 0],
-            held: [1, 0],
-        };
-        let levels = [CRITICAL, WARNING, fallen, fallen, CRITICAL].map(Some);
+        let levels = [CRITICAL, WARNING, FALLEN, FALLEN, CRITICAL].map(Some);
         let all = sent(&levels, &[], false);
-        let expected = [
-            "FIRING ops CRITICAL 1",
-            "FIRING ops WARNING 2",
-            "FIRING ops CRITICAL 3",
-        ];
-        let ops: Vec<&String> = all.iter().filter(|it| it.contains("ops")).collect();
-        assert_eq!(ops, expected);
+        assert_eq!(to_ops(all), RETURNED);
     }
 
     #[test]

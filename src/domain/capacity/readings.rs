@@ -148,8 +148,8 @@ impl<'a> Readings<'a> {
 
     /// The highest level of the last day.
     pub(super) fn peak(&self, measure: Measure) -> Option<f64> {
-        let is_level = measure == Measure::Level;
-        is_level.then(|| Some(self.highest(self.newest()?, |day| day.max_value)))?
+        let newest = self.newest().filter(|_| measure == Measure::Level)?;
+        Some(self.highest(newest, |day| day.max_value))
     }
 
     /// The highest value of the 24 hours before the newest one.
