@@ -53,7 +53,12 @@ pub(super) fn run(
         Access::Write
     };
     let mut db = context.open_unchecked(url, access)?;
-    // Without a lock, so that a prompt does not block other runs.
+    // A run that is half way would look like a partial database.
+    let wait = args.locks.lock_wait;
+    let lock = match is_preview {
+        true => None,
+        false => Some(context.lock(&mut db, url, RunKind::Migrate, wait)?),
+    };
     let findings = find(&mut db, url, args, context.now)?;
     if findings.is_complete() {
         return Ok(None);
@@ -90,6 +95,8 @@ pub(super) fn run(
     if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
         return Err(name_taken(&taken));
     }
+    // Before the prompt, which would block other runs.
+    drop(lock);
     let (mut planned, mut repairs) = (Vec::new(), Vec::new());
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use usagectl::store::lock::RunKind;
 use usagectl::store::migrations::ALL;
 use usagectl::store::schema_objects;
 
@@ -1370,6 +1371,21 @@ fn concurrent_adoptions_succeed(
     assert_eq!(adopted.count(), 1);
     assert_eq!(ledger(&db), all_versions());
     assert_works(&db);
+}
+
+/// What another run has done so far is no partial database.
+#[rstest]
+fn running_migrate_is_waited_for_before_the_evidence_is_read(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = deployed(engine, 2);
+    db.execute("DROP INDEX api_usage_success_timestamp_idx");
+    let lock = db.lock(RunKind::Migrate);
+    let adopt = ["migrate", "--adopt", "--yes", "--lock-wait", "0s"];
+    let run = db.usagectl(adopt).run();
+    assert_eq!((run.code, &*run.stdout), (6, ""), "{}", run.snapshot());
+    drop(lock);
+    assert_eq!(db.usagectl(adopt).run().code, 5);
 }
 
 #[test]
