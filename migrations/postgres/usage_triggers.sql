@@ -5,9 +5,17 @@
 -- One trigger for each kind of statement, fired once per statement with all its rows. SECURITY DEFINER: the
 -- application may connect as a role without any right on our schema, and its writes must never fail because of
 -- us. The fixed search path keeps such a function safe.
+--
+-- A partition has the first three triggers, too: those of a table do not fire for rows written to a partition by its name.
 CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_new_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_TABLE_NAME <> 'api_usage' THEN
+        -- A partition that was detached.
+        IF (SELECT relname FROM pg_class WHERE oid = pg_partition_root(TG_RELID)) IS DISTINCT FROM 'api_usage' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
     SELECT DISTINCT "api_name", date_trunc('hour', "timestamp") FROM new_rows;
     RETURN NULL;
@@ -16,6 +24,12 @@ END $$;
 CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_old_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_TABLE_NAME <> 'api_usage' THEN
+        -- A partition that was detached.
+        IF (SELECT relname FROM pg_class WHERE oid = pg_partition_root(TG_RELID)) IS DISTINCT FROM 'api_usage' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour", "deleted_to")
     SELECT "api_name", date_trunc('hour', "timestamp"), max("timestamp") FROM old_rows GROUP BY 1, 2;
     RETURN NULL;
@@ -24,6 +38,12 @@ END $$;
 CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_changed_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_TABLE_NAME <> 'api_usage' THEN
+        -- A partition that was detached.
+        IF (SELECT relname FROM pg_class WHERE oid = pg_partition_root(TG_RELID)) IS DISTINCT FROM 'api_usage' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
     SELECT "api_name", date_trunc('hour', "timestamp") FROM old_rows
     UNION

@@ -125,7 +125,9 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let survey = migrations::survey(&mut db)?;
         let (down, entry) = (Direction::Down, LogContext::of_script(&url, &prisma));
         let timeout = args.locks.lock_timeout;
-        let drops = steps.iter().map(|step| migrations::drop_indexes(&db, step));
+        let drops = steps
+            .iter()
+            .map(|step| migrations::further_drops(&db, step));
         let plan: Vec<_> = migrations.iter().copied().zip(drops).collect();
         let sql = migrations::script(&mut db, &survey, &plan, down, entry, timeout, &[])?;
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
@@ -353,7 +355,7 @@ impl Observer for Reverting<'_> {
         if let (Some(export), Some(exporter)) = (&mut *self.export, &self.exporter) {
             export.finish(db, exporter)?;
         }
-        for sql in migrations::drop_indexes(db, self.step) {
+        for sql in migrations::further_drops(db, self.step) {
             db.batch_execute(&sql)?;
         }
         Ok(())

@@ -159,9 +159,13 @@ fn report(
         names.all(|name| found.get(&format!("table {name}")).is_some())
     };
     let mut drift = survey.bookkeeping.differences();
-    let mut differences = expected.differences(&found);
-    migrations::leave_out_unwanted(db, &mut differences)?;
-    drift.append(&mut differences);
+    // `aggregate` creates the triggers of new partitions.
+    drift.append(&mut migrations::differences(
+        db,
+        &expected,
+        &found,
+        args.verify,
+    )?);
     drift.append(&mut schema_objects::unfilled_columns(
         db, &expected, &found,
     )?);

@@ -309,7 +309,7 @@ pub struct Applied {
     /// The triggers that made every write to their table fail.
     pub dropped_triggers: Vec<String>,
     /// The tables whose triggers were created again.
-    pub restored_triggers: Vec<&'static str>,
+    pub restored_triggers: Vec<String>,
     /// The names of the invalid indexes that were built again.
     pub rebuilt_indexes: Vec<String>,
     #[serde(rename = "applied")]

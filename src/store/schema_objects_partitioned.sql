@@ -17,3 +17,11 @@ WHERE t.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = A
       SELECT FROM pg_attribute a
       WHERE a.attrelid = t.oid AND a.attnum = ANY (p.partattrs) AND a.attname NOT IN ('timestamp', 'api_name')
   )
+UNION ALL
+-- The triggers of api_usage that a partition lacks: those of a table do not fire for rows written to a partition by its name.
+SELECT 'partition', 'api_usage', c.oid::regclass || '.' || name, '', NULL, NULL, NULL
+FROM pg_partition_tree(to_regclass('api_usage')) AS tree
+JOIN pg_class c ON c.oid = tree.relid AND c.relkind IN ('r', 'p')
+CROSS JOIN unnest('{usagectl_after_insert,usagectl_after_update,usagectl_after_delete}'::text[]) AS name
+WHERE tree.level > 0
+  AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = name AND tgenabled IN ('O', 'A'))

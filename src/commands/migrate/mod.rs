@@ -487,7 +487,7 @@ impl Run<'_> {
             let message = format_args!("restoring the triggers on {table}");
             self.context.detail(message);
             triggers.restore(self.db, &mut self.args.locks.retry(self.context))?;
-            applied.restored_triggers.push(table);
+            applied.restored_triggers.push(table.to_owned());
         }
         for (table, name) in migrations::broken_indexes(self.db, &survey.statuses)? {
             let message = format_args!("rebuilding the invalid index {name}");
@@ -512,6 +512,12 @@ impl Run<'_> {
                 name: migration.name,
                 duration_ms: took.as_millis().try_into().unwrap_or(i64::MAX),
             });
+        }
+        if migrations::is_partitioned(self.db)? {
+            let statuses = migrations::survey(self.db)?.statuses;
+            let mut retry = self.args.locks.retry(self.context);
+            let covered = migrations::cover_partitions(self.db, &statuses, &mut retry)?;
+            applied.restored_triggers.extend(covered);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::domain::period::{Granularity, Window};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     pub name: String,
-    /// Another one after the partition is attached again, truncated or rewritten.
+    /// Another one after the partition is attached again, truncated or rewritten, or gets our triggers.
     pub identity: String,
     /// The range of timestamps, as PostgreSQL writes it; nothing if the rows are divided by something else.
     pub bound: Option<String>,
@@ -26,6 +26,11 @@ impl Partition {
 
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Whether it has our triggers, which fire for rows that are written by its own name.
+    pub fn has_triggers(&self) -> bool {
+        self.identity.split(' ').count() == 3
     }
 }
 
@@ -134,6 +139,8 @@ mod tests {
         let joined = Window::new(of_one.from, of_two.to);
         assert_eq!(changed_windows(&[], &both, Partition::identity), [joined]);
         let truncated = [partition("1", "a 2", january), both[1].clone()];
+        assert!(!truncated[0].has_triggers());
+        assert!(partition("1", "a 2 3,4,5", january).has_triggers());
         assert_eq!(
             changed_windows(&both, &truncated, Partition::identity),
             [of_one]

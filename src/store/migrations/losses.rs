@@ -8,6 +8,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 
+use super::triggers::DROP_OF_PARTITIONS;
 use super::{Direction, Migration};
 use crate::domain::format::{at_least, counted};
 use crate::domain::schema::dependents::DependentKind;
@@ -125,10 +126,16 @@ pub(super) fn locked_tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<
     tables
 }
 
-/// The statements that drop the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.
-pub fn drop_indexes(db: &Db, step: &PlanStep) -> Vec<String> {
+/// The statements that drop the indexes of the user that SQLite would not drop with their column, as PostgreSQL does, and
+/// there our triggers on partitions.
+pub fn further_drops(db: &Db, step: &PlanStep) -> Vec<String> {
     if matches!(db, Db::Pg(_)) {
-        return Vec::new();
+        let mut changes = step.changes.iter();
+        let drops_functions = changes.any(|it| it.object == "function usagectl_mark_new_rows");
+        return match drops_functions {
+            true => vec![DROP_OF_PARTITIONS.to_owned()],
+            false => Vec::new(),
+        };
     }
     let indexes = step.dependents.iter().filter(|it| {
         it.kind == DependentKind::Index && !it.blocks && it.depends_on.starts_with("column ")

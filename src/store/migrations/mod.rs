@@ -71,7 +71,7 @@ pub use export::{
 };
 pub use indexes::{broken_indexes, is_restorable, rebuild_index};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command, restore_next};
-pub use losses::{count_losses, drop_indexes, first_loss, held_data, lock_tables};
+pub use losses::{count_losses, first_loss, further_drops, held_data, lock_tables};
 pub use names::{TakenName, taken_name};
 pub use owners::{
     OtherOwner, defects as owner_defects, other_owner, returned as returned_to_owner,
@@ -83,7 +83,7 @@ pub use run::{
 };
 
 pub use script::script;
-pub use triggers::{TriggerSet, broken_triggers, leave_out_unwanted, sets_of};
+pub use triggers::{TriggerSet, broken_triggers, cover_partitions, differences};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {

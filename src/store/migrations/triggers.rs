@@ -12,7 +12,7 @@ use diesel::{QueryResult, sql_query};
 use super::run::Retry;
 use super::{expected, lf};
 use crate::domain::schema::migration::MigrationStatus;
-use crate::domain::schema::objects::Difference;
+use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
@@ -97,9 +97,9 @@ impl TriggerSet {
     fn includes(self, sql: &str, difference: &Difference) -> bool {
         match difference.what.split_once(' ') {
             Some(("trigger", name)) => {
-                let name = name.strip_prefix(self.table());
-                let name = name.and_then(|name| name.strip_prefix('.'));
-                name.is_some_and(|name| trigger_names(sql).contains(name))
+                // Also of a partition; the names of the sets differ.
+                let name = name.rsplit_once('.');
+                name.is_some_and(|(_, name)| trigger_names(sql).contains(name))
             }
             Some(("function", name)) => sql.contains(&format!("FUNCTION usagectl.{name}(")),
             _ => false,
@@ -187,8 +187,68 @@ pub fn broken_triggers(db: &mut Db, statuses: &[MigrationStatus]) -> QueryResult
     Ok(sets_of(db, &differences))
 }
 
+/// The differences from the applied migrations; `with_partitions`, with the triggers that partitions of `api_usage` lack.
+pub fn differences(
+    db: &mut Db,
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+    with_partitions: bool,
+) -> QueryResult<Vec<Difference>> {
+    let mut differences = expected.differences(found);
+    let insert = "trigger api_usage.usagectl_after_insert";
+    if with_partitions && expected.get(insert).is_some() {
+        let lacking = found.objects();
+        let lacking = lacking.filter_map(|(what, _)| what.strip_prefix("partition "));
+        differences.extend(lacking.map(|it| Difference::missing(&format!("trigger {it}"))));
+    }
+    leave_out_unwanted(db, &mut differences)?;
+    Ok(differences)
+}
+
+/// Creates the triggers that partitions of `api_usage` lack, and returns these partitions. The next `aggregate` recounts
+/// them: they are others than it saved. TRUNCATE of a partition is found so, too.
+pub fn cover_partitions(
+    db: &mut Db,
+    statuses: &[MigrationStatus],
+    retry: &mut Retry<'_>,
+) -> Result<BTreeSet<String>> {
+    let expected = expected(db, statuses);
+    let found = schema_objects::read(db)?;
+    let lacking = differences(db, &expected, &found, true)?;
+    let of_partition = |it: &Difference| {
+        let (table, _) = it.what.strip_prefix("trigger ")?.rsplit_once('.')?;
+        let is_parent = TriggerSet::ALL.iter().any(|set| set.table() == table);
+        (!is_parent).then(|| table.to_owned())
+    };
+    let partitions: BTreeSet<String> = lacking.iter().filter_map(of_partition).collect();
+    let set = TriggerSet::Usage;
+    let script = set.sql(db);
+    let created = script.split_once(STEP).unwrap_or_default().0;
+    let created = &created[created.find("CREATE TRIGGER ").unwrap_or_default()..];
+    let parent = quote_identifier(set.table());
+    let sql = set.drop_statements(db, created).join("\n") + "\n" + created;
+    for partition in &partitions {
+        let sql = sql.replace(&parent, partition);
+        retry.transaction(db, std::slice::from_ref(partition), |db| {
+            Ok(db.batch_execute(&sql)?)
+        })?;
+    }
+    Ok(partitions)
+}
+
+/// Drops the triggers on present and former partitions, which use the functions that a rollback drops.
+pub(super) const DROP_OF_PARTITIONS: &str = "DO $usagectl$ DECLARE statement text; BEGIN
+    FOR statement IN
+        SELECT format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass) FROM pg_trigger g
+        JOIN pg_proc p ON p.oid = g.tgfoid AND p.pronamespace = 'usagectl'::regnamespace
+        WHERE g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+          AND g.tgrelid IS DISTINCT FROM to_regclass('api_usage')
+    LOOP EXECUTE statement; END LOOP;
+END $usagectl$;
+";
+
 /// Leaves out the triggers of `api_usage` where `aggregate` does without them.
-pub fn leave_out_unwanted(db: &mut Db, differences: &mut Vec<Difference>) -> QueryResult<()> {
+fn leave_out_unwanted(db: &mut Db, differences: &mut Vec<Difference>) -> QueryResult<()> {
     let sql = TriggerSet::Usage.sql(db);
     let is_unwanted =
         |it: &Difference| it.what.starts_with("trigger ") && TriggerSet::Usage.includes(&sql, it);
@@ -202,7 +262,7 @@ pub fn leave_out_unwanted(db: &mut Db, differences: &mut Vec<Difference>) -> Que
 }
 
 /// The sets to which some of the differences belong.
-pub fn sets_of(db: &Db, differences: &[Difference]) -> Vec<TriggerSet> {
+fn sets_of(db: &Db, differences: &[Difference]) -> Vec<TriggerSet> {
     let is_broken = |set: &TriggerSet| {
         let sql = set.sql(db);
         differences.iter().any(|it| set.includes(&sql, it))

@@ -11,9 +11,16 @@ use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::prelude::*;
 use crate::store::time::TimeBoundary;
 
-/// A row of `pg_inherits` is a new one when a partition is attached, and a file when it is truncated.
+/// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers after rows
+/// may have been written without them.
 const PARTITIONS: &str = "
-    SELECT c.oid::regclass::text, i.xmin::text || ' ' || c.relfilenode,
+    SELECT c.oid::regclass::text,
+           i.xmin::text || ' ' || c.relfilenode || coalesce((
+               SELECT ' ' || string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g
+               WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')
+                 AND g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+               HAVING count(*) = 3
+           ), ''),
            CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = 'timestamp'
                 THEN pg_get_expr(c.relpartbound, c.oid) END
     FROM pg_partition_tree(to_regclass('api_usage')) AS tree

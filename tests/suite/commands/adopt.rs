@@ -11,7 +11,7 @@ use crate::support::adoption::{
     PRISMA_MIGRATIONS, copy_prisma_folder, deployed, fixture, insert_prisma_row, prisma_checksum,
     prisma_rows, pushed,
 };
-use crate::support::{Engine, TestDatabase, assert_snapshot, whole_catalogue};
+use crate::support::{Engine, OtherRole, TestDatabase, assert_snapshot, whole_catalogue};
 use rstest::rstest;
 use sha2::{Digest, Sha256};
 
@@ -879,6 +879,91 @@ fn adopted_partitions() -> TestDatabase {
     );
     adopt(&db).success();
     db
+}
+
+/// A statement trigger fires only for the table that the statement names.
+#[test]
+fn rows_written_to_a_partition_by_its_name_are_counted() {
+    let db = adopted_partitions();
+    db.usagectl(["status"]).run().success();
+    let aggregated = || {
+        db.usagectl(["aggregate"]).run().success();
+        db.rows("SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'")
+    };
+    assert_eq!(aggregated(), ["48"]);
+    let by_name = |partition: &str, id: &str, at: &str| {
+        db.execute(&format!(
+            "INSERT INTO {partition} (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '{at}')"
+        ));
+    };
+    by_name("api_usage_1", "a", "2026-01-02 10:00");
+    assert_eq!(aggregated(), ["49"]);
+    db.execute("DELETE FROM api_usage_2 WHERE id = '47'");
+    assert_eq!(aggregated(), ["48"]);
+    // Once, not by the triggers of both tables.
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('b', 'tmdb', '2026-01-03 10:00')",
+    );
+    assert_eq!(
+        db.rows("SELECT count(*) FROM usagectl.usagectl_dirty_hours"),
+        ["1"]
+    );
+    assert_eq!(aggregated(), ["49"]);
+
+    db.execute("CREATE TABLE \"New.One\" PARTITION OF api_usage FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')");
+    // `aggregate` creates its triggers.
+    db.usagectl(["status"]).run().success();
+    let run = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let missing = "trigger \"New.One\".usagectl_after_insert is missing";
+    assert!(run.stdout.contains(missing), "{}", run.snapshot());
+    assert_eq!(aggregated(), ["49"]);
+    // Between the count and the triggers, too.
+    db.execute("ALTER TABLE \"New.One\" DISABLE TRIGGER USER");
+    by_name("\"New.One\"", "c", "2026-03-03 10:00");
+    db.usagectl(["migrate"]).run().success();
+    by_name("\"New.One\"", "d", "2026-03-04 10:00");
+    db.usagectl(["status"]).run().success();
+    assert_eq!(aggregated(), ["51"]);
+
+    db.execute("ALTER TABLE api_usage DETACH PARTITION \"New.One\"");
+    let rollback = [
+        "rollback",
+        "--to",
+        "create_api_usage",
+        "--yes",
+        "--accept-data-loss",
+    ];
+    db.usagectl(rollback).run().success();
+    let left = "SELECT tgname FROM pg_trigger WHERE tgname LIKE 'usagectl%'";
+    assert_eq!(db.rows(left), [""; 0]);
+    by_name("api_usage_1", "e", "2026-01-02 10:00");
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(db.rows(left).len(), 14);
+}
+
+/// The partitions of another role, whose tables `aggregate` may not alter.
+#[test]
+fn partition_of_another_role_without_triggers_is_named_by_verify() {
+    let db = adopted_partitions();
+    let role = OtherRole::new(&db);
+    role.administer(&[&format!(
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO \"{0}\"; GRANT USAGE ON SCHEMA usagectl TO \"{0}\";
+         GRANT ALL ON ALL TABLES IN SCHEMA usagectl TO \"{0}\"",
+        role.name
+    )]);
+    db.execute("CREATE TABLE api_usage_3 PARTITION OF api_usage FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')");
+    let run = role.usagectl(["aggregate", "-v"]).run().success();
+    let failed = "creating its triggers failed: ";
+    assert!(run.stderr.contains(failed), "{}", run.snapshot());
+    let run = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert_eq!(
+        db.rows("SELECT count(*) FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'"),
+        ["1"]
+    );
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
 }
 
 /// Rows of a partition that is attached change without a trigger.
