@@ -105,7 +105,7 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     let unmeasured = with_state(LimitState::NoData).or_else(|| with_state(LimitState::Stale));
     if let Some(it) = unmeasured {
         let (service, metric) = (it.series.service, it.series.metric);
-        let resource = match it.resource() {
+        let resource = match it.unread_resource.as_deref().unwrap_or(it.resource()) {
             "" => String::new(),
             resource => format!(" --resource {}", shell_word(resource)),
         };

@@ -64,6 +64,8 @@ pub struct Capacity {
     pub state: LimitState,
     /// Why the state is unknown, or the usage only a lower bound.
     pub reason: Option<UnknownReason>,
+    /// Of a sum, the resource without a current value.
+    pub unread_resource: Option<String>,
     is_partial: bool,
     /// The daily values that forecasts are made from.
     pub daily: DailySeries,
@@ -76,11 +78,13 @@ pub struct Capacity {
 /// resource.
 pub fn capacities(
     limits: &[LimitInForce],
-    series: &[SeriesDays],
+    series: Vec<SeriesDays>,
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
 ) -> Vec<Capacity> {
-    let derived: Vec<SeriesDays> = readings::monthly_commands(series).collect();
+    let by_day = series.into_iter().map(SeriesDays::with_amounts_by_day);
+    let series: Vec<SeriesDays> = by_day.collect();
+    let derived: Vec<SeriesDays> = readings::monthly_commands(&series).collect();
     let series: Vec<&SeriesDays> = series.iter().chain(&derived).collect();
     let mut all = Vec::new();
     for limit in limits {
@@ -165,7 +169,7 @@ impl Capacity {
         let none: Vec<&SeriesDays> = none.iter().collect();
         let parts = if parts.is_empty() { &none[..] } else { parts };
         let readings = Together::new(parts, measure, period, now, stale_after);
-        let (missing, usage) = (readings.missing_days(), readings.usage());
+        let (missing, usage) = (readings.missing(), readings.usage());
         let peak = usage.map(|usage| readings.peak().unwrap_or(usage));
         let daily = DailySeries::new(series.to_string(), kind, readings.daily(kind));
         let today = now.date_naive();
@@ -176,7 +180,7 @@ impl Capacity {
             days: DAYS_AHEAD,
             thresholds: limit.map_or(Vec::new(), thresholds),
             used: usage,
-            missing: missing.map_or(0, |days| days.missing),
+            missing: missing.map_or(0.0, |it| it.whole_days),
             periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
             pace: readings.pace(usage),
             fixed: Fixed::default(),
@@ -218,9 +222,10 @@ impl Capacity {
             peak,
             measured_at: readings.measured_at(),
             measured: readings.span(),
-            missing,
+            missing: missing.map(|it| it.days),
             state,
             reason,
+            unread_resource: readings.unread_resource.clone(),
             is_partial,
             daily,
             request,
@@ -243,6 +248,15 @@ impl Capacity {
             0 | 1 => String::new(),
             _ => format!(", over {}", self.resources_text()),
         }
+    }
+
+    /// The reason, with the resource that it is of.
+    pub fn reason_text(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(match &self.unread_resource {
+            Some(resource) if !resource.is_empty() => format!("{resource}: {reason}"),
+            _ => reason.to_string(),
+        })
     }
 
     pub fn limit_value(&self) -> Option<f64> {

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
 
+use super::MissingDays;
 use super::state::UnknownReason;
-use super::{MissingDays, nearest_day};
 use crate::domain::forecast::{DailyValue, DayNumber, Pace, day_number};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Measure, Metric, MetricKind, Service};
@@ -52,6 +52,58 @@ impl SeriesDays {
 
     pub(super) fn meter(&self) -> (Service, Metric) {
         (self.series.service, self.series.metric)
+    }
+
+    /// With amounts by day: where readings are more than a day apart, each is the usage since the one before. After a gap
+    /// that is unlike those beside it, days are missing. A charge belongs to its day.
+    pub(super) fn with_amounts_by_day(mut self) -> SeriesDays {
+        let mut days = Vec::with_capacity(self.days.len());
+        for (at, day) in self.days.iter().enumerate() {
+            let is_usage = day.reading == Reading::Amount && day.series.metric != Metric::CostUsd;
+            let span = if is_usage { self.days_since(at) } else { 1 };
+            let each = day.used.map(|used| used / f64::from(span));
+            days.extend((1..span).rev().map(|back| {
+                let end = midnight(day.first_at) - TimeDelta::days(i64::from(back) - 1);
+                let end = end - TimeDelta::milliseconds(1);
+                MetricDay {
+                    day: end.date_naive(),
+                    points: 0,
+                    used: each,
+                    first_at: end,
+                    last_at: end,
+                    ..day.clone()
+                }
+            }));
+            if span > 1 {
+                self.points.retain(|it| it.at.date_naive() != day.day);
+            }
+            days.push(MetricDay {
+                used: each,
+                ..day.clone()
+            });
+        }
+        self.days = days;
+        self
+    }
+
+    /// Number of days that the amount of a day with readings covers, up to that day.
+    fn days_since(&self, at: usize) -> i32 {
+        /// A longer gap says nothing about single days.
+        const LONGEST: i32 = 31;
+        let gap = |at: usize| {
+            let (before, day) = (self.days.get(at.checked_sub(1)?)?, self.days.get(at)?);
+            Some(day_number(day.day) - day_number(before.day))
+        };
+        // That before the first reading is as long as the next.
+        let own = if at == 0 { 1 } else { at };
+        let beside = [own.checked_sub(1), own.checked_add(1)];
+        let beside = beside.into_iter().flatten().filter_map(gap).max();
+        let span = match (gap(own), beside) {
+            (None, _) => 1,
+            (Some(own), Some(beside)) if own >= 2 * beside => beside,
+            (Some(own), _) => own,
+        };
+        if span > LONGEST { 1 } else { span }
     }
 }
 
@@ -127,7 +179,8 @@ impl<'a> Readings<'a> {
 
     /// From the first to the newest reading.
     pub(super) fn span(&self) -> Option<TimeDelta> {
-        Some(self.newest()?.last_at - self.days.first()?.first_at)
+        let first = self.days.iter().find(|day| day.points > 0)?;
+        Some(self.newest()?.last_at - first.first_at)
     }
 
     /// The usage: the newest level, the peak or pace of the last day, or the amount of the period.
@@ -185,11 +238,19 @@ impl<'a> Readings<'a> {
         without_rounding_errors(amounts.map(amount).sum())
     }
 
-    /// The days without an amount between `from`, the start of a period, and the newest one. A counter has none: it
-    /// counts while it is not read.
-    pub(super) fn missing_days(&self, from: DateTime<Utc>) -> Option<MissingDays> {
+    pub(super) fn first_day(&self) -> Option<DayNumber> {
+        Some(day_number(self.days.first()?.day))
+    }
+
+    /// The days without an amount from `first` to the newest one, or to `last`. A counter has none: it counts while it is
+    /// not read.
+    pub(super) fn missing_days(
+        &self,
+        first: DayNumber,
+        last: Option<DayNumber>,
+    ) -> Option<MissingDays> {
         let newest = self.newest().filter(|day| day.reading == Reading::Amount)?;
-        let (first, last) = (nearest_day(from), day_number(newest.day));
+        let last = last.unwrap_or(day_number(newest.day));
         let of = u32::try_from(last - first + 1).ok();
         let of = of.filter(|days| *days > 0)?;
         let inside = |day: &&MetricDay| day_number(day.day) >= first && day.used.is_some();
@@ -235,7 +296,9 @@ impl<'a> Readings<'a> {
     fn interval(&self) -> TimeDelta {
         const DAYS: usize = 5;
         const NEWEST: usize = 20;
-        let recent = &self.days[self.days.len().saturating_sub(DAYS)..];
+        let read = self.days.iter().filter(|day| day.points > 0);
+        let mut recent: Vec<&MetricDay> = read.rev().take(DAYS).collect();
+        recent.reverse();
         let mut gaps: Vec<TimeDelta> = Vec::new();
         for (index, day) in recent.iter().enumerate().rev() {
             let inside = day.points.saturating_sub(1);
@@ -300,8 +363,10 @@ impl<'a> Readings<'a> {
             (Measure::Amount, Reading::Amount) => {
                 let from = midnight(first.first_at);
                 let (day, part) = self.read_to()?;
-                let missing = self.missing_days(from).map_or(0, |days| days.missing);
-                let days = f64::from(day - day_number(first.day)) - f64::from(missing);
+                let first = day_number(first.day);
+                let missing = self.missing_days(first, None);
+                let missing = missing.map_or(0, |days| days.missing);
+                let days = f64::from(day - first) - f64::from(missing);
                 (self.sum_from(from), days + part)
             }
             // The period's usage, since it began.

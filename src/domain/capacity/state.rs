@@ -5,6 +5,7 @@
 use chrono::TimeDelta;
 
 use super::MissingDays;
+use super::together::Missing;
 use crate::domain::format;
 use crate::domain::metrics::names::Measure;
 use crate::domain::named::named;
@@ -84,7 +85,7 @@ pub(super) fn of(
     limit: Option<&LimitInForce>,
     measure: Measure,
     usage: Option<f64>,
-    missing: Option<MissingDays>,
+    missing: Option<Missing>,
     (unread, is_partial): (Option<UnknownReason>, bool),
     estimate: impl FnOnce() -> Option<f64>,
 ) -> (LimitState, Option<UnknownReason>) {
@@ -102,17 +103,20 @@ pub(super) fn of(
             return (LimitState::NoData, Some(UnknownReason::NoData));
         }
         (Some(reason), _, _) => return (LimitState::Stale, Some(reason)),
-        (None, Some(_), None) => return (LimitState::Ok, missing.map(UnknownReason::Missing)),
+        (None, Some(_), None) => {
+            return (
+                LimitState::Ok,
+                missing.map(|it| UnknownReason::Missing(it.days)),
+            );
+        }
         (None, Some(usage), Some(limit)) => (usage, limit),
     };
     let state = LimitState::at(usage, limit, measure);
-    let Some(days) = missing else {
+    let Some(Missing { days, at_mean, .. }) = missing else {
         return (state, None);
     };
     // The missing days may hold as much as the others of this period, or of earlier ones: if a threshold would be
     // reached, the state is unknown. So it is without an estimate where more days are missing than measured.
-    let known = f64::from(days.of.saturating_sub(days.missing).max(1));
-    let at_mean = usage * f64::from(days.of) / known;
     let is_ok = |usage| LimitState::at(usage, limit, measure) == LimitState::Ok;
     let is_estimated = || estimate().map_or(days.missing < days.of - days.missing, is_ok);
     let is_open = state == LimitState::Ok && !(is_ok(at_mean) && is_estimated());

@@ -176,7 +176,7 @@ fn pace_is_never_critical() {
     // The month's commands are derived from it.
     let series = series(metric, reading, &hours_ago(&[(1, 261.0)]));
     let limits = [limit(Metric::RequestCount)];
-    let all = capacities(&limits, &[series], now(), None);
+    let all = capacities(&limits, vec![series], now(), None);
     let is_month = |it: &&Capacity| it.series.metric == Metric::RequestCount;
     let month = all.iter().find(is_month);
     assert_eq!(month.map(|it| it.usage), Some(Some(261.0)));
@@ -445,7 +445,7 @@ fn of_account(metric: Metric, reading: Reading, resources: &[&[(i64, f64)]]) -> 
         part
     });
     let parts: Vec<SeriesDays> = parts.collect();
-    let mut all = capacities(&[limit], &parts, now(), None);
+    let mut all = capacities(&[limit], parts, now(), None);
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
@@ -490,12 +490,68 @@ fn days_of_the_account_are_sums_of_all_its_resources() {
     assert_eq!(found.daily.days, expected);
     let amounts: [&[_]; 2] = [
         &[(96, 1.0), (72, 2.0), (48, 3.0), (24, 4.0)],
-        &[(72, 10.0), (24, 20.0)],
+        &[(96, 5.0), (72, 10.0), (24, 15.0)],
     ];
     let found = of_account(Metric::BandwidthGb, Reading::Amount, &amounts);
-    // One of them is missing on a day.
-    let expected = [(day(96), 1.0), (day(72), 12.0), (day(24), 24.0)];
+    // One of them is missing on a day, and has its mean.
+    let expected = [
+        (day(96), 6.0),
+        (day(72), 12.0),
+        (day(48), 13.0),
+        (day(24), 19.0),
+    ];
     assert_eq!(found.daily.days, expected);
     assert_eq!(found.usage, Some(40.0));
     assert!(found.missing.is_some() && found.is_at_least());
+}
+
+#[test]
+fn missing_days_of_the_account_are_those_of_each_resource() {
+    let each = |amount: f64, days: &mut dyn Iterator<Item = i64>| -> Vec<(i64, f64)> {
+        days.map(|day| (12 + 24 * day, amount)).collect()
+    };
+    let total = |shop: &[(i64, f64)]| {
+        let blog = each(2.0, &mut (0..60));
+        let found = of_account(Metric::BandwidthGb, Reading::Amount, &[&blog, shop]);
+        let total = found.known_forecast().unwrap().periods[0].total.p50;
+        (found.missing.map(|days| days.missing), total)
+    };
+    // It begins on the twelfth day of this period: 62 and 60 of the month.
+    let (missing, of_new) = total(&each(3.0, &mut (0..5)));
+    assert_eq!(missing, None);
+    assert!((of_new - 122.0).abs() < 12.0, "{of_new}");
+    // Five days of one of them are missing.
+    let mut days = (0..60).filter(|day| !(3..8).contains(day));
+    let (missing, of_gap) = total(&each(1.0, &mut days));
+    assert_eq!(missing, Some(5));
+    assert!((of_gap - 93.0).abs() < 2.0, "{of_gap}");
+    // It is silent since five days.
+    let (_, of_silent) = total(&each(1.0, &mut (5..60)));
+    assert!((of_silent - 93.0).abs() < 2.0, "{of_silent}");
+}
+
+#[rstest]
+#[case::every_week(&[7, 7, 7, 7, 7, 7], 12.0)]
+#[case::every_second_day(&[2; 20], 12.0)]
+#[case::twice_a_week(&[3, 4, 3, 4, 3, 4, 3, 4, 3, 4], 12.0)]
+fn rare_amounts_are_spread_over_the_days_since_the_one_before(
+    #[case] gaps: &[i64],
+    #[case] per_day: f64,
+) {
+    let mut ago = 0;
+    let mut points = Vec::new();
+    for gap in gaps {
+        points.push((24 * ago, per_day * *gap as f64));
+        ago += gap;
+    }
+    let found = of_account(Metric::BandwidthGb, Reading::Amount, &[&points]);
+    assert_eq!(found.missing, None);
+    assert_eq!(found.state, LimitState::Warning, "{:?}", found.usage);
+    let total = found.known_forecast().unwrap().periods[0].total.p50;
+    assert!((total - 31.0 * per_day).abs() < 12.0, "{total}");
+    // A pace is that of a day.
+    let commands = series(Metric::CommandsPerDay, Reading::Amount, &hours_ago(&points));
+    let limit = limit(Metric::CommandsPerDay);
+    let commands = Capacity::new(&commands.with_amounts_by_day(), Some(&limit), now(), None);
+    assert_eq!(commands.usage, Some(per_day));
 }

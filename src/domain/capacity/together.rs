@@ -4,15 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::MissingDays;
 use super::readings::{Readings, SeriesDays, without_rounding_errors};
 use super::state::UnknownReason;
-use crate::domain::forecast::{DayNumber, Pace};
+use super::{MissingDays, nearest_day};
+use crate::domain::forecast::{DailyValue, DayNumber, Pace};
 use crate::domain::metrics::names::{Measure, MetricKind};
 use crate::domain::period::Window;
 
 /// Without a value for so long, a resource no longer exists.
 const DELETED: TimeDelta = TimeDelta::days(30);
+
+/// Days of a period without a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    /// Those of the resource with the most.
+    pub days: MissingDays,
+    /// The usage if they hold as much as the others of this period.
+    pub at_mean: f64,
+    /// Number of days of all resources together that usually hold as much.
+    pub whole_days: f64,
+}
+
+fn mean<'a>(days: impl ExactSizeIterator<Item = &'a DailyValue>) -> f64 {
+    let count = days.len().max(1) as f64;
+    days.map(|(_, amount)| amount).sum::<f64>() / count
+}
 
 pub(super) struct Together<'a> {
     measure: Measure,
@@ -21,6 +37,8 @@ pub(super) struct Together<'a> {
     parts: Vec<(Readings<'a>, Option<UnknownReason>)>,
     /// Why one of the resources says nothing about the present, if so.
     pub(super) unread: Option<UnknownReason>,
+    /// Of several resources, which one.
+    pub(super) unread_resource: Option<String>,
     /// Whether the usage is that of a part of the time, or of the resources.
     pub(super) is_partial: bool,
 }
@@ -49,7 +67,11 @@ impl<'a> Together<'a> {
         if !parts.iter().all(is_deleted) {
             parts.retain(|part| !is_deleted(part));
         }
-        let unread = parts.iter().find_map(|(_, unread)| unread.clone());
+        let first_unread = parts.iter().find(|(_, unread)| unread.is_some());
+        let unread = first_unread.and_then(|(_, unread)| unread.clone());
+        let newest = first_unread.and_then(|(readings, _)| readings.newest());
+        let resource = newest.map(|day| day.series.resource.clone());
+        let unread_resource = resource.filter(|_| parts.len() > 1);
         let counts = |(_, unread): &(Readings<'_>, Option<UnknownReason>)| match unread {
             Some(UnknownReason::Old(_)) => measure == Measure::Amount,
             unread => unread.is_none(),
@@ -64,6 +86,7 @@ impl<'a> Together<'a> {
             period,
             parts,
             unread,
+            unread_resource,
         }
     }
 
@@ -96,10 +119,44 @@ impl<'a> Together<'a> {
         newest.map(|day| day.last_at).min()
     }
 
-    pub(super) fn missing_days(&self) -> Option<MissingDays> {
-        let from = self.period?.from;
-        let missing = self.all().filter_map(|it| it.missing_days(from));
-        missing.max_by_key(|days| days.missing)
+    /// The missing days, if any, each of its own resource.
+    pub(super) fn missing(&self) -> Option<Missing> {
+        let from = nearest_day(self.period?.from);
+        let began = self.all().filter_map(Readings::first_day).min();
+        let newest = self.read_to()?.0;
+        let mut longest: Option<MissingDays> = None;
+        let (mut at_mean, mut usual, mut lacking) = (0.0, 0.0, 0.0);
+        for (it, unread) in &self.parts {
+            // Before its first value a resource is not missing, if others are measured: it did not exist.
+            let own = it.first_day().filter(|first| Some(*first) != began);
+            let first = own.map_or(from, |first| first.max(from));
+            let days = it.missing_days(first, unread.as_ref().map(|_| newest));
+            let MissingDays { missing, of } = days.unwrap_or(MissingDays { missing: 0, of: 1 });
+            let known = f64::from(of.saturating_sub(missing).max(1));
+            let used = match unread {
+                Some(UnknownReason::EarlierPeriod) => 0.0,
+                _ => it.usage(self.measure, self.period).unwrap_or(0.0),
+            };
+            at_mean += used * f64::from(of) / known;
+            let mean = mean(it.daily(self.measure, MetricKind::Period).iter());
+            usual += mean;
+            lacking += mean * f64::from(missing);
+            longest = [longest, days]
+                .into_iter()
+                .flatten()
+                .max_by_key(|days| days.missing);
+        }
+        let days = longest?;
+        let whole_days = if usual > 0.0 {
+            lacking / usual
+        } else {
+            f64::from(days.missing)
+        };
+        Some(Missing {
+            days,
+            at_mean,
+            whole_days,
+        })
     }
 
     pub(super) fn read_to(&self) -> Option<(DayNumber, f64)> {
@@ -132,41 +189,37 @@ impl<'a> Together<'a> {
     }
 
     /// The values that forecasts are made from. A level stays until the next one; a day without an amount of one of the
-    /// resources is missing, and so are the newest days until all current ones have theirs.
+    /// resources has its mean, also if it is silent since. The newest days are missing until all current ones have theirs.
     pub(super) fn daily(&self, kind: MetricKind) -> Vec<(DayNumber, f64)> {
         if let [(only, _)] = self.parts.as_slice() {
             return only.daily(self.measure, kind);
         }
         let parts = self.parts.iter().map(|(it, unread)| {
-            let days: BTreeMap<DayNumber, f64> = it.daily(self.measure, kind).into_iter().collect();
-            (days, unread.is_none())
+            let days = it.daily(self.measure, kind);
+            let mean = mean(days.iter());
+            let days: BTreeMap<DayNumber, f64> = days.into_iter().collect();
+            (days, mean, unread.is_none())
         });
-        let parts: Vec<_> = parts.filter(|(days, _)| !days.is_empty()).collect();
+        let parts: Vec<_> = parts.filter(|(days, ..)| !days.is_empty()).collect();
         let is_amount = kind == MetricKind::Period;
         let current = parts
             .iter()
-            .filter(|(_, is_current)| is_amount && *is_current);
+            .filter(|(.., is_current)| is_amount && *is_current);
         let end = current
-            .filter_map(|(days, _)| days.keys().next_back())
+            .filter_map(|(days, ..)| days.keys().next_back())
             .min();
-        let value = |days: &BTreeMap<DayNumber, f64>, day: DayNumber| {
-            let (before, after) = (days.range(..=day).next_back(), days.range(day..).next());
-            match (before, after) {
-                (Some((last, value)), _) if *last == day || !is_amount => Some(*value),
-                (Some(_), Some(_)) => None,
-                _ => Some(0.0),
-            }
-        };
-        let all = parts.iter().flat_map(|(days, _)| days.keys().copied());
+        let value =
+            |(days, mean, _): &(BTreeMap<DayNumber, f64>, f64, bool), day: DayNumber| match days
+                .range(..=day)
+                .next_back()
+            {
+                Some((last, value)) if *last == day || !is_amount => *value,
+                Some(_) => *mean,
+                None => 0.0,
+            };
+        let all = parts.iter().flat_map(|(days, ..)| days.keys().copied());
         let all: BTreeSet<DayNumber> = all.filter(|day| end.is_none_or(|end| day <= end)).collect();
-        let sum = |day| {
-            parts
-                .iter()
-                .map(|(days, _)| value(days, day))
-                .sum::<Option<f64>>()
-        };
-        all.into_iter()
-            .filter_map(|day| Some((day, sum(day)?)))
-            .collect()
+        let sum = |day| parts.iter().map(|part| value(part, day)).sum::<f64>();
+        all.into_iter().map(|day| (day, sum(day))).collect()
     }
 }

@@ -157,6 +157,11 @@ pub struct Forecast {
 }
 
 impl Forecast {
+    /// Whether it only continues the pace between few readings.
+    pub fn is_pace(&self) -> bool {
+        self.basis.days < FEWEST_DAYS
+    }
+
     /// The band of each day within the horizon: of levels, or of daily amounts.
     pub fn daily_bands(&self) -> Vec<(DayNumber, Band)> {
         let days = self.days_ahead(self.horizon);
@@ -352,7 +357,7 @@ fn used_so_far(forecast: &Forecast, measured: f64, request: &ForecastRequest) ->
     // The rest of a day that has begun is no whole day.
     let from = forecast.paths.first + DayNumber::from(forecast.basis.under_way);
     let weeks = forecast.paths.sums(from, from + WEEK);
-    let missing = f64::from(request.missing) / f64::from(WEEK);
+    let missing = request.missing / f64::from(WEEK);
     let used = |week| measured + missing * week;
     weeks.into_iter().map(used).collect()
 }
@@ -572,7 +577,7 @@ mod tests {
             let series = series(MetricKind::Period, 40, amount);
             forecast(&series, &request).unwrap().periods[0].total
         };
-        let (whole, gaps) = (total(0), total(5));
+        let (whole, gaps) = (total(0.0), total(5.0));
         assert!((gaps.p50 - whole.p50 - 500.0).abs() < 20.0, "{gaps:?}");
         assert!(gaps.p90 - gaps.p10 > whole.p90 - whole.p10);
     }

@@ -74,8 +74,8 @@ pub struct ForecastRequest {
     pub periods: Vec<DayNumber>,
     /// The current level, or the usage of the current period, if it is known better than from the days.
     pub used: Option<f64>,
-    /// Number of days of the current period whose amounts are not in `used`.
-    pub missing: u32,
+    /// Number of days of the current period whose amounts are not in `used`; of a sum, parts of days.
+    pub missing: f64,
     /// The part of the amounts that needs no model.
     pub fixed: Fixed,
     /// The pace so far, for histories that are too short for the model.

@@ -176,6 +176,11 @@ pub struct PlanLimit {
 }
 
 impl PlanLimit {
+    /// Whether all resources of the account share it.
+    pub fn is_of_account(&self) -> bool {
+        self.each.is_none()
+    }
+
     pub fn application(&self) -> Option<(Service, Metric)> {
         match self.limited {
             Limited::Application(service, metric) => Some((service, metric)),

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::api_limit::check_value;
-use super::catalogue::{AtLimit, Catalogue, LimitPeriod, default_kind};
+use super::catalogue::{AtLimit, Catalogue, LimitPeriod, PlanLimit, default_kind};
 use super::selection::{self, Billing, PlanSelection};
 use super::source::Citation;
 use crate::domain::format;
@@ -166,7 +166,7 @@ pub fn in_force(
         let plans = selected.iter().map(|selected| &selected.plan).chain(plans);
         let plans = plans.filter_map(|plan| catalogue.plan(provider?, &plan.to_lowercase()));
         let listed = plans.filter_map(|plan| plan.limit(meter.0, meter.1)).next();
-        let is_of_account = listed.is_some_and(|listed| listed.each.is_none());
+        let is_of_account = listed.is_some_and(PlanLimit::is_of_account);
         // A budget holds for each resource on its own.
         let limit = |row: &LimitRow, fault| LimitInForce {
             is_of_account: is_of_account && !row.is_budget(),

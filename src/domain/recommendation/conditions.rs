@@ -54,6 +54,10 @@ fn level(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> (Leve
     /// At the start of a billing period, vendors report it a few days late.
     const LATE: TimeDelta = TimeDelta::days(3);
     if capacity.state == LimitState::Stale {
+        // A short gap of readings, such as one every night, says nothing new.
+        if matches!(capacity.reason, Some(UnknownReason::Old(age)) if age < TimeDelta::days(1)) {
+            return (Level::KEEP, None);
+        }
         let is_late = capacity.measured_at.is_some_and(|at| now - at > LATE);
         let is_old = is_late || matches!(capacity.reason, Some(UnknownReason::Old(_)));
         let unknown = Level::Unknown { begins: true };
@@ -126,7 +130,7 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
         true => ("", "at least "),
         false => ("at ", ""),
     };
-    if let (LimitState::Stale, Some(reason)) = (capacity.state, &capacity.reason) {
+    if let (LimitState::Stale, Some(reason)) = (capacity.state, capacity.reason_text()) {
         return format!(
             "({}) was {at}{bound}{used} of {value}; {reason}",
             limit.plan
@@ -147,11 +151,7 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
             }
         });
     }
-    if let Some(reason) = capacity
-        .reason
-        .as_ref()
-        .filter(|_| capacity.is_assessable())
-    {
+    if let Some(reason) = capacity.reason_text().filter(|_| capacity.is_assessable()) {
         text.push_str(&format!("; {reason}"));
     }
     text
@@ -221,4 +221,33 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
     };
     let id = format!("recommendation/{}", it.id);
     Some(Condition::new(RECOMMENDATION, &id, subject, level, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::capacity::readings::SeriesDays;
+    use crate::domain::metrics::day::MetricDay;
+    use crate::domain::metrics::point::{Point, PointMetadata, Series};
+    use crate::domain::testing::at;
+
+    #[test]
+    fn gap_of_less_than_a_day_keeps_the_level() {
+        let limit = LimitInForce::sample();
+        let series = Series::new(limit.service, limit.metric, "");
+        let hour = |hour: i64| at("2026-01-16T01:00:00Z") + TimeDelta::hours(hour);
+        let metadata = PointMetadata::default();
+        let points = (0..6).filter_map(|it| {
+            Point::from_row(limit.metric, hour(it), limit.value * 0.95, &metadata)
+        });
+        let day = MetricDay::from_points(&series, points.collect(), None);
+        let days = SeriesDays::of_days(&day.into_iter().collect::<Vec<_>>()).unwrap();
+        let level = |now| {
+            let capacity = Capacity::new(&days, Some(&limit), now, None);
+            of_limit(&capacity, now).unwrap().level
+        };
+        assert!(matches!(level(hour(6)), Level::At { .. }));
+        assert_eq!(level(hour(14)), Level::KEEP);
+        assert_eq!(level(hour(31)), Level::Unknown { begins: true });
+    }
 }

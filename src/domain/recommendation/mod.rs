@@ -150,7 +150,8 @@ impl Recommendation {
         let is_it = |capacity: &&Capacity| {
             let series = &capacity.series;
             (series.service, Some(series.metric)) == (self.service, self.metric)
-                && resource.is_none_or(|resource| series.resource == resource)
+                && (capacity.resources > 1
+                    || resource.is_none_or(|resource| series.resource == resource))
                 && capacity.measured_at.is_some()
         };
         let is_plan = |capacity: &&Capacity| {
@@ -171,8 +172,8 @@ impl Recommendation {
             limit.plan == self.current_plan
                 && it.is_assessable()
                 && meters.any(|meter| {
-                    (meter.service, meter.metric, &meter.resource)
-                        == (series.service, series.metric, &series.resource)
+                    let is_part = it.resources > 1 || meter.resource == series.resource;
+                    is_part && (meter.service, meter.metric) == (series.service, series.metric)
                 })
         };
         let limited = all.iter().filter_map(|it| Some((it, it.limit.as_ref()?)));

@@ -2,6 +2,7 @@
 //! risk and remaining time, never on money.
 
 use crate::domain::capacity::Capacity;
+use crate::domain::forecast::Forecast;
 use crate::domain::metrics::names::Priority;
 use crate::domain::plans::{AtLimit, LimitInForce};
 
@@ -18,6 +19,8 @@ pub struct Risk {
     pub chance_90: Option<f64>,
     /// Chance that the current billing period ends over the limit.
     pub chance_over: Option<f64>,
+    /// Whether the forecast only continues the pace between a few readings.
+    pub is_pace: bool,
     /// The level dropped once from as high, and may do so again before it reaches the limit.
     pub may_drop: bool,
     /// Usage beyond the limit is billed: it costs money and stops nothing.
@@ -64,6 +67,7 @@ impl Risk {
             soon: crossing.map(|crossing| crossing.soon.1),
             chance_90: chance(2),
             chance_over: capacity.chance_over(),
+            is_pace: capacity.known_forecast().is_some_and(Forecast::is_pace),
             may_drop: capacity
                 .known_forecast()
                 .is_some_and(|it| it.basis.may_drop),
@@ -92,9 +96,10 @@ impl Risk {
 
     pub fn priority(self) -> Priority {
         let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
-        // A single measurement has no forecast that could say that there is time.
+        // A few measurements have no forecast that could say that there is time.
         let soon = self.likely();
-        let no_time = self.is_critical() && soon.is_none();
+        let is_unknown = soon.is_none() || self.is_pace && self.chance_over.is_none();
+        let no_time = self.is_critical() && is_unknown;
         let in_days = at_least(self.chance_7, 0.5) && !self.may_drop;
         let priority = if self.is_over() || no_time || in_days {
             Priority::Critical
@@ -153,6 +158,7 @@ mod tests {
         soon: None,
         chance_90: None,
         chance_over: None,
+        is_pace: false,
         may_drop: false,
         is_billed: false,
         saves: false,
@@ -190,6 +196,10 @@ mod tests {
             chance_over: Some(0.5),
             ..chances(0.0, 0.0, 0.0)
         };
+        let equal_readings = Risk {
+            is_pace: true,
+            ..level(90.0, 0.0)
+        };
         for (risk, expected, if_billed) in [
             (chances(0.5, 1.0, 1.0), Critical, High),
             (chances(0.49, 0.5, 1.0), High, Medium),
@@ -203,6 +213,7 @@ mod tests {
             // Without a forecast there may be no time left.
             (level(90.0, None), Critical, High),
             (level(90.0, 0.0), High, Medium),
+            (equal_readings, Critical, High),
             (level(100.0, 0.0), Critical, High),
             (saving, Medium, Medium),
         ] {

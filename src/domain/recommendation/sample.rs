@@ -76,7 +76,7 @@ pub(crate) fn assessed_with(
     let series = [storage, transfer].into_iter().chain(commands);
     let series = series.filter_map(|days| SeriesDays::of_days(&days));
     let series: Vec<SeriesDays> = series.collect();
-    let all = capacity::capacities(std::slice::from_ref(limit), &series, now, None);
+    let all = capacity::capacities(std::slice::from_ref(limit), series, now, None);
     let billed: Vec<&Capacity> = all.iter().collect();
     let limited = all.iter().filter(|it| it.limit.is_some());
     let limited: Vec<&Capacity> = limited.collect();

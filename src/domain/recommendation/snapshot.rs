@@ -16,7 +16,7 @@ use crate::domain::capacity::state::UnknownReason;
 use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
-use crate::domain::plans::{Catalogue, LimitInForce, Origin, PriceScope, selection};
+use crate::domain::plans::{Catalogue, LimitInForce, Origin, PlanLimit, PriceScope, selection};
 
 /// The state of all limits and series.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Snapshot {
         // An allowance of the whole account is one of all its resources.
         let is_of_account = |series: &Series| {
             let limit = listed.and_then(|plan| plan.limit(series.service, series.metric));
-            limit.is_some_and(|limit| limit.each.is_none())
+            limit.is_some_and(PlanLimit::is_of_account)
         };
         let all: Vec<&Series> = billed.iter().map(|it| &it.series).collect();
         let of_provider = all.into_iter().filter(|it| has_provider(it.service));

@@ -108,7 +108,7 @@ impl Check {
             })
             .dropped(2),
             Col::csv_only("measured_at", |it| Cell::time(it.measured_at)),
-            Col::csv_only("reason", |it| Cell::maybe(it.reason.as_ref())),
+            Col::csv_only("reason", |it| Cell::maybe(it.reason_text())),
         ]
     }
 }
@@ -132,10 +132,10 @@ fn name(status: &Capacity) -> String {
 fn summary(status: &Capacity) -> String {
     let percent = status.percent().map(format::percent);
     let percent = percent.map(|it| format::at_least(it, status.is_at_least()));
-    let detail = match (percent, &status.reason) {
+    let detail = match (percent, status.reason_text()) {
         (Some(percent), Some(reason)) => format!("{percent}, {reason}"),
         (Some(percent), None) => percent,
-        (None, Some(reason)) => reason.to_string(),
+        (None, Some(reason)) => reason,
         (None, None) => format::DASH.to_owned(),
     };
     let (name, span) = (name(status), status.span());
@@ -175,7 +175,7 @@ impl Answer for Check {
                 elapsed_percent: it.elapsed_percent,
                 missing_days: it.missing,
                 measured_at: it.measured_at.map(format::time_ms),
-                reason: it.reason.as_ref().map(ToString::to_string),
+                reason: it.reason_text(),
             }
         });
         object! { now: format::time_ms(self.now), limits: limits.collect::<Vec<_>>() }

@@ -51,7 +51,7 @@ pub fn capacities(
     // One of the two may be derived from the other.
     let wanted = metric.filter(|it| !matches!(it, Metric::RequestCount | Metric::CommandsPerDay));
     let series = series(db, (service, wanted), limits, now)?;
-    let mut all = capacity::capacities(limits, &series, now, stale_after);
+    let mut all = capacity::capacities(limits, series, now, stale_after);
     all.retain(|it| metric.is_none_or(|metric| it.series.metric == metric));
     Ok(all)
 }

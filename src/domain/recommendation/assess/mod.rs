@@ -231,7 +231,7 @@ impl<'a> Assessor<'a> {
     fn ceiling(&self) -> Option<Figure> {
         let ceiling = self.current.allowances.get(&self.meter())?.ceiling;
         let is_billed = self.in_force.at_limit == AtLimit::Bill;
-        let ceiling = ceiling.filter(|ceiling| is_billed && *ceiling > self.limit);
+        let ceiling = ceiling.filter(|ceiling| is_billed && *ceiling >= self.limit);
         Some(Figure::exact(ceiling?, self.unit).from_inputs(["limit"]))
     }
 

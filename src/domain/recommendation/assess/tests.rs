@@ -41,6 +41,23 @@ fn recommended_for(levels: &[f64]) -> Box<Facts> {
 }
 
 #[test]
+fn maximum_of_a_plan_that_bills_all_usage_is_named() {
+    let maximum = LimitInForce {
+        value: 100_000.0,
+        at_limit: AtLimit::Bill,
+        ..limit_by(limit().origin, "payg")
+    };
+    let levels = growing(70_000.0, 450.0);
+    let Assessment::Recommend(facts) = assessed(&maximum, &levels, Business::default(), now())
+    else {
+        panic!("not recommended");
+    };
+    let ceiling = facts.ceiling.as_ref().map(Figure::short).unwrap();
+    let text = format!("usage continues and is billed, up to {ceiling}");
+    assert!(summary(&facts).contains(&text), "{}", summary(&facts));
+}
+
+#[test]
 fn nearly_full_store_moves_to_cheapest_larger_plan() {
     let facts = facts();
     assert_eq!(facts.recommended_plan(), "payg");
