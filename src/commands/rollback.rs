@@ -1,5 +1,6 @@
 //! `rollback`: reverts migrations after printing the data loss.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::{self, PathBuf};
@@ -17,6 +18,7 @@ use crate::domain::schema::migration::{MigrationState, RollbackTarget};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
+use crate::domain::schema::rights;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::Format;
 use crate::output::migrations::{Exported, Plan, PlanAction, Script};
@@ -27,6 +29,7 @@ use crate::store::migrations::{
     self, Direction, Event, Export, ExportOrigin, LogContext, Migration, MigrationExporter,
     Observer, RollbackLog, SchemaError, Survey, Task,
 };
+use crate::store::rights::held;
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
@@ -133,6 +136,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
         return context.finish(&Script { sql });
     }
+    let owned = check_owner(&mut db, &url, &steps);
     let mut shown = Plan::new(PlanAction::Rollback, &place, &steps);
     if let (true, false, Some(folder)) = (migrations.is_empty(), args.dry_run, &args.export) {
         let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
@@ -164,9 +168,14 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         })?;
     }
     if is_preview {
+        if let Err(error) = owned {
+            let next = error.next().unwrap_or_default();
+            context.warn(format_args!("{error}; {next}"));
+        }
         return Ok(Outcome::DONE);
     }
     let result = check_blockers(&steps)
+        .and(owned)
         .and_then(|()| check_consent(context, &args, &place, &steps))
         .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps, &prisma));
     shown.done = result.is_ok();
@@ -196,6 +205,29 @@ fn require_adopted(db: &mut Db, url: &DatabaseUrl) -> Result<()> {
     }
     let expected = migrations::expected(db, &survey.statuses);
     Ok(migrations::require_tables(&expected, &found, false)?)
+}
+
+/// Refuses before the first step what the server would refuse at a later one.
+fn check_owner(db: &mut Db, url: &DatabaseUrl, steps: &[PlanStep]) -> Result<()> {
+    if matches!(db, Db::Sqlite(_)) {
+        return Ok(());
+    }
+    let found = schema_objects::read(db)?;
+    let tables = steps.iter();
+    let tables = tables.flat_map(|step| migrations::locked_tables(step, &found));
+    let tables: BTreeSet<String> = tables.collect();
+    let held = held(db, migrations::application_schema(url))?;
+    let with_types = steps.iter().any(migrations::drops_types);
+    let statements = rights::missing_ownership(&held, &tables, with_types);
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the role `{}` lacks rights on objects that the plan drops or alters; nothing was changed",
+        held.role
+    );
+    Err(Error::message(Exit::Refused, message)
+        .with_next(format!("as a superuser, {}", statements.join("; "))))
 }
 
 /// Reverts `plan`, if it is still as shown. Returns the export.

@@ -64,7 +64,7 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
     let foreign = sql_query(
         "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
          FROM (
-             SELECT 'FUNCTION ' || p.oid::regprocedure AS object, p.proowner AS owner
+             SELECT format('FUNCTION %I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS object, p.proowner AS owner
              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $2
              UNION
              SELECT 'TYPE ' || format('%I.%I', n.nspname, t.typname), t.typowner

@@ -223,6 +223,25 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
     }
 }
 
+/// The statements that give the role the objects that it drops or alters: `tables`, and functions and types if
+/// `with_types`. Only an owner may.
+pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: bool) -> Vec<String> {
+    let role = quoted(&held.role);
+    let is_altered = |table: &&HeldOnTable| !table.is_owner && tables.contains(&table.name);
+    let tables = held.tables.iter().filter(is_altered);
+    let tables = tables.map(|it| (format!("TABLE {}", it.qualified()), &it.owner));
+    let others = held.foreign.iter().filter(|_| with_types);
+    let others = others.map(|it| (it.object.clone(), &it.owner));
+    let mut statements = Vec::new();
+    for (object, owner) in tables.chain(others) {
+        let statement = owner.give(&object, &role);
+        if !statements.contains(&statement) {
+            statements.push(statement);
+        }
+    }
+    statements
+}
+
 /// What a migration does to an existing table of the application.
 #[derive(Clone, Copy)]
 enum Change {

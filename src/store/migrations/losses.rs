@@ -118,12 +118,19 @@ pub fn lock_tables(db: &mut Db, step: &PlanStep, found: &SchemaObjects) -> Query
 }
 
 /// The tables that [`lock_tables`] locks.
-pub(super) fn locked_tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<String> {
+pub fn locked_tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<String> {
     let mut tables = tables(step, found);
     // Dropping a trigger locks its table too.
     let of_triggers = dropped(step, "trigger").filter_map(|name| name.split_once('.'));
     tables.extend(of_triggers.map(|(table, _)| table.to_owned()));
     tables
+}
+
+/// Whether `step` drops functions or types.
+pub fn drops_types(step: &PlanStep) -> bool {
+    ["function", "enum"]
+        .iter()
+        .any(|kind| dropped(step, kind).next().is_some())
 }
 
 /// The statements that drop the indexes of the user that SQLite would not drop with their column, as PostgreSQL does, and

@@ -71,7 +71,9 @@ pub use export::{
 };
 pub use indexes::{broken_indexes, is_restorable, rebuild_index};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current, restore_command, restore_next};
-pub use losses::{count_losses, first_loss, further_drops, held_data, lock_tables};
+pub use losses::{
+    count_losses, drops_types, first_loss, further_drops, held_data, lock_tables, locked_tables,
+};
 pub use names::{TakenName, taken_name};
 pub use owners::{
     OtherOwner, defects as owner_defects, other_owner, returned as returned_to_owner,
