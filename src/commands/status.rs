@@ -154,10 +154,6 @@ fn report(
         origin = adopt::origin(db, &survey, &found)?;
         adopt::mark_unadopted(db, &mut survey, &found);
     }
-    let has_tables = |names: &str| {
-        let mut names = names.split(' ');
-        names.all(|name| found.get(&format!("table {name}")).is_some())
-    };
     let mut drift = survey.bookkeeping.differences();
     // `aggregate` creates the triggers of new partitions.
     drift.append(&mut migrations::differences(
@@ -182,6 +178,14 @@ fn report(
     for difference in &drift {
         is_restorable = is_restorable && migrations::is_restorable(db, difference)?;
     }
+    let lacks_column = |table: &str| {
+        let mut missing = drift.iter().filter(|it| it.found.is_none());
+        missing.any(|it| it.column().is_some_and(|(of, _)| of == table))
+    };
+    let has_tables = |names: &str| {
+        let mut names = names.split(' ');
+        names.all(|name| found.get(&format!("table {name}")).is_some() && !lacks_column(name))
+    };
     // Tables that differ cannot be read.
     let has_own_tables = lost_tables(&drift).next().is_none();
     // Tables that differ cannot be read; a partial migration may have dropped the triggers.

@@ -10,6 +10,7 @@ use crate::support::assert_snapshot;
 use serde_json::Value;
 use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
+use usagectl::store::schema_objects;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::adoption::pushed;
@@ -97,6 +98,29 @@ fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
         next: usagectl migrate
         [exit status: 3]
         ");
+}
+
+#[rstest]
+fn each_missing_column_is_drift(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let found = schema_objects::read(&mut db.open()).unwrap();
+    let columns = found.objects().filter_map(|(what, _)| {
+        let (table, column) = what.strip_prefix("column ")?.split_once('.')?;
+        table.starts_with("api_").then_some((table, column))
+    });
+    for (table, column) in columns {
+        let rename = |from: &str, to: &str| {
+            db.execute(&format!(
+                "ALTER TABLE {table} RENAME COLUMN \"{from}\" TO \"{to}\""
+            ));
+        };
+        rename(column, "other");
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{table}.{column}: {}", run.snapshot());
+        let drift = format!("drift: column {table}.{column} is missing\n");
+        assert!(run.stdout.contains(&drift), "{}", run.snapshot());
+        rename("other", column);
+    }
 }
 
 #[rstest]
