@@ -59,7 +59,7 @@ pub struct Capacity {
     pub peak: Option<f64>,
     pub measured_at: Option<DateTime<Utc>>,
     /// From the first to the newest reading.
-    measured: Option<TimeDelta>,
+    pub measured: Option<TimeDelta>,
     pub missing: Option<MissingDays>,
     pub state: LimitState,
     /// Why the state is unknown, or the usage only a lower bound.

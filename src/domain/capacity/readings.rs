@@ -54,12 +54,13 @@ impl SeriesDays {
         (self.series.service, self.series.metric)
     }
 
-    /// With amounts by day: where readings are more than a day apart, each is the usage since the one before. After a gap
-    /// that is unlike those beside it, days are missing. A charge belongs to its day.
+    /// With amounts by day: where single readings are more than a day apart, each is the usage since the one before. After a gap
+    /// that is longer than those near it, days are missing. A charge belongs to its day.
     pub(super) fn with_amounts_by_day(mut self) -> SeriesDays {
         let mut days = Vec::with_capacity(self.days.len());
         for (at, day) in self.days.iter().enumerate() {
             let is_usage = day.reading == Reading::Amount && day.series.metric != Metric::CostUsd;
+            let is_usage = is_usage && day.points == 1;
             let span = if is_usage { self.days_since(at) } else { 1 };
             let each = day.used.map(|used| used / f64::from(span));
             days.extend((1..span).rev().map(|back| {
@@ -90,18 +91,22 @@ impl SeriesDays {
     fn days_since(&self, at: usize) -> i32 {
         /// A longer gap says nothing about single days.
         const LONGEST: i32 = 31;
+        const NEAR: usize = 5;
         let gap = |at: usize| {
             let (before, day) = (self.days.get(at.checked_sub(1)?)?, self.days.get(at)?);
             Some(day_number(day.day) - day_number(before.day))
         };
         // That before the first reading is as long as the next.
         let own = if at == 0 { 1 } else { at };
-        let beside = [own.checked_sub(1), own.checked_add(1)];
-        let beside = beside.into_iter().flatten().filter_map(gap).max();
-        let span = match (gap(own), beside) {
-            (None, _) => 1,
-            (Some(own), Some(beside)) if own >= 2 * beside => beside,
-            (Some(own), _) => own,
+        let near = own.saturating_sub(NEAR)..=own + NEAR;
+        let others = near.filter(|it| *it != own);
+        let mut usual: Vec<i32> = others.filter_map(gap).collect();
+        usual.sort_unstable();
+        let usual = usual.get(usual.len() / 2);
+        let span = match (gap(own), usual) {
+            (Some(own), Some(usual)) if own >= 2 * usual => *usual,
+            (Some(own), Some(_)) => own,
+            _ => 1,
         };
         if span > LONGEST { 1 } else { span }
     }

@@ -67,9 +67,10 @@ impl<'a> Together<'a> {
         if !parts.iter().all(is_deleted) {
             parts.retain(|part| !is_deleted(part));
         }
-        let first_unread = parts.iter().find(|(_, unread)| unread.is_some());
-        let unread = first_unread.and_then(|(_, unread)| unread.clone());
-        let newest = first_unread.and_then(|(readings, _)| readings.newest());
+        let all_unread = parts.iter().filter(|(_, unread)| unread.is_some());
+        let oldest = all_unread.min_by_key(|(it, _)| it.newest().map(|day| day.last_at));
+        let unread = oldest.and_then(|(_, unread)| unread.clone());
+        let newest = oldest.and_then(|(readings, _)| readings.newest());
         let resource = newest.map(|day| day.series.resource.clone());
         let unread_resource = resource.filter(|_| parts.len() > 1);
         let counts = |(_, unread): &(Readings<'_>, Option<UnknownReason>)| match unread {

@@ -1,6 +1,8 @@
 //! What follows from the state of a limit: whether a recommendation is made, and its priority. The priority depends on
 //! risk and remaining time, never on money.
 
+use chrono::TimeDelta;
+
 use crate::domain::capacity::Capacity;
 use crate::domain::forecast::Forecast;
 use crate::domain::metrics::names::Priority;
@@ -19,7 +21,7 @@ pub struct Risk {
     pub chance_90: Option<f64>,
     /// Chance that the current billing period ends over the limit.
     pub chance_over: Option<f64>,
-    /// Whether the forecast only continues the pace between a few readings.
+    /// Whether the forecast only continues the pace between the readings of a few days.
     pub is_pace: bool,
     /// The level dropped once from as high, and may do so again before it reaches the limit.
     pub may_drop: bool,
@@ -67,7 +69,10 @@ impl Risk {
             soon: crossing.map(|crossing| crossing.soon.1),
             chance_90: chance(2),
             chance_over: capacity.chance_over(),
-            is_pace: capacity.known_forecast().is_some_and(Forecast::is_pace),
+            is_pace: capacity.known_forecast().is_some_and(Forecast::is_pace)
+                && capacity
+                    .measured
+                    .is_some_and(|span| span < TimeDelta::days(7)),
             may_drop: capacity
                 .known_forecast()
                 .is_some_and(|it| it.basis.may_drop),
