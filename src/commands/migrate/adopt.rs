@@ -95,7 +95,7 @@ pub(super) fn run(
     if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
         return Err(name_taken(&taken));
     }
-    // Before the prompt, which would block other runs.
+    // It would block other runs while the prompt waits.
     drop(lock);
     let (mut planned, mut repairs) = (Vec::new(), Vec::new());
     if args.dry_run && !is_partial {

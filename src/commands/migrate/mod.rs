@@ -516,8 +516,11 @@ impl Run<'_> {
         if migrations::is_partitioned(self.db)? {
             let statuses = migrations::survey(self.db)?.statuses;
             let mut retry = self.args.locks.retry(self.context);
-            let covered = migrations::cover_partitions(self.db, &statuses, &mut retry)?;
+            let (covered, error) = migrations::cover_partitions(self.db, &statuses, &mut retry)?;
             applied.restored_triggers.extend(covered);
+            if let Some(error) = error {
+                self.context.warn(error);
+            }
         }
         Ok(())
     }

@@ -205,13 +205,13 @@ pub fn differences(
     Ok(differences)
 }
 
-/// Creates the triggers that partitions of `api_usage` lack, and returns these partitions. The next `aggregate` recounts
-/// them: they are others than it saved. TRUNCATE of a partition is found so, too.
+/// Creates the triggers that partitions of `api_usage` lack, and returns these partitions, and the first error. The next
+/// `aggregate` compares them: they are others than it saved. TRUNCATE of a partition is found so, too.
 pub fn cover_partitions(
     db: &mut Db,
     statuses: &[MigrationStatus],
     retry: &mut Retry<'_>,
-) -> Result<BTreeSet<String>> {
+) -> Result<(BTreeSet<String>, Option<Error>)> {
     let expected = expected(db, statuses);
     let found = schema_objects::read(db)?;
     let lacking = differences(db, &expected, &found, true)?;
@@ -220,20 +220,29 @@ pub fn cover_partitions(
         let is_parent = TriggerSet::ALL.iter().any(|set| set.table() == table);
         (!is_parent).then(|| table.to_owned())
     };
-    let partitions: BTreeSet<String> = lacking.iter().filter_map(of_partition).collect();
+    let mut partitions: BTreeSet<String> = lacking.iter().filter_map(of_partition).collect();
     let set = TriggerSet::Usage;
     let script = set.sql(db);
     let created = script.split_once(STEP).unwrap_or_default().0;
     let created = &created[created.find("CREATE TRIGGER ").unwrap_or_default()..];
     let parent = quote_identifier(set.table());
     let sql = set.drop_statements(db, created).join("\n") + "\n" + created;
-    for partition in &partitions {
+    let mut first_error = None;
+    partitions.retain(|partition| {
         let sql = sql.replace(&parent, partition);
-        retry.transaction(db, std::slice::from_ref(partition), |db| {
+        let created = retry.transaction(db, std::slice::from_ref(partition), |db| {
             Ok(db.batch_execute(&sql)?)
-        })?;
-    }
-    Ok(partitions)
+        });
+        let failed = created.err().map(|error| {
+            error.context(format!(
+                "{partition} lacks triggers, and rows written to it by its name are not counted"
+            ))
+        });
+        let is_created = failed.is_none();
+        first_error = first_error.take().or(failed);
+        is_created
+    });
+    Ok((partitions, first_error))
 }
 
 /// Drops the triggers on present and former partitions, which use the functions that a rollback drops.

@@ -12,7 +12,7 @@ use crate::store::prelude::*;
 use crate::store::time::TimeBoundary;
 
 /// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers after rows
-/// may have been written without them.
+/// may have been written without them, which a foreign table cannot have.
 const PARTITIONS: &str = "
     SELECT c.oid::regclass::text,
            i.xmin::text || ' ' || c.relfilenode || coalesce((
@@ -20,7 +20,7 @@ const PARTITIONS: &str = "
                WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')
                  AND g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
                HAVING count(*) = 3
-           ), ''),
+           ), CASE c.relkind WHEN 'f' THEN ' -' ELSE '' END),
            CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = 'timestamp'
                 THEN pg_get_expr(c.relpartbound, c.oid) END
     FROM pg_partition_tree(to_regclass('api_usage')) AS tree

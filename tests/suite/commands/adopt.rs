@@ -953,8 +953,8 @@ fn partition_of_another_role_without_triggers_is_named_by_verify() {
         role.name
     )]);
     db.execute("CREATE TABLE api_usage_3 PARTITION OF api_usage FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')");
-    let run = role.usagectl(["aggregate", "-v"]).run().success();
-    let failed = "creating its triggers failed: ";
+    let run = role.usagectl(["aggregate"]).run().success();
+    let failed = "api_usage_3 lacks triggers, and rows written to it by its name are not counted";
     assert!(run.stderr.contains(failed), "{}", run.snapshot());
     let run = db.usagectl(["status", "--verify"]).run();
     assert_eq!(run.code, 4, "{}", run.snapshot());
