@@ -1499,6 +1499,8 @@ fn running_prisma_migrate_is_waited_for() {
             "migrate",
             "--lock-timeout",
             "10ms",
+            "--lock-wait",
+            "1s",
             "--to",
             "add_infrastructure_monitoring",
         ])

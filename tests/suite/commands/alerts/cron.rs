@@ -46,7 +46,7 @@ fn day_of_cron_prints_nothing_without_changes(#[values(Sqlite, Postgresql)] engi
 
     let arguments = crontab_arguments();
     let mut bytes = Vec::new();
-    for minute in 1..=MINUTES {
+    for minute in (1..=MINUTES).step_by(5) {
         let now = at(minute) + TimeDelta::seconds(20);
         let run = db.usagectl(&arguments).now(&now.to_rfc3339()).run();
         assert_eq!(run.code, 12, "two rules cannot be evaluated: {run:?}");
