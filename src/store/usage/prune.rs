@@ -10,7 +10,7 @@ use diesel::sql_types::Timestamp;
 use serde_json::Value;
 
 use super::rollups::{self, Level};
-use super::{dirty, read};
+use super::{dirty, lookback, read};
 use crate::domain::period::{Granularity, Window, quarter_of};
 use crate::domain::schema::manifest::{self, Line, Manifest, MigrationExport, Part, TableExport};
 use crate::domain::schema::value::Kind;
@@ -333,13 +333,14 @@ pub fn restore(db: &mut Db, folder: &Path) -> Result<RestoredRows> {
         return Err(ArchiveError::OtherCommand(folder.to_owned(), "migrate --restore").into());
     };
     let target = Target::new(db, table, &found)?;
+    let marks_at_once = lookback::marks_at_once(db)?;
     let mut sum = RestoredRows::default();
     let parts: Vec<Part> = table.parts.iter().rev().cloned().collect();
     for part in &parts {
         let mut batch = Vec::new();
         let mut flush = |db: &mut Db, batch: &mut Vec<Vec<Value>>| -> Result<()> {
             let rows = std::mem::take(batch);
-            let done = db.write_tx(|db| restore_some(db, &target, rows))?;
+            let done = db.write_tx(|db| restore_some(db, &target, rows, marks_at_once))?;
             fault::point("step");
             sum.restored += done.restored;
             sum.existing += done.existing;
@@ -360,7 +361,12 @@ pub fn restore(db: &mut Db, folder: &Path) -> Result<RestoredRows> {
     Ok(sum)
 }
 
-fn restore_some(db: &mut Db, target: &Target, mut rows: Vec<Vec<Value>>) -> Result<RestoredRows> {
+fn restore_some(
+    db: &mut Db,
+    target: &Target,
+    mut rows: Vec<Vec<Value>>,
+    marks_at_once: bool,
+) -> Result<RestoredRows> {
     let all = rows.len() as u64;
     if rows.is_empty() {
         return Ok(RestoredRows::default());
@@ -415,6 +421,15 @@ fn restore_some(db: &mut Db, target: &Target, mut rows: Vec<Vec<Value>>) -> Resu
         .filter(api_usage::id.eq_any(&deleted_since))
         .execute(conn))?;
     rollups::change_calls_without_rows(db, Level::Sealed, &calls, ApiRollup::subtract)?;
+    // A row that goes again before the next look would not be missed.
+    if !marks_at_once {
+        let hours = calls.keys().map(|period| ApiPeriod {
+            start: Granularity::Hourly.start_of(period.start),
+            api_name: period.api_name.clone(),
+        });
+        let hours: BTreeSet<ApiPeriod> = hours.collect();
+        dirty::mark_compared(db, &hours.iter().collect::<Vec<_>>())?;
+    }
     let deleted_since = deleted_since.len() as u64;
     Ok(RestoredRows {
         restored: written - deleted_since,

@@ -477,6 +477,28 @@ fn pruned_hour_of_a_local_midnight_stays_between_late_rows(
 }
 
 #[rstest]
+fn restored_row_that_moves_before_the_next_run_counts_once(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("triggers", "lookback")] mode: &str,
+) {
+    let db = life_of(engine, mode);
+    begin_again(&db, mode, "3d");
+    let call = |at: &str| Call::new("", "finnhub", at);
+    let events = [
+        Event::Insert(vec![call("2024-02-28T21:30:00Z")]),
+        Event::Aggregate("all"),
+        Event::Prune(69),
+        Event::Zone(Tz::Europe__Madrid),
+        Event::Restore,
+        Event::Update(0, call("2024-03-02T08:33:01Z")),
+    ];
+    let (calls, zone) = play(&db, &events);
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
+
+#[rstest]
 fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
     #[values(Sqlite, Postgresql)] engine: Engine,
     #[values("triggers", "lookback")] mode: &str,
