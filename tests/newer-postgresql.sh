@@ -5,6 +5,7 @@
 #   sh tests/newer-postgresql.sh [FILTER...]
 set -eu
 cd "$(dirname "$0")/.."
+. tests/in-memory.sh
 version=18.4.0-beta.17
 work=${CARGO_TARGET_DIR:-$PWD/target}/postgresql-$version
 programs=$work/package/native/bin

@@ -6,6 +6,7 @@
 # TEST_DATABASE_URL may name an administrator's URL of a running PostgreSQL server instead.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/in-memory.sh
 
 have_postgresql() {
     [ -n "${TEST_DATABASE_URL:-}" ] || sh tests/suite/support/postgres.sh find >/dev/null 2>&1

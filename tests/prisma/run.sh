@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 project=$PWD
+. tests/in-memory.sh
 # The directory for installed and generated files.
 work=${CARGO_TARGET_DIR:-$project/target}/prisma
 mkdir -p "$work/schema"
