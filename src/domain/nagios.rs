@@ -25,7 +25,6 @@ impl NagiosStatus {
     }
 }
 
-/// A value of the performance data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PerformanceValue {
     pub label: String,

@@ -130,7 +130,6 @@ impl Calendar {
         quarter_of(start_of_day(self.zone, date))
     }
 
-    /// The local date of an instant.
     pub fn date_of(self, at: DateTime<Utc>) -> NaiveDate {
         let date = self.zone.local(at).date_naive();
         // Midnight is rounded down.

@@ -383,7 +383,6 @@ impl Client {
         }
     }
 
-    /// Checks that the policy allows requests to this URL.
     pub fn allows(&self, url: &Url) -> Result<(), Error> {
         if url.https && !cfg!(feature = "tls") {
             return Err(no_tls(url));

@@ -16,14 +16,12 @@ use crate::domain::usage::record::{
     self, DEFAULT_METHOD, Defaulted, NewUsage, UsageRecord, error_type, limits,
 };
 
-/// A record that passed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Checked<'e> {
     /// Its id is empty where the line has none.
     pub(super) usage: NewUsage<'e>,
     /// Its time for derived ids.
     pub(super) time_for_id: DateTime<Utc>,
-    /// Whether its error message was truncated.
     pub(super) was_truncated: bool,
 }
 

@@ -129,7 +129,6 @@ impl<F: Copy + PartialEq> Header<F> {
 }
 
 impl Header<Target> {
-    /// Reads a row as a usage record.
     pub(super) fn event<'a>(
         &self,
         text: &'a str,
@@ -157,7 +156,6 @@ impl Header<Target> {
     }
 }
 
-/// The cells of one row.
 struct Cells<'a> {
     /// The unread part of the row; nothing after its last cell.
     rest: Option<&'a str>,

@@ -46,7 +46,6 @@ impl<R: Read> Window<R> {
         self.at_end
     }
 
-    /// Its offset in the stream.
     pub(super) fn byte(&self) -> u64 {
         self.byte
     }
@@ -56,7 +55,6 @@ impl<R: Read> Window<R> {
         self.line
     }
 
-    /// Drops the first `length` bytes.
     pub(super) fn consume(&mut self, length: usize) {
         let consumed = &self.buffer[self.start..self.start + length];
         self.line += consumed.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -102,13 +100,11 @@ pub(super) enum Step {
     },
     /// More must be read.
     Wait,
-    /// The end of the input.
     End,
     /// The end of the input, inside of something unfinished.
     Unfinished(&'static str),
 }
 
-/// Finds records in a window.
 #[derive(Debug)]
 pub(super) enum Splitter {
     Lines(Lines),
@@ -425,7 +421,6 @@ pub(super) struct Rows {
     skipping: bool,
 }
 
-/// The scan position within a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RowState {
     #[default]
@@ -537,7 +532,6 @@ fn skip_all(bytes: &[u8], at_end: bool) -> Step {
     }
 }
 
-/// The bytes after the blanks at the beginning.
 pub(super) fn skip_blank(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii_start()
 }

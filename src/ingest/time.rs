@@ -11,7 +11,6 @@ use crate::domain::format;
 use crate::domain::usage::record::limits;
 use crate::domain::zone::{UnknownZone, Zone};
 
-/// How times are read.
 #[derive(Clone, Debug)]
 pub struct TimeOptions {
     /// The time of a record without one.
@@ -54,7 +53,6 @@ impl TimeUnit {
         }
     }
 
-    /// A value of this unit in milliseconds.
     pub(super) fn to_ms(self, value: f64) -> f64 {
         value * f64::from(self.nanoseconds()) / 1e6
     }
@@ -105,7 +103,6 @@ pub fn parse_zone(text: &str) -> Result<Zone, String> {
     })
 }
 
-/// Parses `clf` or a strftime format.
 pub fn parse_time_format(text: &str) -> Result<String, String> {
     let invalid = StrftimeItems::new(text).any(|item| item == Item::Error);
     match invalid || !(text == "clf" || text.contains('%')) {
@@ -140,7 +137,6 @@ pub(super) struct TimeHints {
     pub(super) is_dump: bool,
 }
 
-/// A time that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FoundTime {
     pub(super) at: DateTime<Utc>,
@@ -165,12 +161,10 @@ impl TimeOptions {
         }
     }
 
-    /// Reads a time that is text.
     pub(super) fn parse(&self, text: &str) -> Result<DateTime<Utc>, String> {
         Ok(self.find(text, TimeHints::default())?.at)
     }
 
-    /// Reads a time that is a number.
     pub(super) fn parse_number(&self, number: Number) -> Result<DateTime<Utc>, String> {
         Ok(self.find_number(number, TimeHints::default())?.at)
     }
@@ -223,7 +217,6 @@ impl TimeOptions {
         })
     }
 
-    /// The local time and the offset in a text.
     fn split(&self, text: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
         let zoned = |at: DateTime<FixedOffset>| (at.naive_local(), Some(*at.offset()));
         if let Some(format) = &self.format {

@@ -50,7 +50,6 @@ impl Message {
     }
 }
 
-/// The limits of a transport.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The maximum number of notices in one request.
@@ -102,7 +101,6 @@ impl<'a> Transport<'a> {
         Ok(Transport::Remote(Box::new(remote)))
     }
 
-    /// The limits of its requests.
     pub fn limits(&self) -> Limits {
         match self {
             Transport::Remote(remote) => remote.limits(),

@@ -141,7 +141,6 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
     })
 }
 
-/// The existing or described rule.
 fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
     let described = args.api.as_ref().zip(args.alert_type.as_ref());
     let reference = match (described.zip(args.period.as_ref()), args.threshold) {
@@ -265,7 +264,6 @@ fn replay(
     Ok(result)
 }
 
-/// The episodes that checks recorded.
 fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>> {
     let end = range.to + TimeDelta::milliseconds(1);
     let mut events = events::between(db, range.from, end)?;

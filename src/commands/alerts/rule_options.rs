@@ -163,7 +163,6 @@ pub(super) fn threshold(text: &str) -> Result<ThresholdOption, String> {
     })
 }
 
-/// Whether a threshold names channels.
 pub(super) fn names_channels(thresholds: &[ThresholdOption]) -> bool {
     thresholds.iter().any(|it| !it.channels.is_empty())
 }
@@ -255,7 +254,6 @@ impl RuleOptions {
         Ok(())
     }
 
-    /// Changes `rule` and validates it.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
         let settings = &mut rule.settings;
         if let Some(percent) = self.percent {

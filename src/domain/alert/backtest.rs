@@ -35,7 +35,6 @@ impl PastEpisode {
     }
 }
 
-/// One rule and API, replayed step by step.
 #[derive(Debug)]
 pub struct Replay<'a> {
     target: RuleTarget<'a>,
@@ -45,9 +44,7 @@ pub struct Replay<'a> {
     so_far: Vec<Notice>,
     pub events: Vec<Event>,
     pub episodes: Vec<PastEpisode>,
-    /// The number of notices of each kind.
     pub notices: BTreeMap<NoticeKind, u64>,
-    /// The number of steps whose value is unknown.
     pub unknown_steps: u64,
 }
 
@@ -70,7 +67,6 @@ impl<'a> Replay<'a> {
         self.target
     }
 
-    /// Evaluates the next step.
     pub fn step(&mut self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) {
         let before = self.state.take();
         let (after, changes) = self.target.advance(before.clone(), [at], grid, usage);

@@ -34,7 +34,6 @@ impl ChannelKind {
     }
 }
 
-/// The source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretPlace {
@@ -61,7 +60,6 @@ pub enum Address {
     Secret(SecretPlace),
 }
 
-/// The authentication of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
@@ -79,7 +77,6 @@ pub struct HttpSettings {
     pub timeout_ms: u64,
 }
 
-/// The settings of a channel, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     Webhook(Webhook),
@@ -114,7 +111,6 @@ pub struct BodyTemplate {
 }
 
 impl BodyTemplate {
-    /// Whether the body is JSON.
     pub fn is_json(&self) -> bool {
         let media_type = self.content_type.split(';').next().unwrap_or_default();
         let media_type = media_type.trim().to_ascii_lowercase();
@@ -175,7 +171,6 @@ impl Settings {
         }
     }
 
-    /// The sources of its secrets.
     pub fn secrets(&self) -> Vec<SecretPlace> {
         let mut places = Vec::new();
         let http = match self {
@@ -216,7 +211,6 @@ impl Settings {
         }
     }
 
-    /// Parses the stored settings.
     pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
         Ok(match kind {
             ChannelKind::Webhook => Settings::Webhook(serde_json::from_str(text)?),

@@ -7,7 +7,6 @@ use crate::domain::period::Period;
 pub struct DefaultRule {
     /// Without an id.
     pub rule: Rule,
-    /// The reason for its threshold.
     pub why: &'static str,
 }
 

@@ -18,7 +18,6 @@ use crate::domain::period::{Period, Window};
 use crate::domain::plans::selection::{Billing, BillingCalendars};
 use crate::domain::plans::{ApiLimit, Unit};
 
-/// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     pub value: f64,
@@ -48,7 +47,6 @@ impl Providers {
         }
     }
 
-    /// A rule, applied to an API.
     pub fn target<'a>(&self, rule: &'a Rule, api_name: &'a str) -> RuleTarget<'a> {
         let key = (api_name.to_owned(), rule.period.clone());
         RuleTarget {
@@ -80,7 +78,6 @@ pub struct RuleTarget<'a> {
     pub billing: Billing,
 }
 
-/// Why the value of a rule is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnknownReason {
     RuleFault(RuleFault),
@@ -126,19 +123,16 @@ impl fmt::Display for UnknownReason {
     }
 }
 
-/// The value of a step.
 struct Measured {
     /// None without a call whose percentage it would be, or if it is too small to be known.
     value: Option<f64>,
     threshold: f64,
-    /// The calls in the window.
     calls: u64,
     /// What the value is a percentage of, unless that is the limit.
     whole: Option<f64>,
 }
 
 impl<'a> RuleTarget<'a> {
-    /// The key of its state.
     pub fn place(&self) -> AlertKey<'a> {
         AlertKey {
             alert_id: &self.rule.id,
@@ -160,7 +154,6 @@ impl<'a> RuleTarget<'a> {
         })
     }
 
-    /// The windows that the step `at` requires.
     pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> RequiredWindows {
         let mut needs = RequiredWindows {
             gap: self.gap_length().map(|least| (least, at)),
@@ -182,7 +175,6 @@ impl<'a> RuleTarget<'a> {
         needs
     }
 
-    /// The calendar of its windows.
     pub fn billing(&self) -> Billing {
         let settings = &self.rule.settings;
         Billing {
@@ -210,7 +202,6 @@ impl<'a> RuleTarget<'a> {
         self.periods(rule.threshold.min(clear_below))
     }
 
-    /// A number of periods of the rule.
     fn periods(&self, number: f64) -> Option<TimeDelta> {
         let length_ms = ms(self.rule.period.length()?) * number;
         // A number out of range becomes the nearest one in it.
@@ -229,7 +220,6 @@ impl<'a> RuleTarget<'a> {
         (asked && !baseline.is_empty()).then_some(baseline)
     }
 
-    /// Evaluates the step `at`.
     pub fn read(&self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) -> Measurement {
         let limit_value = match self.rule.alert_type {
             AlertType::RateLimitWarning => self.limit.map(|limit| limit.value),
@@ -458,7 +448,6 @@ impl<'a> RuleTarget<'a> {
         (state, changes)
     }
 
-    /// Evaluates one step.
     pub fn step(
         &self,
         before: Option<AlertState>,
@@ -504,7 +493,6 @@ fn ms(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64
 }
 
-/// The usage that a step requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequiredWindows {
     pub window: Option<Window>,

@@ -10,7 +10,6 @@ use crate::domain::period::Window;
 use crate::domain::{format, id};
 
 named! {
-    /// What an event reports.
     EventKind, "event kind" {
         /// The status changed.
         State = "STATE",
@@ -55,7 +54,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event without details.
     pub fn new(
         alert: AlertRef,
         kind: EventKind,
@@ -123,12 +121,10 @@ impl Event {
         begins.then(|| Episode::of_unknown(alert_id, api_name, self.at))
     }
 
-    /// Whether the rule ceases to be UNKNOWN.
     pub fn ends_unknown(&self) -> bool {
         self.kind == EventKind::State && self.from_state == Some(AlertStatus::Unknown)
     }
 
-    /// A period that was not evaluated, and the reason.
     pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let (from, to) = (format::time(gap.from), format::time(gap.to));
         Event {

@@ -31,7 +31,6 @@ named! {
 }
 
 named! {
-    /// Why an episode ended.
     EndReason, "reason of the end" {
         /// The value fell below the threshold.
         Value = "VALUE",
@@ -70,7 +69,6 @@ impl EndReason {
 }
 
 impl NoticeKind {
-    /// Whether it ends its episode.
     pub fn is_last(self) -> bool {
         use NoticeKind::{Firing, Reminder, Unknown};
         !matches!(self, Firing | Reminder | Unknown)
@@ -93,10 +91,8 @@ pub struct Content {
     pub severity: Severity,
     #[serde(flatten)]
     pub observed: Observation,
-    /// The unit of the limit, if it is known.
     #[serde(default)]
     pub limit_unit: Option<Unit>,
-    /// Why the value is unknown.
     #[serde(default)]
     pub unknown_reason: Option<String>,
     /// The number of the channel's thresholds that are reached; the highest number if the episode ended.
@@ -123,7 +119,6 @@ pub struct Content {
     pub summary: String,
 }
 
-/// The version of [`Content`].
 pub const CONTENT_SCHEMA: u32 = 1;
 
 /// Notices of all kinds, with and without values, to try templates with.

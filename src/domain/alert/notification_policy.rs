@@ -56,7 +56,6 @@ pub struct EpisodeProgress {
     pub end: Option<Observation>,
     /// Whether it is a time in which the rule is UNKNOWN.
     pub is_unknown: bool,
-    /// Why the value is unknown.
     pub unknown_reason: Option<String>,
     /// Whether it ended without a successful call.
     pub without_data: bool,
@@ -210,7 +209,6 @@ fn highest(stages: &[Stage]) -> Option<f64> {
     stages.last().map(|stage| stage.threshold)
 }
 
-/// How a rule notifies in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct NotificationPolicy<'a> {
     pub now: DateTime<Utc>,
@@ -220,13 +218,11 @@ pub struct NotificationPolicy<'a> {
     pub acknowledged: bool,
     /// The reminder interval; zero sends no reminders.
     pub repeat: TimeDelta,
-    /// The unit of the limit, if there is one.
     pub limit_unit: Option<Unit>,
     /// Why the episode ends, if not by its value.
     pub end_reason: Option<EndReason>,
 }
 
-/// The notices to be saved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notifications {
     pub new: Vec<Notice>,
@@ -292,7 +288,6 @@ fn is_announcement(notice: &Notice) -> bool {
     !matches!(kind, NoticeKind::Resolved | NoticeKind::Known) && !notice.is_superseded()
 }
 
-/// Whether it is still to be sent.
 fn is_pending(notice: &Notice) -> bool {
     matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced)
 }

@@ -15,13 +15,11 @@ use crate::domain::period::{Granularity, Window};
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
     pub now: DateTime<Utc>,
-    /// The last step that is evaluated.
     pub last: DateTime<Utc>,
     pub grid: Grid,
     pub max_catch_up: TimeDelta,
 }
 
-/// The steps that are evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub origin: Origin,
@@ -152,7 +150,6 @@ impl Plan {
         }
     }
 
-    /// The steps to evaluate.
     pub fn steps(&self, grid: Grid) -> impl Iterator<Item = DateTime<Utc>> + use<> {
         grid.steps(self.after, self.last)
     }

@@ -36,7 +36,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The last step that is evaluated.
     pub fn last(&self, settle: Option<TimeDelta>) -> DateTime<Utc> {
         let settle = settle.unwrap_or(self.settle);
         let last = self.now.checked_sub_signed(settle);
@@ -60,7 +59,6 @@ pub struct StoredAlerts {
     pub records: Vec<AlertRecord>,
     /// The silences that have not ended.
     pub silences: Vec<Silence>,
-    /// The names of all channels.
     pub channels: Vec<String>,
     /// The channels that are notified of this severity and higher ones only.
     pub min_severities: BTreeMap<String, Severity>,
@@ -72,7 +70,6 @@ pub struct StoredAlerts {
     /// The events from the last change of state before the first of these hours on, in order; by rule and API. Rules
     /// without an event since are left out.
     pub history: HashMap<(String, String), Vec<Event>>,
-    /// The outage of the recorder that lasts.
     pub outage: Option<Outage>,
     /// The notices of the episodes in `records` and `history`, and of the outage, in order.
     pub notices: Vec<Notice>,
@@ -85,7 +82,6 @@ impl StoredAlerts {
         channels.filter(|channel| self.min_severities.get(*channel) != Some(&Severity::Critical))
     }
 
-    /// The notices that the outage requires.
     pub fn outage_notices(&self, now: DateTime<Utc>) -> impl Iterator<Item = Notice> {
         self.outage.into_iter().flat_map(move |outage| {
             let channels = self.channels_of_warnings();
@@ -151,7 +147,6 @@ pub struct RoundResult {
     pub has_no_channel: bool,
 }
 
-/// A rule and API in a round.
 #[derive(Debug)]
 struct Turn<'a> {
     target: RuleTarget<'a>,
@@ -173,7 +168,6 @@ struct Episodes<'a> {
     is_acknowledged: bool,
 }
 
-/// A round that has been prepared.
 #[derive(Debug)]
 pub struct Round<'a> {
     stored: &'a StoredAlerts,
@@ -238,7 +232,6 @@ impl<'a> Round<'a> {
         required
     }
 
-    /// Evaluates all due steps.
     pub fn evaluate(mut self, usage: &HashMap<&str, ApiUsage>) -> RoundResult {
         for turn in std::mem::take(&mut self.turns) {
             if let Some(usage) = usage.get(turn.target.api_name) {
@@ -433,7 +426,6 @@ impl<'a> Round<'a> {
         notifications.add(&turn.alert, progress, policy, &notices);
     }
 
-    /// Records when the rule last began to fire.
     fn record_fired(&mut self, turn: &Turn<'_>, changes: &[Change], correction: &Correction) {
         let rule = turn.target.rule;
         let episodes = changes.iter().filter_map(|change| change.episode.as_ref());
@@ -475,7 +467,6 @@ impl<'a> Round<'a> {
         self.result.notifications.new.extend(notices);
     }
 
-    /// Each channel is notified of an outage once.
     fn notify_of_outage(&mut self) {
         self.result.outage = self.stored.outage;
         for notice in self.stored.outage_notices(self.schedule.now) {

@@ -69,7 +69,6 @@ named! {
 }
 
 named! {
-    /// How the evaluation window of a rule lies.
     TimeWindow, "time window" {
         /// It ends at the evaluated step.
         Rolling = "ROLLING",
@@ -88,7 +87,6 @@ pub struct Baseline {
     pub factor: f64,
 }
 
-/// A threshold of a rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// Percent, credits or calls, by the type of the rule.
@@ -187,7 +185,6 @@ pub struct Rule {
     /// The length of the evaluation window.
     pub period: Period,
     pub enabled: bool,
-    /// When it last began to fire.
     pub last_triggered: Option<DateTime<Utc>>,
     /// When the rule was created or last changed; unknown for a described one.
     pub updated_at: Option<DateTime<Utc>>,
@@ -206,7 +203,6 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Why a stored rule cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
     #[error("unknown alert type {0:?}")]

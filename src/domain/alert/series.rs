@@ -17,7 +17,6 @@ use crate::domain::usage::credits::Credits;
 use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
 use crate::domain::usage::settings::Mode;
 
-/// The sums of some calls that rules use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub calls: u64,
@@ -45,7 +44,6 @@ impl Tally {
         }
     }
 
-    /// The tally of this number of equal calls.
     pub fn times(self, number: u64) -> Tally {
         Tally {
             calls: self.calls.saturating_mul(number),
@@ -85,7 +83,6 @@ impl Tally {
     }
 }
 
-/// The periods of one API that must be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Whole periods to be read from the roll-ups; they do not overlap.
@@ -201,7 +198,6 @@ impl Demand {
     }
 }
 
-/// The longest of the parts that `may_be` it.
 fn longest(parts: &[Window], may_be: impl Fn(&Window) -> bool) -> Option<&Window> {
     let parts = parts.iter().filter(|part| may_be(part));
     parts.max_by_key(|part| length(part))

@@ -25,7 +25,6 @@ use crate::domain::id;
 use crate::domain::named::named;
 
 named! {
-    /// The status of a rule for one API.
     AlertStatus, "alert status" {
         Ok = "OK",
         /// At the threshold, but the pending period is not over.
@@ -174,7 +173,6 @@ pub struct AlertState {
     pub reason: Option<String>,
 }
 
-/// The stored state of a rule for one API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRecord {
     /// The rule and the API, as they were when the rule was last evaluated.
@@ -206,7 +204,6 @@ pub struct Acknowledgement {
     pub note: Option<String>,
 }
 
-/// A change that a step made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     pub at: DateTime<Utc>,
@@ -224,7 +221,6 @@ pub struct Change {
     pub reason: Option<String>,
 }
 
-/// The waiting times of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct HoldTimes {
     /// The pending period.
@@ -238,7 +234,6 @@ pub struct HoldTimes {
 /// Why a rule still fires although its value is low.
 const NO_SUCCESS: &str = "below the threshold, but no call has succeeded since";
 
-/// Why an episode ended without a successful call.
 const RESOLVED_WITHOUT_DATA: &str = "resolved for lack of data: no call has succeeded since";
 
 #[derive(Clone, Copy, Debug)]
@@ -248,7 +243,6 @@ pub struct AlertKey<'a> {
 }
 
 impl AlertRecord {
-    /// The ids of its open episodes.
     pub fn episodes(&self) -> impl Iterator<Item = String> {
         let place = AlertKey::of(&self.alert);
         self.state.episodes(place).map(|episode| episode.id)

@@ -9,7 +9,6 @@ use crate::domain::format;
 use crate::domain::period::Period;
 use crate::domain::plans::Unit;
 
-/// The notice in one sentence.
 pub fn summary(content: &Content) -> String {
     let api = &content.alert.api_name;
     let reason = content.unknown_reason.as_deref();

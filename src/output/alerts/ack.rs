@@ -6,7 +6,6 @@ use crate::domain::alert::rule::AlertRef;
 use crate::domain::format::time;
 use crate::output::prelude::*;
 
-/// The acknowledgement of an episode.
 #[derive(Debug, Serialize)]
 pub struct AcknowledgedAlert {
     #[serde(flatten)]

@@ -31,9 +31,7 @@ pub struct Backtest {
 pub struct ReplayResult {
     pub episodes: Vec<PastEpisode>,
     pub events: Vec<Event>,
-    /// The number of notices of each kind.
     pub notices: BTreeMap<NoticeKind, u64>,
-    /// The number of steps whose value is unknown.
     pub unknown_steps: u64,
 }
 

@@ -134,7 +134,6 @@ impl Answer for Channels {
 pub struct ChannelTest {
     pub channel: String,
     pub kind: &'static str,
-    /// The key of the notice.
     pub key: String,
 }
 

@@ -6,7 +6,6 @@ use crate::domain::alert::rule::Rule;
 use crate::domain::format::short_id;
 use crate::output::prelude::*;
 
-/// A rule and the action on it.
 #[derive(Debug, Serialize)]
 pub struct RuleChange {
     pub action: Action,
@@ -17,7 +16,6 @@ pub struct RuleChange {
     pub rule: Rule,
 }
 
-/// The changes, in order.
 #[derive(Debug, Serialize)]
 pub struct RuleChanges {
     #[serde(rename = "rules")]
@@ -25,7 +23,6 @@ pub struct RuleChanges {
 }
 
 impl RuleChanges {
-    /// The same action on all of them.
     pub fn all(action: Action, rules: Vec<Rule>) -> RuleChanges {
         let change = |rule| RuleChange {
             action,
