@@ -74,16 +74,6 @@ impl Granularity {
         end.unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The start of the first period that begins at `at` or later.
-    pub fn start_from(self, at: DateTime<Utc>) -> DateTime<Utc> {
-        let start = self.start_of(at);
-        if start == at {
-            start
-        } else {
-            self.end_of(start)
-        }
-    }
-
     /// The number of periods from the start `from` to the start `to`.
     pub fn count_between(self, from: DateTime<Utc>, to: DateTime<Utc>) -> usize {
         let months = |at: DateTime<Utc>| i64::from(at.year()) * 12 + i64::from(at.month0());
@@ -183,26 +173,26 @@ impl Calendar {
         granularity.count_between(local(from), local(to))
     }
 
-    /// The periods that overlap `window`.
-    pub fn widened(self, granularity: Granularity, window: Window) -> Window {
-        let start = self.start_of(granularity, window.to);
-        let to = if start == window.to {
+    /// The start of the first period that begins at `at` or later.
+    fn start_from(self, granularity: Granularity, at: DateTime<Utc>) -> DateTime<Utc> {
+        let start = self.start_of(granularity, at);
+        if start == at {
             start
         } else {
             self.end_of(granularity, start)
-        };
-        Window::new(self.start_of(granularity, window.from), to)
+        }
+    }
+
+    /// The periods that overlap `window`.
+    pub fn widened(self, granularity: Granularity, window: Window) -> Window {
+        let start = self.start_of(granularity, window.from);
+        Window::new(start, self.start_from(granularity, window.to))
     }
 
     /// The whole periods in `window`.
     pub fn narrowed(self, granularity: Granularity, window: Window) -> Window {
-        let start = self.start_of(granularity, window.from);
-        let from = if start == window.from {
-            start
-        } else {
-            self.end_of(granularity, start)
-        };
-        Window::new(from, self.start_of(granularity, window.to))
+        let end = self.start_of(granularity, window.to);
+        Window::new(self.start_from(granularity, window.from), end)
     }
 
     /// The local midnight inside an hour, if there is one.
@@ -325,12 +315,9 @@ impl Window {
         self.from >= self.to
     }
 
-    /// The whole periods in the window.
+    /// The whole periods of UTC in the window.
     pub fn narrowed(&self, granularity: Granularity) -> Window {
-        Window::new(
-            granularity.start_from(self.from),
-            granularity.start_of(self.to),
-        )
+        Calendar::UTC.narrowed(granularity, *self)
     }
 
     /// The window before and after `middle`, which is a part of it or empty.
@@ -355,12 +342,9 @@ impl Window {
         joined
     }
 
-    /// The periods that overlap the window.
+    /// The periods of UTC that overlap the window.
     pub fn widened(&self, granularity: Granularity) -> Window {
-        Window::new(
-            granularity.start_of(self.from),
-            granularity.start_from(self.to),
-        )
+        Calendar::UTC.widened(granularity, *self)
     }
 }
 
@@ -561,7 +545,7 @@ mod tests {
                 prop_assert!(start <= instant && instant < end);
                 prop_assert_eq!(granularity.start_of(start), start);
                 prop_assert_eq!(granularity.start_of(end), end);
-                prop_assert_eq!(granularity.start_from(start), start);
+                prop_assert_eq!(Calendar::UTC.start_from(granularity, start), start);
                 prop_assert_eq!(granularity.count_between(start, end), 1);
                 if let Some(above) = granularity.above() {
                     prop_assert_eq!(above.start_of(start), above.start_of(instant));
