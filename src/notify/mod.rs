@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
 use crate::domain::alert::delivery::{Failure, Notice};
 use crate::domain::alert::notice::Content;
+use crate::domain::format::hex;
 
 pub use alertmanager::OWN_LABELS;
 pub use stdout::line;
@@ -45,7 +46,7 @@ impl Message {
         let keys: Vec<&str> = self.contents().map(|content| &content.key[..]).collect();
         match &keys[..] {
             [key] => (*key).to_owned(),
-            keys => signature::hex(&Sha256::digest(keys.join("\n"))[..16]),
+            keys => hex(&Sha256::digest(keys.join("\n"))[..16]),
         }
     }
 }
