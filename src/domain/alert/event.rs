@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::rule::{AlertRef, Severity};
-use super::state::{AlertStatus, Change, Episode, Observation, Stage};
+use super::state::{AlertKey, AlertStatus, Change, Episode, Observation, Stage};
 use crate::domain::named::{Named, named};
 use crate::domain::period::Window;
 use crate::domain::{format, id};
@@ -102,11 +102,9 @@ impl Event {
 
     /// The ids of its episodes: that of the rule, and those of the thresholds above the lowest.
     pub fn episodes(&self) -> impl Iterator<Item = String> {
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
+        let alert = AlertKey::of(&self.alert);
         let stages = self.stages.iter();
-        let stages = stages.map(move |stage| Episode::of_stage(alert_id, api_name, *stage).id);
+        let stages = stages.map(move |stage| Episode::of_stage(alert, *stage).id);
         self.episode.clone().into_iter().chain(stages)
     }
 
@@ -115,10 +113,7 @@ impl Event {
         let unknown = Some(AlertStatus::Unknown);
         let begins =
             self.kind == EventKind::State && self.to_state == unknown && self.from_state != unknown;
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
-        begins.then(|| Episode::of_unknown(alert_id, api_name, self.at))
+        begins.then(|| Episode::of_unknown(AlertKey::of(&self.alert), self.at))
     }
 
     pub fn ends_unknown(&self) -> bool {
@@ -134,9 +129,7 @@ impl Event {
     }
 
     fn identify(&mut self) {
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
+        let AlertKey { alert_id, api_name } = AlertKey::of(&self.alert);
         let facts = format!(
             "{}:{alert_id}|{}:{api_name}|{}|{:?}|{:?}|{:?}|{:?}",
             alert_id.len(),

@@ -376,11 +376,29 @@ impl AlertRef {
         }
     }
 
+    /// What a notice is about that concerns no single rule.
+    pub fn of_all_rules(alert_type: &str) -> AlertRef {
+        AlertRef {
+            alert_id: "usagectl".to_owned(),
+            api_name: ALL_APIS.to_owned(),
+            alert_type: alert_type.to_owned(),
+            period: String::new(),
+        }
+    }
+
     /// See [`super::notice::sample`].
     pub(crate) fn sample() -> AlertRef {
         let mut rule = Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0);
         rule.id = "rule-1".to_owned();
         AlertRef::new(&rule, "finnhub")
+    }
+}
+
+impl fmt::Display for AlertRef {
+    /// `finnhub RATE_LIMIT_WARNING per MINUTE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (api, alert_type, period) = (&self.api_name, &self.alert_type, &self.period);
+        write!(f, "{api} {alert_type} per {period}")
     }
 }
 

@@ -10,14 +10,10 @@ use crate::domain::period::Period;
 use crate::domain::plans::Unit;
 
 pub fn summary(content: &Content) -> String {
-    let api = &content.alert.api_name;
-    let reason = content.unknown_reason.as_deref();
-    let measured = measured(
-        &content.alert,
-        &content.observed,
-        content.limit_unit,
-        reason,
-    );
+    let (alert, observed, unit) = (&content.alert, &content.observed, content.limit_unit);
+    let api = &alert.api_name;
+    let measured = measured(alert, observed, unit, content.unknown_reason.as_deref());
+    let after_colon = |reason: Option<&str>| reason.map_or(String::new(), |it| format!(": {it}"));
     let fired = format::time(content.fired_at);
     let ended = content
         .ended_at
@@ -32,27 +28,19 @@ pub fn summary(content: &Content) -> String {
             let is_known =
                 |it: &EndReason| *it != EndReason::Value || content.observed.value.is_some();
             let reason = content.reason.filter(is_known).and_then(EndReason::text);
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let reason = after_colon(reason);
             format!("RESOLVED: {api} {measured}{reason}; fired from {fired} to {ended}")
         }
         NoticeKind::Unknown => {
-            let AlertRef {
-                alert_type, period, ..
-            } = &content.alert;
-            let reason = content.unknown_reason.as_ref();
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-            format!("UNKNOWN: {api} {alert_type} per {period} since {fired}{reason}")
+            let reason = after_colon(content.unknown_reason.as_deref());
+            format!("UNKNOWN: {alert} since {fired}{reason}")
         }
         // The value may be that of a step at which it was unknown.
         NoticeKind::Known if content.observed.value.is_none() => {
-            let AlertRef {
-                alert_type, period, ..
-            } = &content.alert;
-            format!("KNOWN: {api} {alert_type} per {period}; unknown from {fired} to {ended}")
+            format!("KNOWN: {alert}; unknown from {fired} to {ended}")
         }
         NoticeKind::Known => {
-            let reason = content.reason.and_then(EndReason::text);
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let reason = after_colon(content.reason.and_then(EndReason::text));
             format!("KNOWN: {api} {measured}{reason}; unknown from {fired} to {ended}")
         }
         kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped | NoticeKind::Test) => {
@@ -72,10 +60,7 @@ pub fn measured(
     limit_unit: Option<Unit>,
     reason: Option<&str>,
 ) -> String {
-    let AlertRef {
-        alert_type, period, ..
-    } = alert;
-    let alert_type = AlertType::named(alert_type);
+    let (alert_type, period) = (AlertType::named(&alert.alert_type), &alert.period);
     let number = |it| value(alert, observed, it);
     let threshold = observed.threshold;
     let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
@@ -89,12 +74,8 @@ pub fn measured(
     let shown = number(value);
     let amount = match &alert_type {
         AlertType::RateLimitWarning => {
-            let limit = observed.limit_value;
-            let limit = limit.map_or_else(
-                || "the limit".to_owned(),
-                |limit| self::limit(limit, limit_unit),
-            );
-            format!("{shown} of {limit}")
+            let limit = observed.limit_value.map(|it| limit(it, limit_unit));
+            format!("{shown} of {}", limit.as_deref().unwrap_or("the limit"))
         }
         AlertType::CostThreshold => amount(value, Unit::Credits),
         AlertType::ErrorSpike if observed.is_percentage(&alert_type) => {
@@ -153,13 +134,8 @@ mod tests {
     use crate::domain::alert::state::Observation;
 
     fn measured(content: &Content) -> String {
-        let reason = content.unknown_reason.as_deref();
-        super::measured(
-            &content.alert,
-            &content.observed,
-            content.limit_unit,
-            reason,
-        )
+        let (observed, reason) = (&content.observed, content.unknown_reason.as_deref());
+        super::measured(&content.alert, observed, content.limit_unit, reason)
     }
 
     fn content(alert_type: AlertType, observed: [Option<f64>; 3]) -> Content {
