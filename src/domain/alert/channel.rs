@@ -77,7 +77,8 @@ pub struct HttpSettings {
     pub timeout_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Settings {
     Webhook(Webhook),
     /// A Slack incoming webhook.
@@ -202,13 +203,7 @@ impl Settings {
 
     /// The stored form.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        match self {
-            Settings::Webhook(settings) => serde_json::to_string(settings),
-            Settings::Slack(settings) => serde_json::to_string(settings),
-            Settings::Alertmanager(settings) => serde_json::to_string(settings),
-            Settings::Exec(settings) => serde_json::to_string(settings),
-            Settings::Stdout(settings) => serde_json::to_string(settings),
-        }
+        serde_json::to_string(self)
     }
 
     pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
