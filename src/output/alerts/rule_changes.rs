@@ -43,7 +43,7 @@ impl Answer for RuleChanges {
             let (rule, reason) = (&change.rule, change.reason.as_ref());
             let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
             // A rule that was not added has no id.
-            let name = format!("{} {}", change.action.as_str(), short_id(&rule.id, &ids));
+            let name = format!("{} {}", change.action.words(), short_id(&rule.id, &ids));
             let (name, settings) = (name.trim_end(), settings_line(rule));
             format!("{name}  {rule}, {settings}{reason}")
         })
@@ -56,7 +56,7 @@ impl Answer for RuleChanges {
     fn csv(&self) -> Vec<Vec<String>> {
         type Col<'a> = Column<'a, RuleChange>;
         let columns = [
-            Col::csv_only("action", |it| Cell::text(it.action.as_str())),
+            Col::csv_only("action", |it| Cell::Text(it.action.words())),
             Col::csv_only("id", |it| Cell::text(&it.rule.id)),
             Col::csv_only("api_name", |it| Cell::text(&it.rule.api_name)),
             Col::csv_only("alert_type", |it| Cell::text(&it.rule.alert_type)),

@@ -83,7 +83,7 @@ impl Answer for Silences {
             return lines(&self.silences, |silence| {
                 format!(
                     "{} {}  silence of {} from {} to {}: {}",
-                    action.as_str(),
+                    action.words(),
                     short_id(&silence.id, &ids),
                     matchers(silence),
                     time(silence.starts_at),
