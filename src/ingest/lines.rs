@@ -87,7 +87,10 @@ impl<R: Read> Window<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A record in the first `text` bytes; the caller consumes `length` bytes.
-    Record { text: usize, length: usize },
+    Record {
+        text: usize,
+        length: usize,
+    },
     /// This many bytes hold no record.
     Skip(usize),
     /// The beginning of a record that is too long; its rest will be skipped.
