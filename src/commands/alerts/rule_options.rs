@@ -382,18 +382,12 @@ fn or_none<T, E: ToString>(
 }
 
 pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {
-    let names = [
-        "RATE_LIMIT_WARNING",
-        "COST_THRESHOLD",
-        "ERROR_SPIKE",
-        "NO_DATA",
-    ];
-    PossibleValuesParser::new(names).map(|name| AlertType::named(&name.to_ascii_uppercase()))
+    PossibleValuesParser::new(AlertType::NAMES)
+        .map(|name| AlertType::named(&name.to_ascii_uppercase()))
 }
 
 pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {
-    PossibleValuesParser::new(["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"])
-        .map(|name| Period::named(&name.to_ascii_uppercase()))
+    PossibleValuesParser::new(Period::NAMES).map(|name| Period::named(&name.to_ascii_uppercase()))
 }
 
 pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
