@@ -46,7 +46,6 @@ impl Schedule {
         Due {
             now: self.now,
             last: self.last(rule.settings.settle),
-            grid: self.grid,
             max_catch_up: self.max_catch_up,
         }
     }
@@ -216,7 +215,7 @@ impl<'a> Round<'a> {
         let mut alike: HashMap<_, (RuleTarget<'a>, DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
         for Turn { target, plan, .. } in &self.turns {
             // The needs of any one step are those of all of them.
-            let kind = target.needs(plan.last, self.schedule.grid);
+            let kind = target.needs(plan.last);
             let windows = (&target.rule.period, target.rule.window(), target.billing());
             let all = alike
                 .entry((target.api_name, windows, kind))
@@ -227,7 +226,7 @@ impl<'a> Round<'a> {
         for (target, after, last) in alike.into_values() {
             let grid = self.schedule.grid;
             let windows = required.entry(target.api_name).or_default();
-            windows.extend(grid.steps(after, last).map(|at| target.needs(at, grid)));
+            windows.extend(grid.steps(after, last).map(|at| target.needs(at)));
         }
         required
     }
@@ -249,7 +248,7 @@ impl<'a> Round<'a> {
 
     fn prepare(&mut self, rule: &'a Rule, api_name: &'a str) {
         let (stored, schedule) = (self.stored, self.schedule);
-        let target = stored.providers.target(rule, api_name);
+        let target = stored.providers.target(rule, api_name, schedule.grid);
         let alert = AlertRef::new(target.rule, target.api_name);
         let record = self.records.get(&alert).copied();
         if record.is_none() && target.is_left_out() {
@@ -257,10 +256,8 @@ impl<'a> Round<'a> {
         }
         let place = (alert.alert_id.clone(), alert.api_name.clone());
         let history = stored.history.get(&place).map_or(&[][..], Vec::as_slice);
-        let late = stored
-            .late_hours
-            .get(api_name)
-            .map_or(&[][..], Vec::as_slice);
+        let late = stored.late_hours.get(api_name);
+        let late = late.map_or(&[][..], Vec::as_slice);
         let plan = Plan::new(&target, record, history, late, schedule.due(rule));
         if let Some(gap) = plan.gap {
             let reason = "longer ago than the maximum catch-up time";
@@ -291,9 +288,9 @@ impl<'a> Round<'a> {
             plan,
             ..
         } = &turn;
-        let (rule, now, grid) = (target.rule, self.schedule.now, self.schedule.grid);
+        let (rule, now) = (target.rule, self.schedule.now);
         let before = record.map(|record| &record.state);
-        let (after, changes) = plan.evaluate(target, before, history, usage, grid);
+        let (after, changes) = plan.evaluate(target, before, history, usage);
         let Some(after) = after else {
             return;
         };
@@ -373,8 +370,7 @@ impl<'a> Round<'a> {
             match replacement {
                 Some(new) => self.result.replaced.push((episode.clone(), new.clone())),
                 None => {
-                    let notices = self.notices.get(episode.as_str());
-                    let notices = notices.map_or(&[][..], Vec::as_slice);
+                    let notices = notices_of(&self.notices, episode);
                     let notifications = &mut self.result.notifications;
                     notifications.withdraw(&turn.alert, notices, self.schedule.now);
                 }
@@ -418,7 +414,7 @@ impl<'a> Round<'a> {
             .map(String::as_str)
             .chain([progress.episode.id.as_str()]);
         for id in ids {
-            notices.extend(self.notices.get(id).into_iter().flatten());
+            notices.extend(notices_of(&self.notices, id));
         }
         // At one time, the end of one episode precedes the beginning of another that was replaced since.
         notices.sort_by_key(|it| (it.content.created_at, !it.content.kind.is_last()));
@@ -470,9 +466,9 @@ impl<'a> Round<'a> {
     fn notify_of_outage(&mut self) {
         self.result.outage = self.stored.outage;
         for notice in self.stored.outage_notices(self.schedule.now) {
-            let sent = self.notices.get(notice.episode.as_str());
+            let sent = notices_of(&self.notices, &notice.episode);
             let is_known = |known: &&Notice| known.content.key == notice.content.key;
-            if !sent.is_some_and(|sent| sent.iter().any(is_known)) {
+            if !sent.iter().any(is_known) {
                 self.result.notifications.new.push(notice);
             }
         }
@@ -522,14 +518,20 @@ impl<'a> Round<'a> {
                     limit_unit: None,
                     end_reason: Some(reason),
                 };
-                let notices = self.notices.get(progress.episode.id.as_str());
-                let notices = notices.map_or(&[][..], Vec::as_slice);
+                let notices = notices_of(&self.notices, &progress.episode.id);
                 let notifications = &mut self.result.notifications;
                 notifications.add(alert, &progress, policy, notices);
             }
             self.result.removed.push(alert.clone());
         }
     }
+}
+
+fn notices_of<'n, 'a>(
+    notices: &'n HashMap<&str, Vec<&'a Notice>>,
+    episode: &str,
+) -> &'n [&'a Notice] {
+    notices.get(episode).map_or(&[], Vec::as_slice)
 }
 
 /// The acknowledgement of a rule's open episode, if that `is_same`.
