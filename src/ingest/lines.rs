@@ -478,9 +478,7 @@ impl Rows {
         let reason = match self.state {
             RowState::Broken => "has text after a closing quote",
             RowState::Quoted if at_end || too_long => "has an unclosed quote",
-            _ if too_long => {
-                return self.skip(bytes);
-            }
+            _ if too_long => return self.skip(bytes),
             _ if !at_end => return Step::Wait,
             _ if bytes.is_empty() => return Step::End,
             _ => {
@@ -492,9 +490,7 @@ impl Rows {
         let (text, length) = match find_line_end(bytes, 0) {
             Some(end) => (end, end + 1),
             None if at_end => (bytes.len(), bytes.len()),
-            None if too_long => {
-                return self.skip(bytes);
-            }
+            None if too_long => return self.skip(bytes),
             None => return Step::Wait,
         };
         *self = Rows::new(self.delimiter);
@@ -666,11 +662,8 @@ mod tests {
             (3, "{\"c\":1}"),
             (4, "{"),
         ];
-        assert_finds(
-            Format::Json,
-            "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{",
-            &expected,
-        );
+        let input = "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{";
+        assert_finds(Format::Json, input, &expected);
     }
 
     #[test]

@@ -607,10 +607,8 @@ mod tests {
     fn presets_are_valid_and_described() {
         for (name, about) in presets().unwrap() {
             assert!(!about.is_empty(), "{name}");
-            assert!(
-                Mapping::preset(name).unwrap().provides(Field::Timestamp),
-                "{name}"
-            );
+            let preset = Mapping::preset(name).unwrap();
+            assert!(preset.provides(Field::Timestamp), "{name}");
         }
         assert!(Mapping::preset("apache").unwrap_err().contains("combined"));
     }
@@ -637,10 +635,8 @@ mod tests {
         assert_eq!(*first.get(Field::ResponseTime), Value::Float(45.123456));
         assert_eq!(text(&first, Field::Success), "false");
         assert_eq!(text(&first, Field::UserId), "7");
-        let second = event(
-            &mapping,
-            r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#,
-        );
+        let second = r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#;
+        let second = event(&mapping, second);
         assert_eq!(text(&second, Field::Success), "true");
         assert_eq!(text(&second, Field::Endpoint), "/y");
     }
@@ -655,16 +651,10 @@ mod tests {
         let line = event(&mapping, r#"{"host":"x","user":"a","client":"c"}"#);
         assert_eq!(text(&line, Field::ApiName), "tmdb");
         assert_eq!(text(&line, Field::UserId), "c");
-        assert!(
-            mapping
-                .map("x", Field::Endpoint, Some(TimeUnit::S))
-                .is_err()
-        );
-        let seen: Vec<bool> = line
-            .paths
-            .iter()
-            .map(|value| *value != Value::Absent)
-            .collect();
+        let unit = Some(TimeUnit::S);
+        assert!(mapping.map("x", Field::Endpoint, unit).is_err());
+        let seen = line.paths.iter().map(|value| *value != Value::Absent);
+        let seen: Vec<bool> = seen.collect();
         assert_eq!(mapping.unmatched(&seen), ["account=user_id"]);
     }
 
@@ -708,16 +698,9 @@ mod tests {
     #[test]
     fn output_of_a_function_is_no_call() {
         let mapping = Mapping::preset("vercel").unwrap();
-        let output = event(
-            &mapping,
-            r#"{"projectName":"shop","message":"hi","source":"build"}"#,
-        );
-        let problem = output.problem.unwrap();
-        assert!(
-            problem.message.starts_with("is not a call"),
-            "{}",
-            problem.message
-        );
+        let output = r#"{"projectName":"shop","message":"hi","source":"build"}"#;
+        let message = event(&mapping, output).problem.unwrap().message;
+        assert!(message.starts_with("is not a call"), "{message}");
         let call = event(&mapping, r#"{"projectName":"shop","requestPath":"/a"}"#);
         assert_eq!(call.problem, None);
     }

@@ -675,10 +675,8 @@ mod tests {
         let read = steps.map(|at| target.read(at, &usage));
         let found = read.map(|it| (it.observed.value, it.succeeded));
         let [over, clear] = [Some(20.0), Some(0.0)];
-        assert_eq!(
-            found,
-            [(over, false), (over, true), (clear, true), (clear, false)]
-        );
+        let expected = [(over, false), (over, true), (clear, true), (clear, false)];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -719,10 +717,8 @@ mod tests {
             factor: 3.0,
         });
         let reading = read(&rule, None, &calls);
-        assert_eq!(
-            (reading.observed.value, reading.observed.threshold),
-            (Some(8.0), Some(6.0))
-        );
+        let found = (reading.observed.value, reading.observed.threshold);
+        assert_eq!(found, (Some(8.0), Some(6.0)));
         assert_eq!(reading.level, Level::Over(Severity::Warning));
         // The threshold still holds: three times next to nothing is no spike.
         rule.threshold = 9.0;
@@ -761,9 +757,7 @@ mod tests {
         }
         let warning = (0, Some(Severity::Warning), Some(50.0));
         let critical = (1, Some(Severity::Critical), Some(100.0));
-        assert_eq!(
-            reached,
-            [warning, critical, critical, warning, warning, warning]
-        );
+        let expected = [warning, critical, critical, warning, warning, warning];
+        assert_eq!(reached, expected);
     }
 }

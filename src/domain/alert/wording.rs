@@ -153,12 +153,10 @@ mod tests {
 
     #[test]
     fn amounts_have_separators_and_units() {
+        let observed = [Some(1_600.28), Some(80.0), Some(10_000.0)];
         let rate = |unit| Content {
             limit_unit: unit,
-            ..content(
-                AlertType::RateLimitWarning,
-                [Some(1_600.28), Some(80.0), Some(10_000.0)],
-            )
+            ..content(AlertType::RateLimitWarning, observed)
         };
         for (unit, limit) in [
             (Some(Unit::Credits), "10,000 credits"),
@@ -168,17 +166,14 @@ mod tests {
             let expected = format!("1,600.3 % of {limit} per day, threshold 80 %");
             assert_eq!(measured(&rate(unit)), expected);
         }
-        let cost = content(
-            AlertType::CostThreshold,
-            [Some(1_500.01), Some(1_000.0), None],
-        );
+        let observed = [Some(1_500.01), Some(1_000.0), None];
+        let cost = content(AlertType::CostThreshold, observed);
         assert_eq!(measured(&cost), "1,500.01 credits per day, threshold 1,000");
-        let errors = |value| content(AlertType::ErrorSpike, [Some(value), Some(1.0), None]);
-        assert_eq!(
-            measured(&errors(1_012.0)),
-            "1,012 failed calls per day, threshold 1"
-        );
-        assert_eq!(measured(&errors(1.0)), "1 failed call per day, threshold 1");
+        for (value, failed) in [(1_012.0, "1,012 failed calls"), (1.0, "1 failed call")] {
+            let errors = content(AlertType::ErrorSpike, [Some(value), Some(1.0), None]);
+            let expected = format!("{failed} per day, threshold 1");
+            assert_eq!(measured(&errors), expected);
+        }
     }
 
     #[test]
@@ -186,10 +181,8 @@ mod tests {
         let mut unknown = content(AlertType::RateLimitWarning, [None, Some(80.0), None]);
         assert_eq!(measured(&unknown), "value unknown, threshold 80 %");
         unknown.unknown_reason = Some("no limit per DAY is set".to_owned());
-        assert_eq!(
-            measured(&unknown),
-            "value unknown: no limit per DAY is set, threshold 80 %"
-        );
+        let expected = "value unknown: no limit per DAY is set, threshold 80 %";
+        assert_eq!(measured(&unknown), expected);
         unknown.observed.threshold = None;
         assert!(measured(&unknown).ends_with(", threshold unknown"));
     }
@@ -199,15 +192,11 @@ mod tests {
         let mut resolved = content(AlertType::NoData, [None, Some(30.0), None]);
         (resolved.kind, resolved.reason) = (NoticeKind::Resolved, Some(EndReason::Value));
         resolved.ended_at = Some(resolved.fired_at);
-        assert_eq!(
-            summary(&resolved),
-            "RESOLVED: finnhub calls are recorded; fired from 2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z"
-        );
+        let expected = "RESOLVED: finnhub calls are recorded; fired from 2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z";
+        assert_eq!(summary(&resolved), expected);
         let mut known = content(AlertType::ErrorSpike, [None, Some(30.0), None]);
         known.kind = NoticeKind::Known;
-        assert_eq!(
-            summary(&known),
-            "KNOWN: finnhub ERROR_SPIKE per DAY; unknown from 2026-01-31T12:00:00Z to -"
-        );
+        let expected = "KNOWN: finnhub ERROR_SPIKE per DAY; unknown from 2026-01-31T12:00:00Z to -";
+        assert_eq!(summary(&known), expected);
     }
 }
