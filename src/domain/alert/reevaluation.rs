@@ -35,7 +35,7 @@ pub struct Plan {
     pub went_back: bool,
 }
 
-/// A rule that was evaluated before, and what is known about it since.
+/// A rule that was evaluated before, with its last state, its events and the hours of late data.
 struct Known<'a> {
     target: &'a RuleTarget<'a>,
     state: &'a AlertState,

@@ -248,7 +248,7 @@ impl<'a> AlertKey<'a> {
         }
     }
 
-    /// Unambiguous, whatever the id and the name contain.
+    /// Unambiguous for any id and any name.
     fn facts(self) -> String {
         let AlertKey { alert_id, api_name } = self;
         format!("{}:{alert_id}|{api_name}", alert_id.len())
