@@ -29,20 +29,19 @@ pub(super) fn limit_use(
     let rules: Vec<Rule> = limits.iter().map(|it| rule_of(it, &existing)).collect();
     let targets = rules.iter().zip(&limits);
     let targets: Vec<RuleTarget<'_>> = targets
-        .map(|(rule, limit)| providers.target(rule, &limit.api_name))
+        .map(|(rule, limit)| providers.target(rule, &limit.api_name, Grid::MINUTES))
         .collect();
-    let grid = Grid::MINUTES;
     let marked = mode.filter(|mode| *mode == Mode::Triggers);
     let mut needs: BTreeMap<&str, Vec<RequiredWindows>> = BTreeMap::new();
     for target in &targets {
         let of_api = needs.entry(target.api_name).or_default();
-        of_api.push(target.needs(at, grid));
+        of_api.push(target.needs(at));
     }
     let series = reading::series(db, &needs, marked)?;
     let mut found: BTreeMap<String, Vec<LimitUse>> = BTreeMap::new();
     for (target, limit) in targets.iter().zip(&limits) {
         let series = series.get(target.api_name);
-        let used = series.and_then(|series| target.limit_use(at, grid, series));
+        let used = series.and_then(|series| target.limit_use(at, series));
         let of_api = found.entry(limit.api_name.clone()).or_default();
         of_api.extend(used.map(|(window, used)| LimitUse {
             period: limit.period.clone(),

@@ -239,7 +239,6 @@ pub fn serialize_time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Resul
     serializer.serialize_str(&time_ms(*at))
 }
 
-/// Serializes an instant with milliseconds, or null.
 pub fn serialize_maybe_time<S: Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,
@@ -279,7 +278,6 @@ pub fn short_id<'a>(id: &'a str, all: &[String]) -> &'a str {
     (end..id.len()).find_map(|end| id.get(..end)).unwrap_or(id)
 }
 
-/// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

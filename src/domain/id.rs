@@ -23,7 +23,6 @@ pub fn unique(at: DateTime<Utc>) -> Uuid {
     build(at, tail)
 }
 
-/// The time with which an id begins.
 pub fn time_of(id: &str) -> Option<DateTime<Utc>> {
     let time = Uuid::parse_str(id).ok()?.get_timestamp()?;
     let (seconds, nanoseconds) = time.to_unix();

@@ -6,6 +6,7 @@ use super::format;
 use super::named::{Named, named};
 
 named! {
+    /// In the order of the exit codes.
     NagiosStatus, "Nagios status" {
         Ok = "OK",
         Warning = "WARNING",
@@ -16,16 +17,10 @@ named! {
 
 impl NagiosStatus {
     pub fn code(self) -> u8 {
-        match self {
-            NagiosStatus::Ok => 0,
-            NagiosStatus::Warning => 1,
-            NagiosStatus::Critical => 2,
-            NagiosStatus::Unknown => 3,
-        }
+        self as u8
     }
 }
 
-/// A value of the performance data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PerformanceValue {
     pub label: String,

@@ -85,6 +85,43 @@ macro_rules! named {
 }
 pub(crate) use named;
 
+/// Makes an enum whose variants have names, and one for any other name that another program may write.
+macro_rules! open_named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$member_doc:meta])* $member:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $type {
+            $($(#[$member_doc])* $member,)+
+            Other(String),
+        }
+
+        impl $type {
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            pub fn named(name: &str) -> $type {
+                match name {
+                    $($name => $type::$member,)+
+                    name => $type::Other(name.to_owned()),
+                }
+            }
+
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $($type::$member => $name,)+
+                    $type::Other(name) => name,
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use open_named;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,12 @@
 //! Hours, days and months, in UTC or in a time zone, and windows of time.
 
-use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
     DateTime, Datelike, DurationRound, Months, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc,
 };
 
-use super::named::{UnknownName, named};
+use super::named::{UnknownName, named, open_named};
 use super::zone::Zone;
 
 named! {
@@ -74,16 +73,6 @@ impl Granularity {
         end.unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The start of the first period that begins at `at` or later.
-    pub fn start_from(self, at: DateTime<Utc>) -> DateTime<Utc> {
-        let start = self.start_of(at);
-        if start == at {
-            start
-        } else {
-            self.end_of(start)
-        }
-    }
-
     /// The number of periods from the start `from` to the start `to`.
     pub fn count_between(self, from: DateTime<Utc>, to: DateTime<Utc>) -> usize {
         let months = |at: DateTime<Utc>| i64::from(at.year()) * 12 + i64::from(at.month0());
@@ -130,7 +119,6 @@ impl Calendar {
         quarter_of(start_of_day(self.zone, date))
     }
 
-    /// The local date of an instant.
     pub fn date_of(self, at: DateTime<Utc>) -> NaiveDate {
         let date = self.zone.local(at).date_naive();
         // Midnight is rounded down.
@@ -184,26 +172,26 @@ impl Calendar {
         granularity.count_between(local(from), local(to))
     }
 
-    /// The periods that overlap `window`.
-    pub fn widened(self, granularity: Granularity, window: Window) -> Window {
-        let start = self.start_of(granularity, window.to);
-        let to = if start == window.to {
+    /// The start of the first period that begins at `at` or later.
+    fn start_from(self, granularity: Granularity, at: DateTime<Utc>) -> DateTime<Utc> {
+        let start = self.start_of(granularity, at);
+        if start == at {
             start
         } else {
             self.end_of(granularity, start)
-        };
-        Window::new(self.start_of(granularity, window.from), to)
+        }
+    }
+
+    /// The periods that overlap `window`.
+    pub fn widened(self, granularity: Granularity, window: Window) -> Window {
+        let start = self.start_of(granularity, window.from);
+        Window::new(start, self.start_from(granularity, window.to))
     }
 
     /// The whole periods in `window`.
     pub fn narrowed(self, granularity: Granularity, window: Window) -> Window {
-        let start = self.start_of(granularity, window.from);
-        let from = if start == window.from {
-            start
-        } else {
-            self.end_of(granularity, start)
-        };
-        Window::new(from, self.start_of(granularity, window.to))
+        let end = self.start_of(granularity, window.to);
+        Window::new(self.start_from(granularity, window.from), end)
     }
 
     /// The local midnight inside an hour, if there is one.
@@ -222,47 +210,18 @@ impl Calendar {
     }
 }
 
-/// The period of an alert rule or of an API's limit, in the application's words.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Period {
-    Second,
-    Minute,
-    Hour,
-    Day,
-    Month,
-    /// A name of another program's, whose length is unknown.
-    Other(String),
+open_named! {
+    /// The period of an alert rule or of an API's limit, in the application's words. Any other has an unknown length.
+    Period {
+        Second = "SECOND",
+        Minute = "MINUTE",
+        Hour = "HOUR",
+        Day = "DAY",
+        Month = "MONTH",
+    }
 }
 
 impl Period {
-    /// The periods of known length, from the shortest.
-    pub const KNOWN: [Period; 5] = [
-        Period::Second,
-        Period::Minute,
-        Period::Hour,
-        Period::Day,
-        Period::Month,
-    ];
-
-    /// The period of this name; never fails, as any program may write any name.
-    pub fn named(name: &str) -> Period {
-        let known = Period::KNOWN
-            .into_iter()
-            .find(|known| known.as_str() == name);
-        known.unwrap_or_else(|| Period::Other(name.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        match self {
-            Period::Second => "SECOND",
-            Period::Minute => "MINUTE",
-            Period::Hour => "HOUR",
-            Period::Day => "DAY",
-            Period::Month => "MONTH",
-            Period::Other(name) => name,
-        }
-    }
-
     /// Its length; a month has 30 days.
     pub fn length(&self) -> Option<TimeDelta> {
         match self {
@@ -281,19 +240,14 @@ impl FromStr for Period {
 
     /// Parses a period of known length, in upper or lower case.
     fn from_str(name: &str) -> Result<Period, UnknownName> {
-        let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(name);
-        let known = Period::KNOWN.into_iter().find(is_named);
-        known.ok_or_else(|| UnknownName {
-            name: name.to_owned(),
-            set: "period",
-            known: Period::KNOWN.map(|period| period.to_string()).join(", "),
-        })
-    }
-}
-
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        match Period::named(&name.to_ascii_uppercase()) {
+            Period::Other(_) => Err(UnknownName {
+                name: name.to_owned(),
+                set: "period",
+                known: Period::NAMES.join(", "),
+            }),
+            known => Ok(known),
+        }
     }
 }
 
@@ -326,12 +280,9 @@ impl Window {
         self.from >= self.to
     }
 
-    /// The whole periods in the window.
+    /// The whole periods of UTC in the window.
     pub fn narrowed(&self, granularity: Granularity) -> Window {
-        Window::new(
-            granularity.start_from(self.from),
-            granularity.start_of(self.to),
-        )
+        Calendar::UTC.narrowed(granularity, *self)
     }
 
     /// The window before and after `middle`, which is a part of it or empty.
@@ -356,12 +307,9 @@ impl Window {
         joined
     }
 
-    /// The periods that overlap the window.
+    /// The periods of UTC that overlap the window.
     pub fn widened(&self, granularity: Granularity) -> Window {
-        Window::new(
-            granularity.start_of(self.from),
-            granularity.start_from(self.to),
-        )
+        Calendar::UTC.widened(granularity, *self)
     }
 }
 
@@ -380,7 +328,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::{at, window, zone, zones};
+    use crate::domain::testing::{at, cases, window, zone, zones};
 
     #[test]
     fn instant_is_in_one_hour_one_day_and_one_month() {
@@ -457,63 +405,22 @@ mod tests {
         let hours = |zone: Zone, at_noon: &str| {
             let calendar = Calendar { zone };
             let start = calendar.start_of(Granularity::Daily, at(at_noon));
-            (
-                start,
-                (calendar.end_of(Granularity::Daily, start) - start).num_minutes(),
-            )
+            let length = calendar.end_of(Granularity::Daily, start) - start;
+            (start, length.num_minutes())
         };
-        for (zone, noon, start, minutes) in [
-            (
-                zone("Europe/Madrid"),
-                "2026-03-29T12:00:00Z",
-                "2026-03-28T23:00:00Z",
-                23 * 60,
-            ),
-            (
-                zone("Europe/Madrid"),
-                "2026-10-25T12:00:00Z",
-                "2026-10-24T22:00:00Z",
-                25 * 60,
-            ),
-            (
-                zone("America/New_York"),
-                "2026-03-08T12:00:00Z",
-                "2026-03-08T05:00:00Z",
-                23 * 60,
-            ),
-            (
-                zone("Asia/Kathmandu"),
-                "2026-01-31T12:00:00Z",
-                "2026-01-30T18:15:00Z",
-                24 * 60,
-            ),
-            (
-                zone("Asia/Seoul"),
-                "2026-01-31T12:00:00Z",
-                "2026-01-30T15:00:00Z",
-                24 * 60,
-            ),
-            (
-                zone("Australia/Lord_Howe"),
-                "2026-04-05T06:00:00Z",
-                "2026-04-04T13:00:00Z",
-                24 * 60 + 30,
-            ),
-            (
-                zone("Australia/Lord_Howe"),
-                "2026-10-04T06:00:00Z",
-                "2026-10-03T13:30:00Z",
-                24 * 60 - 30,
-            ),
-            // The 30th of December 2011 did not exist there.
-            (
-                zone("Pacific/Apia"),
-                "2011-12-29T22:00:00Z",
-                "2011-12-29T10:00:00Z",
-                24 * 60,
-            ),
-        ] {
-            assert_eq!(hours(zone, noon), (at(start), minutes), "{zone} {noon}");
+        // The 30th of December 2011 did not exist in Apia.
+        let table = "
+            Europe/Madrid       | 2026-03-29T12:00:00Z | 2026-03-28T23:00:00Z | 1380
+            Europe/Madrid       | 2026-10-25T12:00:00Z | 2026-10-24T22:00:00Z | 1500
+            America/New_York    | 2026-03-08T12:00:00Z | 2026-03-08T05:00:00Z | 1380
+            Asia/Kathmandu      | 2026-01-31T12:00:00Z | 2026-01-30T18:15:00Z | 1440
+            Asia/Seoul          | 2026-01-31T12:00:00Z | 2026-01-30T15:00:00Z | 1440
+            Australia/Lord_Howe | 2026-04-05T06:00:00Z | 2026-04-04T13:00:00Z | 1470
+            Australia/Lord_Howe | 2026-10-04T06:00:00Z | 2026-10-03T13:30:00Z | 1410
+            Pacific/Apia        | 2011-12-29T22:00:00Z | 2011-12-29T10:00:00Z | 1440";
+        for [name, noon, start, minutes] in cases(table) {
+            let expected = (at(start), minutes.parse().unwrap());
+            assert_eq!(hours(zone(name), noon), expected, "{name} {noon}");
         }
         let kathmandu = Calendar {
             zone: zone("Asia/Kathmandu"),
@@ -562,7 +469,7 @@ mod tests {
                 prop_assert!(start <= instant && instant < end);
                 prop_assert_eq!(granularity.start_of(start), start);
                 prop_assert_eq!(granularity.start_of(end), end);
-                prop_assert_eq!(granularity.start_from(start), start);
+                prop_assert_eq!(Calendar::UTC.start_from(granularity, start), start);
                 prop_assert_eq!(granularity.count_between(start, end), 1);
                 if let Some(above) = granularity.above() {
                     prop_assert_eq!(above.start_of(start), above.start_of(instant));

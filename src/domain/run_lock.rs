@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::format;
 
-/// The run that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Such as `usagectl alerts check`, or the application name of another program's session.

@@ -15,7 +15,6 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(&'static TimeZone);
 
-/// The name is not in the database.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected a time zone such as UTC or Europe/Madrid")]
 pub struct UnknownZone;
@@ -41,7 +40,6 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// The local time of an instant.
     pub fn local(self, at: DateTime<Utc>) -> DateTime<FixedOffset> {
         let offset = self.0.to_offset(timestamp(at)).seconds();
         at.with_timezone(&FixedOffset::east_opt(offset).unwrap_or_else(|| Utc.fix()))
@@ -102,7 +100,6 @@ mod tests {
 
     use super::*;
 
-    /// A zone that must exist.
     fn zone(name: &str) -> Zone {
         name.parse().unwrap()
     }

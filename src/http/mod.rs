@@ -383,7 +383,6 @@ impl Client {
         }
     }
 
-    /// Checks that the policy allows requests to this URL.
     pub fn allows(&self, url: &Url) -> Result<(), Error> {
         if url.https && !cfg!(feature = "tls") {
             return Err(no_tls(url));
@@ -640,17 +639,11 @@ mod tests {
         let path = directory.path().join("key");
         std::fs::write(&path, "s3cret\n").unwrap();
         let secret = Secret::from_file(&path).unwrap();
-        assert_eq!(
-            format!("{} {secret} {secret:?}", secret.expose()),
-            "s3cret *** ***"
-        );
+        let shown = format!("{} {secret} {secret:?}", secret.expose());
+        assert_eq!(shown, "s3cret *** ***");
         std::fs::write(&path, "\n").unwrap();
-        assert!(
-            Secret::from_file(&path)
-                .unwrap_err()
-                .0
-                .ends_with("is empty, expected a secret")
-        );
+        let empty = Secret::from_file(&path).unwrap_err();
+        assert!(empty.0.ends_with("is empty, expected a secret"));
         let unset = Secret::from_env("USAGECTL_NO_SUCH_VARIABLE").unwrap_err();
         assert!(unset.0.ends_with("USAGECTL_NO_SUCH_VARIABLE is not set"));
     }

@@ -30,7 +30,6 @@ pub struct Block {
     pub unrepeatable: u64,
 }
 
-/// The origin of a record.
 #[derive(Clone, Debug)]
 struct Place {
     /// Its index in the block.
@@ -79,7 +78,6 @@ impl Block {
         self.refused.push((self.usage.len(), refusal));
     }
 
-    /// Moves the content of `other` to the end.
     pub fn append(&mut self, other: Block) {
         if self.lines() == 0 {
             *self = other;
@@ -128,7 +126,6 @@ impl Block {
         self.usage.len() + self.refused.len()
     }
 
-    /// The memory in use.
     pub fn size_bytes(&self) -> usize {
         self.usage.size_bytes()
             + self.raw.len()

@@ -16,14 +16,12 @@ use crate::domain::usage::record::{
     self, DEFAULT_METHOD, Defaulted, NewUsage, UsageRecord, error_type, limits,
 };
 
-/// A record that passed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Checked<'e> {
     /// Its id is empty where the line has none.
     pub(super) usage: NewUsage<'e>,
     /// Its time for derived ids.
     pub(super) time_for_id: DateTime<Utc>,
-    /// Whether its error message was truncated.
     pub(super) was_truncated: bool,
 }
 
@@ -37,43 +35,21 @@ pub(super) fn check<'e>(
     if let Some(problem) = &event.problem {
         return Err(problem.clone());
     }
-    let api_name = text(event, Field::ApiName, limits::API_NAME_BYTES)?.ok_or_else(|| {
-        LineError::with(
-            Code::Missing,
-            Field::ApiName.name(),
-            "is missing; set it with --set api_name=NAME",
-        )
-    })?;
+    let no_api = |message| LineError::with(Code::Missing, Field::ApiName.name(), message);
+    let api_name = text(event, Field::ApiName, limits::API_NAME_BYTES)?;
+    let api_name = api_name.ok_or_else(|| no_api("is missing; set it with --set api_name=NAME"))?;
     if api_name.trim().is_empty() {
-        return Err(LineError::with(
-            Code::Missing,
-            Field::ApiName.name(),
-            "is blank",
-        ));
+        return Err(no_api("is blank"));
     }
     let given_time = time(event, times)?;
     let endpoint = text(event, Field::Endpoint, limits::ENDPOINT_BYTES)?;
     let given_method = text(event, Field::Method, limits::METHOD_BYTES)?;
     let given_success = boolean(event, Field::Success)?;
     let status_code = status(event)?;
-    let response_time = integer(
-        event,
-        Field::ResponseTime,
-        limits::AMOUNTS,
-        Fractions::Rounded,
-    )?;
-    let request_size = integer(
-        event,
-        Field::RequestSize,
-        limits::AMOUNTS,
-        Fractions::Refused,
-    )?;
-    let response_size = integer(
-        event,
-        Field::ResponseSize,
-        limits::AMOUNTS,
-        Fractions::Refused,
-    )?;
+    let amount = |field, fractions| integer(event, field, limits::AMOUNTS, fractions);
+    let response_time = amount(Field::ResponseTime, Fractions::Rounded)?;
+    let request_size = amount(Field::RequestSize, Fractions::Refused)?;
+    let response_size = amount(Field::ResponseSize, Fractions::Refused)?;
     let given_error_type = text(event, Field::ErrorType, limits::ERROR_TYPE_BYTES)?;
     // Servers log such a status for a call without a response.
     let has_no_response = status_code == Some(0);
@@ -138,10 +114,7 @@ fn text<'e>(
         Value::Int(_) | Value::Float(_) => {
             Err(wrong_type(field, "is a number, expected text; quote it"))
         }
-        other => Err(wrong_type(
-            field,
-            format!("is {}, expected text", other.kind()),
-        )),
+        other => Err(not(other, field, "text")),
     }
 }
 
@@ -179,24 +152,20 @@ fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError
         Value::Text(text) if is_one_of(YES, text) => return Ok(Some(true)),
         Value::Text(text) if is_one_of(NO, text) => return Ok(Some(false)),
         Value::Text(text) => shown(text),
-        other => other.kind().into(),
+        other => return Err(not(other, field, "true or false")),
     };
-    Err(wrong_type(
-        field,
-        format!("is {found}, expected true or false"),
-    ))
+    let message = format!("is {found}, expected true or false");
+    Err(wrong_type(field, message))
 }
 
 /// The status; 0 where the log says that there was no response.
 fn status(event: &RawEvent<'_>) -> Result<Option<i32>, LineError> {
     match number(event, Field::StatusCode)? {
         Some(number) if number.to_f64() <= 0.0 => Ok(Some(0)),
-        _ => integer(
-            event,
-            Field::StatusCode,
-            limits::STATUS_CODES,
-            Fractions::Refused,
-        ),
+        _ => {
+            let range = limits::STATUS_CODES;
+            integer(event, Field::StatusCode, range, Fractions::Refused)
+        }
     }
 }
 
@@ -297,10 +266,7 @@ fn number(event: &RawEvent<'_>, field: Field) -> Result<Option<Number>, LineErro
                     })?,
             },
         },
-        other => {
-            let message = format!("is {}, expected a number", other.kind());
-            return Err(wrong_type(field, message));
-        }
+        other => return Err(not(other, field, "a number")),
     };
     if value.is_finite() {
         Ok(Some(Number::Fraction(value)))
@@ -329,16 +295,15 @@ fn time(event: &RawEvent<'_>, times: &TimeOptions) -> Result<Option<FoundTime>, 
             Some(number) => times.find_number(number, hints),
             None => return Ok(None),
         },
-        other => {
-            return Err(wrong_type(
-                field,
-                format!("is {}, expected a time", other.kind()),
-            ));
-        }
+        other => return Err(not(other, field, "a time")),
     };
     found
         .map(Some)
         .map_err(|message| LineError::with(Code::Time, field.name(), message))
+}
+
+fn not(value: &Value<'_>, field: Field, expected: &str) -> LineError {
+    wrong_type(field, format!("is {}, expected {expected}", value.kind()))
 }
 
 fn wrong_type(field: Field, message: impl Into<String>) -> LineError {
@@ -480,18 +445,15 @@ mod tests {
         let fields = r#","status_code":"200","response_time":12.5,"request_size":"7","success":"no","cached":"True",
             "user_id":42,"id":"","cost_credits":"0.1""#;
         let record = accepted(fields).usage.record;
-        assert_eq!(
-            (record.status_code, record.response_time),
-            (Some(200), Some(13))
+        let numbers = (
+            record.status_code,
+            record.response_time,
+            record.request_size,
         );
-        assert_eq!(
-            (record.request_size, record.cost_credits),
-            (Some(7), Some(0.1))
-        );
-        assert_eq!(
-            (record.success, record.cached, record.user_id),
-            (false, true, Some("42"))
-        );
+        assert_eq!(numbers, (Some(200), Some(13), Some(7)));
+        assert_eq!(record.cost_credits, Some(0.1));
+        let others = (record.success, record.cached, record.user_id);
+        assert_eq!(others, (false, true, Some("42")));
         for (text, time_ms) in [("0.4", 0), ("31.6ms", 32), ("45 µs", 0), ("1m2.5s", 62_500)] {
             let fields = format!(r#","response_time":"{text}""#);
             let record = accepted(&fields).usage.record;
@@ -503,20 +465,14 @@ mod tests {
     #[test]
     fn status_of_zero_or_below_is_a_call_without_response() {
         for status in ["0", "-1", r#""0""#, r#""-1""#] {
-            let record = accepted(&format!(r#","status_code":{status}"#))
-                .usage
-                .record;
-            assert_eq!(
-                (record.status_code, record.success),
-                (None, false),
-                "{status}"
-            );
+            let fields = format!(r#","status_code":{status}"#);
+            let record = accepted(&fields).usage.record;
+            let found = (record.status_code, record.success);
+            assert_eq!(found, (None, false), "{status}");
             assert_eq!(record.error_type, Some("NETWORK_ERROR"), "{status}");
         }
-        let given = accepted(r#","status_code":0,"error_type":"TIMEOUT""#)
-            .usage
-            .record;
-        assert_eq!(given.error_type, Some("TIMEOUT"));
+        let given = accepted(r#","status_code":0,"error_type":"TIMEOUT""#);
+        assert_eq!(given.usage.record.error_type, Some("TIMEOUT"));
     }
 
     #[test]
@@ -527,28 +483,18 @@ mod tests {
             r#""2026-01-31T11:00:00.000Z""#,
             "1769857200000",
         ] {
-            let fields = format!("{dump}{timestamp}");
-            assert_eq!(
-                time(&fields, &times()),
-                Ok(at("01-31T11:00")),
-                "{timestamp}"
-            );
+            let found = time(&format!("{dump}{timestamp}"), &times());
+            assert_eq!(found, Ok(at("01-31T11:00")), "{timestamp}");
         }
-        assert!(
-            problem(r#","id":"a","timestamp":"2026-01-31 11:00:00""#)
-                .message
-                .contains("--assume-tz")
-        );
+        let no_zone = problem(r#","id":"a","timestamp":"2026-01-31 11:00:00""#);
+        assert!(no_zone.message.contains("--assume-tz"));
     }
 
     #[test]
     fn api_name_is_required() {
         let of = |text: &str| check_json(text.to_owned(), &times()).unwrap_err();
-        assert!(
-            of("{}")
-                .message
-                .starts_with("is missing; set it with --set")
-        );
+        let message = of("{}").message;
+        assert!(message.starts_with("is missing; set it with --set"));
         assert_eq!(of(r#"{"api_name":null}"#).code, Code::Missing);
         assert_eq!(of(r#"{"api_name":""}"#).code, Code::Missing);
         assert_eq!(of(r#"{"api_name":" \t"}"#).message, "is blank");

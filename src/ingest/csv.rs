@@ -129,7 +129,6 @@ impl<F: Copy + PartialEq> Header<F> {
 }
 
 impl Header<Target> {
-    /// Reads a row as a usage record.
     pub(super) fn event<'a>(
         &self,
         text: &'a str,
@@ -157,7 +156,6 @@ impl Header<Target> {
     }
 }
 
-/// The cells of one row.
 struct Cells<'a> {
     /// The unread part of the row; nothing after its last cell.
     rest: Option<&'a str>,
@@ -285,10 +283,8 @@ mod tests {
         assert_eq!(texts("a,b"), ["a", "b"]);
         assert_eq!(texts(",,"), ["", "", ""]);
         assert_eq!(texts(""), [""]);
-        assert_eq!(
-            texts("\"a,b\",\"say \"\"hi\"\"\",\"\""),
-            ["a,b", "say \"hi\"", ""]
-        );
+        let quoted = "\"a,b\",\"say \"\"hi\"\"\",\"\"";
+        assert_eq!(texts(quoted), ["a,b", "say \"hi\"", ""]);
         assert_eq!(texts("\"two\nlines\",5\" wide"), ["two\nlines", "5\" wide"]);
         assert!(cells("\"a\"b,c")[0].is_err());
         assert!(cells("a,\"b")[1].is_err());
@@ -300,29 +296,14 @@ mod tests {
             let words = Cells::new(row, Dialect::Words).map(|word| word.unwrap().into_owned());
             words.collect::<Vec<_>>()
         };
-        assert_eq!(
-            words(
-                r#"1.2.3.4 - [30/Jan/2026:10:00:00 +0000]  "GET /a?q=\"x y\\\" HTTP/1.1" 200 """#
-            ),
-            [
-                "1.2.3.4",
-                "-",
-                "30/Jan/2026:10:00:00 +0000",
-                r#"GET /a?q="x y\" HTTP/1.1"#,
-                "200",
-                ""
-            ]
-        );
-        assert_eq!(
-            words("[2001:db8::7]:2817 [::1] -"),
-            ["[2001:db8::7]:2817", "::1", "-"]
-        );
-        assert!(
-            Cells::new("a [b c", Dialect::Words)
-                .nth(1)
-                .unwrap()
-                .is_err()
-        );
+        let line =
+            r#"1.2.3.4 - [30/Jan/2026:10:00:00 +0000]  "GET /a?q=\"x y\\\" HTTP/1.1" 200 """#;
+        let (time, request) = ("30/Jan/2026:10:00:00 +0000", r#"GET /a?q="x y\" HTTP/1.1"#);
+        assert_eq!(words(line), ["1.2.3.4", "-", time, request, "200", ""]);
+        let addresses = words("[2001:db8::7]:2817 [::1] -");
+        assert_eq!(addresses, ["[2001:db8::7]:2817", "::1", "-"]);
+        let unclosed = Cells::new("a [b c", Dialect::Words).nth(1);
+        assert!(unclosed.unwrap().is_err());
     }
 
     #[test]
@@ -336,16 +317,9 @@ mod tests {
             let header = header(text).unwrap();
             let row = "tmdb,200,".replace(',', &char::from(header.dialect.delimiter()).to_string());
             let event = event(&header, &row).unwrap();
-            assert_eq!(
-                *event.get(Field::ApiName),
-                Value::Text("tmdb".into()),
-                "{text}"
-            );
-            assert_eq!(
-                *event.get(Field::StatusCode),
-                Value::Text("200".into()),
-                "{text}"
-            );
+            for (field, value) in [(Field::ApiName, "tmdb"), (Field::StatusCode, "200")] {
+                assert_eq!(*event.get(field), Value::Text(value.into()), "{text}");
+            }
             assert_eq!(*event.get(Field::Cached), Value::Absent);
         }
     }

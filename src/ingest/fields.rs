@@ -16,7 +16,6 @@ macro_rules! fields {
         }
 
         impl Field {
-            /// All of them.
             pub const ALL: &[Field] = &[$(Field::$field,)+];
 
             /// Its name in the database, in messages and in most logs.
@@ -105,7 +104,6 @@ pub enum UnknownFields {
     Ignore,
 }
 
-/// The value of one field in a line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Value<'a> {
     /// Nothing, or `null`.
@@ -166,7 +164,6 @@ pub(super) struct RawEvent<'a> {
 }
 
 impl<'a> RawEvent<'a> {
-    /// An event for this many paths.
     pub(super) fn with_paths(count: usize) -> RawEvent<'a> {
         RawEvent {
             paths: vec![Value::Absent; count],
@@ -213,7 +210,6 @@ impl<'a> RawEvent<'a> {
         };
     }
 
-    /// Records a name that is not a field.
     pub(super) fn unknown(&mut self, name: &str) {
         self.problem.get_or_insert_with(|| {
             LineError::with(Code::UnknownField, shortened(name), unknown(name))

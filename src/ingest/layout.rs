@@ -20,11 +20,9 @@ pub enum Format {
     Text,
 }
 
-/// Options for detecting the format of an input.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) format: Option<Format>,
-    /// The separator of CSV columns.
     pub(super) delimiter: Option<u8>,
     /// The path of the array that holds the records.
     pub(super) root: Vec<String>,
@@ -32,7 +30,6 @@ pub(super) struct Layout {
     pub(super) has_words: bool,
 }
 
-/// How far to look for the format.
 const LOOK_BYTES: usize = 64 * 1024;
 
 /// Names under which answers of APIs have their lists.

@@ -46,7 +46,6 @@ impl<R: Read> Window<R> {
         self.at_end
     }
 
-    /// Its offset in the stream.
     pub(super) fn byte(&self) -> u64 {
         self.byte
     }
@@ -56,7 +55,6 @@ impl<R: Read> Window<R> {
         self.line
     }
 
-    /// Drops the first `length` bytes.
     pub(super) fn consume(&mut self, length: usize) {
         let consumed = &self.buffer[self.start..self.start + length];
         self.line += consumed.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -89,7 +87,10 @@ impl<R: Read> Window<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A record in the first `text` bytes; the caller consumes `length` bytes.
-    Record { text: usize, length: usize },
+    Record {
+        text: usize,
+        length: usize,
+    },
     /// This many bytes hold no record.
     Skip(usize),
     /// The beginning of a record that is too long; its rest will be skipped.
@@ -102,13 +103,11 @@ pub(super) enum Step {
     },
     /// More must be read.
     Wait,
-    /// The end of the input.
     End,
     /// The end of the input, inside of something unfinished.
     Unfinished(&'static str),
 }
 
-/// Finds records in a window.
 #[derive(Debug)]
 pub(super) enum Splitter {
     Lines(Lines),
@@ -425,7 +424,6 @@ pub(super) struct Rows {
     skipping: bool,
 }
 
-/// The scan position within a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RowState {
     #[default]
@@ -480,9 +478,7 @@ impl Rows {
         let reason = match self.state {
             RowState::Broken => "has text after a closing quote",
             RowState::Quoted if at_end || too_long => "has an unclosed quote",
-            _ if too_long => {
-                return self.skip(bytes);
-            }
+            _ if too_long => return self.skip(bytes),
             _ if !at_end => return Step::Wait,
             _ if bytes.is_empty() => return Step::End,
             _ => {
@@ -494,9 +490,7 @@ impl Rows {
         let (text, length) = match find_line_end(bytes, 0) {
             Some(end) => (end, end + 1),
             None if at_end => (bytes.len(), bytes.len()),
-            None if too_long => {
-                return self.skip(bytes);
-            }
+            None if too_long => return self.skip(bytes),
             None => return Step::Wait,
         };
         *self = Rows::new(self.delimiter);
@@ -537,7 +531,6 @@ fn skip_all(bytes: &[u8], at_end: bool) -> Step {
     }
 }
 
-/// The bytes after the blanks at the beginning.
 pub(super) fn skip_blank(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii_start()
 }
@@ -669,11 +662,8 @@ mod tests {
             (3, "{\"c\":1}"),
             (4, "{"),
         ];
-        assert_finds(
-            Format::Json,
-            "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{",
-            &expected,
-        );
+        let input = "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{";
+        assert_finds(Format::Json, input, &expected);
     }
 
     #[test]

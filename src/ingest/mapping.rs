@@ -28,7 +28,6 @@ use super::{Code, LineError};
 use crate::domain::zone::Zone;
 use crate::error::shell_word;
 
-/// How the names in the input become fields.
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
     pub(super) unknown: UnknownFields,
@@ -76,11 +75,9 @@ struct Rule {
     take: Option<Take>,
     unit: Option<TimeUnit>,
     values: BTreeMap<String, String>,
-    /// Whether an option gave it, and not a file.
     is_option: bool,
 }
 
-/// The part of a text to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Take {
@@ -165,7 +162,6 @@ impl Scalar {
 
 macro_rules! presets {
     ($($name:literal,)+) => {
-        /// The embedded mappings: name and content.
         const PRESETS: &[(&str, &str)] =
             &[$(($name, include_str!(concat!("presets/", $name, ".toml"))),)+];
     };
@@ -186,7 +182,6 @@ presets! {
     "har",
 }
 
-/// All presets: name and description.
 pub fn presets() -> Result<Vec<(&'static str, String)>, String> {
     let preset = |(name, text): &(&'static str, &str)| {
         let file = toml::from_str(text).map_err(|error| error.to_string());
@@ -204,7 +199,6 @@ impl Mapping {
         }
     }
 
-    /// The preset of this name.
     pub fn preset(name: &str) -> Result<Mapping, String> {
         let found = PRESETS.iter().find(|(known, _)| *known == name);
         let (_, text) = found.ok_or_else(|| {
@@ -214,7 +208,6 @@ impl Mapping {
         Mapping::parse(text)
     }
 
-    /// Reads a mapping file.
     pub fn parse(text: &str) -> Result<Mapping, String> {
         let file: MappingFile =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
@@ -285,7 +278,6 @@ impl Mapping {
         Ok(())
     }
 
-    /// Sets `field` to `value` in every record.
     pub fn set(&mut self, field: Field, value: String) {
         self.add(field, Vec::new(), Some(value), None);
     }
@@ -347,7 +339,6 @@ impl Mapping {
             .collect()
     }
 
-    /// An event without values.
     pub(super) fn event<'a>(&self) -> RawEvent<'a> {
         RawEvent::with_paths(self.paths.len())
     }
@@ -400,7 +391,6 @@ impl Mapping {
         self.column(name).is_some() || self.tree.children.contains_key(name)
     }
 
-    /// Reads the header of a CSV file.
     pub(super) fn header(&self, text: &str, dialect: Dialect) -> Result<Header<Target>, String> {
         let header = Header::parse(text, dialect, |name| match self.column(name) {
             None if self.unknown == UnknownFields::Refuse => Err(format!(
@@ -436,7 +426,6 @@ impl Mapping {
         }
     }
 
-    /// The columns of lines of words.
     pub(super) fn words(&self) -> Header<Target> {
         let columns = self.columns.iter();
         Header::new(
@@ -498,13 +487,11 @@ impl Mapping {
     }
 }
 
-/// The names of a path.
 fn names(path: &str) -> Vec<String> {
     let names = path.split('.').filter(|name| !name.is_empty());
     names.map(str::to_owned).collect()
 }
 
-/// Parses the separator of columns.
 pub fn parse_delimiter(delimiter: char) -> Result<u8, String> {
     u8::try_from(delimiter)
         .ok()
@@ -620,10 +607,8 @@ mod tests {
     fn presets_are_valid_and_described() {
         for (name, about) in presets().unwrap() {
             assert!(!about.is_empty(), "{name}");
-            assert!(
-                Mapping::preset(name).unwrap().provides(Field::Timestamp),
-                "{name}"
-            );
+            let preset = Mapping::preset(name).unwrap();
+            assert!(preset.provides(Field::Timestamp), "{name}");
         }
         assert!(Mapping::preset("apache").unwrap_err().contains("combined"));
     }
@@ -650,10 +635,8 @@ mod tests {
         assert_eq!(*first.get(Field::ResponseTime), Value::Float(45.123456));
         assert_eq!(text(&first, Field::Success), "false");
         assert_eq!(text(&first, Field::UserId), "7");
-        let second = event(
-            &mapping,
-            r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#,
-        );
+        let second = r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#;
+        let second = event(&mapping, second);
         assert_eq!(text(&second, Field::Success), "true");
         assert_eq!(text(&second, Field::Endpoint), "/y");
     }
@@ -668,16 +651,10 @@ mod tests {
         let line = event(&mapping, r#"{"host":"x","user":"a","client":"c"}"#);
         assert_eq!(text(&line, Field::ApiName), "tmdb");
         assert_eq!(text(&line, Field::UserId), "c");
-        assert!(
-            mapping
-                .map("x", Field::Endpoint, Some(TimeUnit::S))
-                .is_err()
-        );
-        let seen: Vec<bool> = line
-            .paths
-            .iter()
-            .map(|value| *value != Value::Absent)
-            .collect();
+        let unit = Some(TimeUnit::S);
+        assert!(mapping.map("x", Field::Endpoint, unit).is_err());
+        let seen = line.paths.iter().map(|value| *value != Value::Absent);
+        let seen: Vec<bool> = seen.collect();
         assert_eq!(mapping.unmatched(&seen), ["account=user_id"]);
     }
 
@@ -721,16 +698,9 @@ mod tests {
     #[test]
     fn output_of_a_function_is_no_call() {
         let mapping = Mapping::preset("vercel").unwrap();
-        let output = event(
-            &mapping,
-            r#"{"projectName":"shop","message":"hi","source":"build"}"#,
-        );
-        let problem = output.problem.unwrap();
-        assert!(
-            problem.message.starts_with("is not a call"),
-            "{}",
-            problem.message
-        );
+        let output = r#"{"projectName":"shop","message":"hi","source":"build"}"#;
+        let message = event(&mapping, output).problem.unwrap().message;
+        assert!(message.starts_with("is not a call"), "{message}");
         let call = event(&mapping, r#"{"projectName":"shop","requestPath":"/a"}"#);
         assert_eq!(call.problem, None);
     }

@@ -70,7 +70,6 @@ pub struct Origin {
     pub syntax: Syntax,
 }
 
-/// The syntax of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Syntax {
     Json,
@@ -82,7 +81,6 @@ pub enum Syntax {
     Text,
 }
 
-/// A refused line, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub origin: Arc<Origin>,
@@ -97,7 +95,6 @@ pub struct Refusal {
     pub raw_is: Option<RawIs>,
 }
 
-/// A problem with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineError {
     pub code: Code,
@@ -132,7 +129,6 @@ impl LineError {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// Not UTF-8.
     Utf8,
     /// Not JSON, or not an object.
     Json,
@@ -140,15 +136,10 @@ pub enum Code {
     Csv,
     /// Longer than is read or stored.
     TooLong,
-    /// An unknown field.
     UnknownField,
-    /// A field that appears twice.
     DuplicateField,
-    /// A required field.
     Missing,
-    /// A value of another type.
     Type,
-    /// A value out of its range.
     Range,
     /// A time that is invalid or implausible.
     Time,

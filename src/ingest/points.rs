@@ -26,9 +26,7 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series};
 use crate::domain::zone::Zone;
 
-/// The content of one line.
 pub trait FromLine: Sized {
-    /// The fields that a line may have.
     const FIELDS: &'static [&'static str];
 
     /// What to do with other fields. Bills have dozens of columns.
@@ -181,7 +179,6 @@ impl Fields {
             .map_err(|error| LineError::with(Code::Range, field, format!("has an {error}")))
     }
 
-    /// A finite number.
     fn number(&self, field: &'static str) -> Result<Option<f64>, LineError> {
         let number = match self.get(field) {
             None => return Ok(None),
@@ -261,7 +258,6 @@ fn wrong_type(field: &str, expected: &str) -> LineError {
     LineError::with(Code::Type, field, format!("is not {expected}"))
 }
 
-/// A field that must be there.
 fn required<T>(value: Option<T>, field: &str) -> Result<T, LineError> {
     value.ok_or_else(|| LineError::with(Code::Missing, field, "is missing"))
 }

@@ -12,7 +12,6 @@ use super::rejects::RawIs;
 use super::source::{Input, explain};
 use super::{Code, LineError, MAX_RECORD_BYTES, Origin, Refusal, Syntax};
 
-/// Takes the records of one input.
 pub(super) trait Consumer {
     /// Why a consumer ends reading before the end of the input.
     type Stop;
@@ -70,7 +69,6 @@ pub struct InputFailure {
     pub reason: String,
 }
 
-/// Why reading ended before the end of the input.
 #[derive(Debug)]
 pub enum ReadError<S> {
     /// The input cannot be read further, or its format is invalid.

@@ -21,10 +21,8 @@ use super::time::TimeOptions;
 use super::{Code, Format, LineError, Origin, Syntax, json};
 use crate::domain::id;
 
-/// Inputs to read, and how.
 #[derive(Debug)]
 pub struct Job {
-    /// The inputs, one after the other.
     pub inputs: Vec<Input>,
     /// The format of all inputs; by default each input's first lines decide.
     pub format: Option<Format>,
@@ -36,7 +34,6 @@ pub struct Job {
     pub stop: Arc<AtomicBool>,
 }
 
-/// How reading ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadSummary {
     /// Whether reading was not stopped: each input was read to its end or failed.
@@ -130,7 +127,6 @@ fn begins_source(inputs: &[Input]) -> bool {
         || before.iter().any(|input| input.is_same(last))
 }
 
-/// Why reading stops within an input.
 enum Stop {
     /// By a signal, or because no more blocks are accepted.
     Requested,
@@ -139,9 +135,7 @@ enum Stop {
 
 struct Reader<'e> {
     records: Records,
-    /// The header of the current input, in CSV.
     header: Option<Header<Target>>,
-    /// Reads the lines of a rejects file.
     replay: Option<Replay>,
     /// Whether reading the current input may block for any length of time.
     may_wait: bool,
@@ -208,7 +202,6 @@ impl Consumer for Reader<'_> {
 /// Checks lines, gives records their ids and collects them in a block.
 struct Records {
     mapping: Mapping,
-    /// The columns of lines of words.
     words: Header<Target>,
     /// Whether each path of the mapping had a value in any line.
     seen: Vec<bool>,

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Code, MAX_RECORD_BYTES, Origin, Refusal, Syntax};
 
-/// A refused line in a rejects file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reject {
@@ -85,7 +84,6 @@ impl Reject {
         }
     }
 
-    /// The original input.
     pub(super) fn origin(&self) -> Origin {
         let syntax = match (&self.format, &self.header) {
             (RejectFormat::Csv, Some(header)) => Syntax::Csv {
@@ -154,7 +152,6 @@ impl RejectsFile {
         })
     }
 
-    /// Its path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -164,7 +161,6 @@ impl RejectsFile {
         self.is_empty
     }
 
-    /// Writes a line refused at `at`.
     pub fn write(&mut self, refusal: &Refusal, at: DateTime<Utc>) -> io::Result<()> {
         self.is_empty = false;
         serde_json::to_writer(&mut self.file, &Reject::new(refusal, at))?;

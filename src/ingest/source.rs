@@ -10,7 +10,6 @@ use flate2::read::MultiGzDecoder;
 
 use super::source_name::source_name;
 
-/// An opened input.
 #[derive(Debug)]
 pub struct Input {
     pub name: String,
@@ -25,7 +24,6 @@ enum Stream {
     Text(Cursor<Vec<u8>>),
 }
 
-/// An input that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}", path.display())]
 pub struct OpenError {
@@ -66,7 +64,6 @@ impl Input {
         })
     }
 
-    /// Text in memory.
     pub fn text(name: &str, text: Vec<u8>) -> Input {
         Input {
             name: name.to_owned(),
@@ -186,7 +183,6 @@ fn decompressed(mut file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     Ok(Box::new(whole))
 }
 
-/// The reason of a read error.
 pub(super) fn explain(error: &io::Error) -> String {
     let text = error.to_string();
     match error.kind() {

@@ -75,7 +75,6 @@ impl Ordinals {
         Ok(spilled.next(at, key)? + u32::from(is_seen))
     }
 
-    /// Forgets all records, for another input.
     pub(super) fn restart(&mut self) {
         self.seen.clear();
         self.repeated.clear();

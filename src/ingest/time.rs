@@ -11,7 +11,6 @@ use crate::domain::format;
 use crate::domain::usage::record::limits;
 use crate::domain::zone::{UnknownZone, Zone};
 
-/// How times are read.
 #[derive(Clone, Debug)]
 pub struct TimeOptions {
     /// The time of a record without one.
@@ -54,7 +53,6 @@ impl TimeUnit {
         }
     }
 
-    /// A value of this unit in milliseconds.
     pub(super) fn to_ms(self, value: f64) -> f64 {
         value * f64::from(self.nanoseconds()) / 1e6
     }
@@ -105,7 +103,6 @@ pub fn parse_zone(text: &str) -> Result<Zone, String> {
     })
 }
 
-/// Parses `clf` or a strftime format.
 pub fn parse_time_format(text: &str) -> Result<String, String> {
     let invalid = StrftimeItems::new(text).any(|item| item == Item::Error);
     match invalid || !(text == "clf" || text.contains('%')) {
@@ -140,7 +137,6 @@ pub(super) struct TimeHints {
     pub(super) is_dump: bool,
 }
 
-/// A time that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FoundTime {
     pub(super) at: DateTime<Utc>,
@@ -165,12 +161,10 @@ impl TimeOptions {
         }
     }
 
-    /// Reads a time that is text.
     pub(super) fn parse(&self, text: &str) -> Result<DateTime<Utc>, String> {
         Ok(self.find(text, TimeHints::default())?.at)
     }
 
-    /// Reads a time that is a number.
     pub(super) fn parse_number(&self, number: Number) -> Result<DateTime<Utc>, String> {
         Ok(self.find_number(number, TimeHints::default())?.at)
     }
@@ -223,7 +217,6 @@ impl TimeOptions {
         })
     }
 
-    /// The local time and the offset in a text.
     fn split(&self, text: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
         let zoned = |at: DateTime<FixedOffset>| (at.naive_local(), Some(*at.offset()));
         if let Some(format) = &self.format {
@@ -392,27 +385,16 @@ mod tests {
             ..berlin
         };
         assert!(now.parse("2026-10-25 01:59:59").is_ok());
-        assert!(
-            now.parse("2026-10-25 02:30:00")
-                .unwrap_err()
-                .contains("occurs twice")
-        );
-        assert!(
-            now.parse("2026-03-29 02:30:00")
-                .unwrap_err()
-                .contains("does not exist")
-        );
+        let refused = |text| now.parse(text).unwrap_err();
+        assert!(refused("2026-10-25 02:30:00").contains("occurs twice"));
+        assert!(refused("2026-03-29 02:30:00").contains("does not exist"));
         assert!(now.parse("2026-03-29 03:00:00").is_ok());
     }
 
     #[test]
     fn time_for_ids_does_not_depend_on_options() {
-        let found =
-            |options: &TimeOptions| options.find("2026-01-30 11:00:00", TimeHints::default());
-        let (utc, berlin) = (
-            found(&in_zone("UTC")).unwrap(),
-            found(&in_zone("Europe/Berlin")).unwrap(),
-        );
+        let found = |zone| in_zone(zone).find("2026-01-30 11:00:00", TimeHints::default());
+        let [utc, berlin] = ["UTC", "Europe/Berlin"].map(|zone| found(zone).unwrap());
         assert_ne!(utc.at, berlin.at);
         assert_eq!(utc.for_id, berlin.for_id);
         let seconds = |unit| {
@@ -420,9 +402,8 @@ mod tests {
                 time_unit: Some(unit),
                 ..options()
             };
-            options
-                .find_number(Number::Whole(1_769_767_200), TimeHints::default())
-                .unwrap()
+            let number = Number::Whole(1_769_767_200);
+            options.find_number(number, TimeHints::default()).unwrap()
         };
         assert_ne!(seconds(TimeUnit::S).at, seconds(TimeUnit::Ms).at);
         assert_eq!(seconds(TimeUnit::S).for_id, seconds(TimeUnit::Ms).for_id);
@@ -440,10 +421,8 @@ mod tests {
             format: Some("clf".to_owned()),
             ..options()
         };
-        assert_eq!(
-            clf.parse("30/Jan/2026:11:00:00 +0100"),
-            Ok(at("01-30T10:00"))
-        );
+        let parsed = clf.parse("30/Jan/2026:11:00:00 +0100");
+        assert_eq!(parsed, Ok(at("01-30T10:00")));
     }
 
     #[test]
@@ -458,11 +437,9 @@ mod tests {
                 time_unit: Some(unit),
                 ..options()
             };
-            assert_eq!(
-                options.parse_number(Number::Whole(number)),
-                Ok(at("01-30T10:00"))
-            );
-            assert_eq!(TimeUnit::plausible(Number::Whole(number)), unit);
+            let number = Number::Whole(number);
+            assert_eq!(options.parse_number(number), Ok(at("01-30T10:00")));
+            assert_eq!(TimeUnit::plausible(number), unit);
         }
     }
 
@@ -473,13 +450,11 @@ mod tests {
             time_unit: Some(TimeUnit::Ms),
             ..options()
         };
-        let mistaken = options
-            .parse_number(Number::Whole(1_769_767_200))
-            .unwrap_err();
-        assert!(
-            mistaken.contains("--time-unit") && mistaken.contains("--max-past"),
-            "{mistaken}"
-        );
+        let mistaken = options.parse_number(Number::Whole(1_769_767_200));
+        let mistaken = mistaken.unwrap_err();
+        for option in ["--time-unit", "--max-past"] {
+            assert!(mistaken.contains(option), "{mistaken}");
+        }
         assert!(options.parse("2010-01-01T00:00:00Z").is_ok());
         let old = options.parse("1980-01-01T00:00:00Z").unwrap_err();
         assert!(old.ends_with("ago; allow it with --max-past"), "{old}");
@@ -487,15 +462,9 @@ mod tests {
 
     #[test]
     fn leap_second_exists_at_midnight_only() {
-        assert_eq!(
-            options().parse("2016-12-31T23:59:60.5Z"),
-            Ok(at("2017-01-01T00:00:00.500Z"))
-        );
-        assert!(
-            options()
-                .parse("2026-01-30T10:00:60Z")
-                .unwrap_err()
-                .contains("second 60")
-        );
+        let leap = options().parse("2016-12-31T23:59:60.5Z");
+        assert_eq!(leap, Ok(at("2017-01-01T00:00:00.500Z")));
+        let other = options().parse("2026-01-30T10:00:60Z").unwrap_err();
+        assert!(other.contains("second 60"));
     }
 }

@@ -33,7 +33,6 @@ const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
 /// The labels that every alert has.
 pub const OWN_LABELS: [&str; 6] = ["alertname", "api", "type", "period", "severity", "rule"];
 
-/// The maximum number of alerts in one request.
 const PER_REQUEST: usize = 200;
 
 /// An Alertmanager with its secrets read.

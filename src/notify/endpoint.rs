@@ -8,7 +8,6 @@ use super::{Failure, retry_after};
 use crate::domain::alert::channel::{Address, Auth, HttpSettings, SecretPlace};
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
-/// The content type of JSON.
 pub(super) const JSON: &str = "application/json";
 
 /// The part of a response body that is read, in bytes.
@@ -27,7 +26,6 @@ enum Login {
     Basic(String, Secret),
 }
 
-/// Reads a secret from its source.
 pub(super) fn secret(place: &SecretPlace) -> Result<Secret, String> {
     let secret = match place {
         SecretPlace::Env(name) => Secret::from_variable(name),
@@ -74,7 +72,6 @@ impl Endpoint {
         })
     }
 
-    /// The timeout of an attempt.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -110,7 +107,6 @@ impl Endpoint {
         })
     }
 
-    /// The failure that an answer reports.
     pub(super) fn failure(&self, response: &Response, answered: &str) -> Failure {
         // The first line of the answer, such as `invalid_payload` or `no_service`.
         let text = String::from_utf8_lossy(&response.body);

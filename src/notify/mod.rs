@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
 use crate::domain::alert::delivery::{Failure, Notice};
 use crate::domain::alert::notice::Content;
+use crate::domain::format::hex;
 
 pub use alertmanager::OWN_LABELS;
 pub use stdout::line;
@@ -45,12 +46,11 @@ impl Message {
         let keys: Vec<&str> = self.contents().map(|content| &content.key[..]).collect();
         match &keys[..] {
             [key] => (*key).to_owned(),
-            keys => signature::hex(&Sha256::digest(keys.join("\n"))[..16]),
+            keys => hex(&Sha256::digest(keys.join("\n"))[..16]),
         }
     }
 }
 
-/// The limits of a transport.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The maximum number of notices in one request.
@@ -102,7 +102,6 @@ impl<'a> Transport<'a> {
         Ok(Transport::Remote(Box::new(remote)))
     }
 
-    /// The limits of its requests.
     pub fn limits(&self) -> Limits {
         match self {
             Transport::Remote(remote) => remote.limits(),

@@ -4,6 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::domain::format::hex;
 use crate::http::Secret;
 
 /// The prefix of a Standard Webhooks secret, before the Base64 of the key.
@@ -39,10 +40,6 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     };
     mac.update(&parts.join(&b'.'));
     mac.finalize().into_bytes().to_vec()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::domain::alert::channel::BodyTemplate;
 use crate::domain::alert::notice::{self, Content};
 use crate::http::Secret;
 
-/// The name of the only template of an environment.
 const BODY: &str = "body";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +37,6 @@ impl From<minijinja::Error> for TemplateError {
     }
 }
 
-/// A compiled template.
 pub struct Template {
     environment: Environment<'static>,
     is_json: bool,

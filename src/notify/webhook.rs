@@ -25,7 +25,6 @@ use crate::domain::alert::notice::Content;
 use crate::domain::named::Named;
 use crate::http::Secret;
 
-/// The maximum number of notices in one request.
 const PER_REQUEST: usize = 100;
 
 /// A webhook with its secrets read.
@@ -36,7 +35,6 @@ pub struct Receiver {
     body: Option<Box<Body>>,
 }
 
-/// The body by a template.
 struct Body {
     template: Template,
     content_type: String,
@@ -66,7 +64,6 @@ impl Receiver {
         })
     }
 
-    /// The maximum number of notices in one request.
     pub(super) fn per_request(&self) -> usize {
         if self.body.is_some() { 1 } else { PER_REQUEST }
     }
@@ -100,7 +97,6 @@ impl Receiver {
             .map(drop)
     }
 
-    /// The body and its content type.
     fn body(&self, contents: &[&Content]) -> Result<(Vec<u8>, &str), Failure> {
         let json = match (&self.body, contents) {
             (Some(body), [content]) => {

@@ -9,7 +9,6 @@ use super::{Answer, printable};
 use crate::domain::schema::adoption::{Evidence, Origin};
 use crate::domain::schema::plan::{PlanStep, Repair};
 
-/// The evidence and the actions taken.
 #[derive(Debug)]
 pub struct Adoption<'a> {
     /// Nothing if there are no tables.

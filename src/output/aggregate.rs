@@ -9,7 +9,6 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::rollup::Difference;
 use crate::output::prelude::*;
 
-/// What a run changed.
 #[derive(Debug, Default, Serialize)]
 pub struct RunAnswer {
     pub hours_rewritten: u64,
@@ -102,7 +101,6 @@ impl RunAnswer {
         deleted.window.to = deleted.window.to.max(hour.to);
     }
 
-    /// The window of the kept rows.
     pub fn kept_span(&self) -> Option<Window> {
         span(
             self.kept
@@ -188,7 +186,6 @@ impl Answer for RunAnswer {
     }
 }
 
-/// What `--verify` found.
 #[derive(Debug, Default, Serialize)]
 pub struct VerifyAnswer {
     /// Roll-ups compared.
@@ -214,7 +211,6 @@ pub struct FoundDifference {
 }
 
 impl VerifyAnswer {
-    /// The window of the differences.
     pub fn span(&self) -> Option<Window> {
         span(
             self.differences

@@ -95,7 +95,6 @@ fn block(part: f64) -> char {
     BLOCKS[eighths.clamp(1, 8) - 1]
 }
 
-/// A daily series and its forecast.
 #[derive(Debug)]
 pub struct ForecastChart<'a> {
     pub past: &'a [(DayNumber, f64)],

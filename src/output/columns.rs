@@ -12,7 +12,6 @@ use super::table::{Side, layout};
 use crate::domain::format;
 use crate::domain::metrics::names::Metric;
 
-/// One value of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     /// `-` in tables, empty in CSV.
@@ -24,7 +23,6 @@ pub enum Cell {
     Percent(f64),
     /// 0.892 for 89.2 %; CSV holds the ratio.
     Ratio(f64),
-    /// US dollars.
     Usd(Decimal),
     Time(DateTime<Utc>),
     Duration(TimeDelta),
@@ -52,22 +50,18 @@ impl Cell {
         }
     }
 
-    /// A cell for a value that may be missing.
     pub fn or_missing<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell) -> Cell {
         value.map_or(Cell::Missing, cell)
     }
 
-    /// Text that may be missing.
     pub fn maybe(text: Option<impl ToString>) -> Cell {
         Cell::or_missing(text, Cell::text)
     }
 
-    /// A number that may be missing.
     pub fn number(value: Option<f64>) -> Cell {
         Cell::or_missing(value, Cell::Number)
     }
 
-    /// A percentage that may be missing.
     pub fn percent(percent: Option<f64>) -> Cell {
         Cell::or_missing(percent, Cell::Percent)
     }
@@ -82,7 +76,6 @@ impl Cell {
         }
     }
 
-    /// An instant that may be missing.
     pub fn time(at: Option<DateTime<Utc>>) -> Cell {
         Cell::or_missing(at, Cell::Time)
     }
@@ -151,7 +144,6 @@ impl Serialize for Cell {
     }
 }
 
-/// One column of a list of `T`.
 pub struct Column<'a, T> {
     header: &'static str,
     name: &'static str,
@@ -182,7 +174,6 @@ impl<'a, T> Column<'a, T> {
         }
     }
 
-    /// A column aligned right, as numbers are.
     pub fn right(
         header: &'static str,
         name: &'static str,
@@ -194,7 +185,6 @@ impl<'a, T> Column<'a, T> {
         }
     }
 
-    /// A column of tables only, such as a chart.
     pub fn table_only(header: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
         Column {
             in_csv: false,
@@ -202,7 +192,6 @@ impl<'a, T> Column<'a, T> {
         }
     }
 
-    /// A column of CSV only.
     pub fn csv_only(name: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
         Column {
             in_table: false,
@@ -271,7 +260,6 @@ pub fn table_or<T>(
     }
 }
 
-/// The header and the rows of `rows` in CSV.
 pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
     let shown: Vec<&Column<'_, T>> = columns.iter().filter(|column| column.in_csv).collect();
     let header = shown.iter().map(|column| column.name.to_owned()).collect();

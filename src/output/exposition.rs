@@ -150,7 +150,6 @@ pub(super) fn exposition(answer: &StatsAnswer) -> String {
     text
 }
 
-/// The labels and sums of each line.
 fn lines(answer: &StatsAnswer) -> impl Iterator<Item = (String, &Rollup)> {
     let label = match answer.grouping {
         Grouping::Api | Grouping::Endpoint => "endpoint",

@@ -12,15 +12,12 @@ use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, Repair};
 
-/// A plan, before or after it was carried out.
 #[derive(Debug, Serialize)]
 pub struct Plan<'a> {
     pub action: PlanAction,
     pub database: &'a Place,
     pub data_loss: bool,
-    /// Whether it was carried out.
     pub done: bool,
-    /// Where the data was exported to.
     pub export: Option<Exported>,
     /// Done before the migrations.
     pub repairs: Vec<Repair>,
@@ -28,7 +25,6 @@ pub struct Plan<'a> {
     pub steps: &'a [PlanStep],
 }
 
-/// A finished export.
 #[derive(Debug, Serialize)]
 pub struct Exported {
     pub folder: String,
@@ -314,7 +310,6 @@ pub struct Applied {
     pub rebuilt_indexes: Vec<String>,
     #[serde(rename = "applied")]
     pub migrations: Vec<AppliedMigration>,
-    /// The number of migrations that are still pending.
     pub pending: usize,
 }
 
@@ -390,7 +385,6 @@ pub struct Restored {
     pub objects: Vec<RestoredObject>,
 }
 
-/// The rows of one table's export.
 #[derive(Debug, Serialize)]
 pub struct RestoredTable {
     pub migration: String,
@@ -593,9 +587,7 @@ mod tests {
         };
         assert_eq!(describe("table t", loss(Some(5))), "at least 5 rows");
         assert_eq!(describe("column t.c", loss(Some(1))), "at least 1 value");
-        assert_eq!(
-            describe("column t.c", loss(None)),
-            "unknown number of values"
-        );
+        let unknown = describe("column t.c", loss(None));
+        assert_eq!(unknown, "unknown number of values");
     }
 }

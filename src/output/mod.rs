@@ -60,7 +60,6 @@ pub trait Answer {
     }
 }
 
-/// The width of the terminal, if stdout is one.
 fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
     Some(usize::from(width.0))

@@ -10,7 +10,6 @@ use serde::Serializer;
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::UsageRecord;
 
-/// The lines that were read, by outcome.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Lines that are not blank: the sum of the next four, `rolled_back` and `unwritten`.
@@ -39,7 +38,6 @@ pub struct Summary {
     /// The `created_at` of the rows inserted.
     #[serde(serialize_with = "super::json::maybe_time")]
     pub created_at: Option<DateTime<Utc>>,
-    /// Whether nothing was written.
     pub dry_run: bool,
     /// The first records of a dry run.
     #[serde(serialize_with = "records")]
@@ -57,7 +55,6 @@ impl Summary {
         self.to = Some(self.to.map_or(at, |to| to.max(at)));
     }
 
-    /// Sets the time that it took.
     pub fn set_elapsed(&mut self, elapsed: Duration) {
         self.seconds = elapsed.as_millis() as f64 / 1_000.0;
         // Under a millisecond no rate is meaningful.

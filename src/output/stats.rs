@@ -22,7 +22,6 @@ pub struct StatsAnswer {
     /// Whether the table has all columns, however wide it is.
     pub wide: bool,
     pub found: Ordered,
-    /// The use of each API's rate limits.
     pub limits: BTreeMap<String, Vec<LimitUse>>,
 }
 
@@ -75,7 +74,6 @@ fn time<'a>(
     })
 }
 
-/// The columns of API, endpoint and any other dimension.
 fn names<'a>(grouping: Grouping) -> Columns<'a> {
     let header = match grouping {
         Grouping::Api | Grouping::Endpoint => "",

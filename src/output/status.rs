@@ -15,7 +15,6 @@ use crate::domain::schema::status::{
     AlertCounts, CapacitySummary, StaleMetric, StatusReport, UnknownValue, Verdict,
 };
 
-/// The report and its time.
 #[derive(Debug)]
 pub struct Status<'a> {
     pub report: &'a StatusReport,
@@ -220,7 +219,6 @@ fn recommendations_line(open: &[(Priority, u64)]) -> Option<String> {
     (all > 0).then(|| format!("recommendations: {} open ({by_priority})", count(all)))
 }
 
-/// An hour and how long ago it began.
 fn age(now: DateTime<Utc>, hour: DateTime<Utc>) -> String {
     let time = format::time(hour);
     if hour > now {

@@ -11,7 +11,7 @@ use super::{find_rules, reading};
 use crate::args::{parse_instant, parse_number};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
-use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
+use crate::domain::alert::backtest::{PastEpisode, Replay, ReplayResult, recorded_episodes};
 use crate::domain::alert::evaluate::{Allowance, Providers, RuleTarget};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::Grid;
@@ -19,7 +19,7 @@ use crate::domain::period::{Granularity, Period, Window};
 use crate::domain::plans::api_limit;
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::domain::usage::settings::Mode;
-use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
+use crate::output::alerts::backtest::{Backtest, Comparison};
 use crate::store::alerting::{events, rules};
 use crate::store::usage::lookback;
 use crate::store::usage::{aggregates, rollups, settings};
@@ -118,7 +118,7 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
         api => vec![api],
     };
     let (changed, changed_providers) = changed(&original, &providers, &apis, &args.set)?;
-    let targets = targets(&changed, &apis, &changed_providers);
+    let targets = targets(&changed, &apis, &changed_providers, grid);
     let missing = missing_rows(db, &targets, range, grid)?;
     let result = replay(db, targets, range, grid)?;
     let compared_with = if !args.diff {
@@ -126,7 +126,7 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
     } else if args.set.is_empty() {
         Some(Comparison::History(recorded(db, &original, range)?))
     } else {
-        let targets = self::targets(&original, &apis, &providers);
+        let targets = self::targets(&original, &apis, &providers, grid);
         let result = replay(db, targets, range, grid)?;
         Some(Comparison::Original(result))
     };
@@ -141,7 +141,6 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
     })
 }
 
-/// The existing or described rule.
 fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
     let described = args.api.as_ref().zip(args.alert_type.as_ref());
     let reference = match (described.zip(args.period.as_ref()), args.threshold) {
@@ -217,8 +216,13 @@ fn changed(
 /// The period read at once, so that memory does not grow with the range.
 const CHUNK: TimeDelta = TimeDelta::days(1);
 
-fn targets<'a>(rule: &'a Rule, apis: &[&'a str], providers: &Providers) -> Vec<RuleTarget<'a>> {
-    let targets = apis.iter().map(|api| providers.target(rule, api));
+fn targets<'a>(
+    rule: &'a Rule,
+    apis: &[&'a str],
+    providers: &Providers,
+    grid: Grid,
+) -> Vec<RuleTarget<'a>> {
+    let targets = apis.iter().map(|api| providers.target(rule, api, grid));
     targets.filter(|it| !it.is_left_out()).collect()
 }
 
@@ -237,25 +241,25 @@ fn replay(
         for replay in &replays {
             let target = replay.target();
             let steps = grid.steps(from, to);
-            let of_api = steps.map(|at| target.needs(at, grid)).collect();
+            let of_api = steps.map(|at| target.needs(at)).collect();
             needs.insert(target.api_name, of_api);
         }
         let usage = reading::read(db, &needs, mode)?;
         for replay in &mut replays {
             if let Some(usage) = usage.get(replay.target().api_name) {
                 for at in grid.steps(from, to) {
-                    replay.step(at, grid, usage);
+                    replay.step(at, usage);
                 }
             }
         }
         from = to;
     }
     let mut result = ReplayResult::default();
-    for replay in replays {
-        result.episodes.extend(replay.episodes);
-        result.events.extend(replay.events);
-        result.unknown_steps += replay.unknown_steps;
-        for (kind, count) in replay.notices {
+    for Replay { result: of_api, .. } in replays {
+        result.episodes.extend(of_api.episodes);
+        result.events.extend(of_api.events);
+        result.unknown_steps += of_api.unknown_steps;
+        for (kind, count) in of_api.notices {
             *result.notices.entry(kind).or_default() += count;
         }
     }
@@ -265,7 +269,6 @@ fn replay(
     Ok(result)
 }
 
-/// The episodes that checks recorded.
 fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>> {
     let end = range.to + TimeDelta::milliseconds(1);
     let mut events = events::between(db, range.from, end)?;
@@ -281,7 +284,7 @@ fn missing_rows(
     grid: Grid,
 ) -> Result<Vec<Window>> {
     let first = grid.at_or_before(range.from) + grid.step();
-    let reach = targets.iter().map(|target| target.reach(first, grid));
+    let reach = targets.iter().map(|target| target.reach(first));
     let evaluated = Window {
         from: reach.min().unwrap_or(first),
         to: range.to,

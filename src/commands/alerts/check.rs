@@ -193,7 +193,6 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     Ok((check, report))
 }
 
-/// Whether the clock of this host is wrong.
 pub(super) fn clock_problem(context: &Context, db: &mut Db) -> Result<Option<ClockProblem>> {
     if context.now_is_given {
         return Ok(None);

@@ -43,13 +43,8 @@ pub(super) fn firing(states: &[AlertRecord], rules: &[Rule]) -> Vec<String> {
         let alert = &stored.alert;
         let is_of_rules = rules.iter().any(|rule| rule.id == alert.alert_id);
         let episode = stored.state.episode.as_ref().filter(|_| is_of_rules)?;
-        Some(format!(
-            "{} {} per {} is firing since {}",
-            alert.api_name,
-            alert.alert_type,
-            alert.period,
-            time(episode.fired_at)
-        ))
+        let since = time(episode.fired_at);
+        Some(format!("{alert} is firing since {since}"))
     };
     states.iter().filter_map(fired).collect()
 }

@@ -163,26 +163,12 @@ pub(super) fn threshold(text: &str) -> Result<ThresholdOption, String> {
     })
 }
 
-/// Whether a threshold names channels.
 pub(super) fn names_channels(thresholds: &[ThresholdOption]) -> bool {
     thresholds.iter().any(|it| !it.channels.is_empty())
 }
 
-/// A value, or `none`, which removes it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Setting<T> {
-    None,
-    Some(T),
-}
-
-impl<T> Setting<T> {
-    fn value(self) -> Option<T> {
-        match self {
-            Setting::None => None,
-            Setting::Some(value) => Some(value),
-        }
-    }
-}
+/// A value, or `none`, which removes it. clap takes another meaning from `Option<Option<T>>`.
+type Setting<T> = Option<T>;
 
 impl RuleOptions {
     pub(super) fn is_empty(&self) -> bool {
@@ -255,7 +241,6 @@ impl RuleOptions {
         Ok(())
     }
 
-    /// Changes `rule` and validates it.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
         let settings = &mut rule.settings;
         if let Some(percent) = self.percent {
@@ -263,7 +248,7 @@ impl RuleOptions {
             settings.percent = true;
         }
         if let Some(no_data) = self.no_data {
-            settings.no_data = no_data.value().map(delta);
+            settings.no_data = no_data.map(delta);
         }
         if let Some(critical) = self.critical {
             let is_critical = |it: &Threshold| it.severity == Severity::Critical;
@@ -272,23 +257,21 @@ impl RuleOptions {
                 None => Vec::new(),
             };
             settings.higher.retain(|it| !is_critical(it));
-            settings
-                .higher
-                .extend(critical.value().map(|value| Threshold {
-                    value,
-                    severity: Severity::Critical,
-                    channels,
-                }));
+            settings.higher.extend(critical.map(|value| Threshold {
+                value,
+                severity: Severity::Critical,
+                channels,
+            }));
         }
         if let Some(clear_below) = self.clear_below {
-            settings.clear_below = clear_below.value();
+            settings.clear_below = clear_below;
         }
         if let Some(settle) = self.settle {
-            settings.settle = settle.value().map(delta);
+            settings.settle = settle.map(delta);
         }
         if let Some(over) = self.baseline {
             let factor = settings.baseline.map_or(DEFAULT_FACTOR, |base| base.factor);
-            settings.baseline = over.value().map(|over| Baseline {
+            settings.baseline = over.map(|over| Baseline {
                 over: delta(over),
                 factor,
             });
@@ -393,46 +376,33 @@ fn or_none<T, E: ToString>(
     parse: fn(&str) -> Result<T, E>,
 ) -> impl Fn(&str) -> Result<Setting<T>, String> + Clone {
     move |text| match text {
-        "none" => Ok(Setting::None),
-        _ => parse(text)
-            .map(Setting::Some)
-            .map_err(|error| error.to_string()),
+        "none" => Ok(None),
+        _ => parse(text).map(Some).map_err(|error| error.to_string()),
     }
 }
 
 pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {
-    let names = [
-        "RATE_LIMIT_WARNING",
-        "COST_THRESHOLD",
-        "ERROR_SPIKE",
-        "NO_DATA",
-    ];
-    PossibleValuesParser::new(names).map(|name| AlertType::named(&name.to_ascii_uppercase()))
+    PossibleValuesParser::new(AlertType::NAMES)
+        .map(|name| AlertType::named(&name.to_ascii_uppercase()))
 }
 
 pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {
-    PossibleValuesParser::new(["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"])
-        .map(|name| Period::named(&name.to_ascii_uppercase()))
+    PossibleValuesParser::new(Period::NAMES).map(|name| Period::named(&name.to_ascii_uppercase()))
 }
 
 pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
-    PossibleValuesParser::new(["warning", "critical"]).map(|name| {
-        if name.eq_ignore_ascii_case("critical") {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        }
-    })
+    in_lower_case(["warning", "critical"])
 }
 
 fn time_window() -> impl TypedValueParser<Value = TimeWindow> {
-    PossibleValuesParser::new(["rolling", "calendar"]).map(|name| {
-        if name.eq_ignore_ascii_case("calendar") {
-            TimeWindow::Calendar
-        } else {
-            TimeWindow::Rolling
-        }
-    })
+    in_lower_case(["rolling", "calendar"])
+}
+
+/// Parses the names of a closed set, which the help lists in lower case.
+fn in_lower_case<T: Named + Send + Sync>(
+    names: [&'static str; 2],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(|name| T::named(&name).ok_or("unknown name"))
 }
 
 #[cfg(test)]

@@ -89,13 +89,13 @@ fn measure(
     let targets: Vec<_> = apis
         .iter()
         .take(CHARTS)
-        .map(|api| providers.target(rule, api))
+        .map(|api| providers.target(rule, api, grid))
         .filter(|target| !target.is_left_out())
         .collect();
     let needs: BTreeMap<&str, Vec<RequiredWindows>> = targets
         .iter()
         .map(|target| {
-            let needs = ends.iter().map(|at| target.needs(*at, grid));
+            let needs = ends.iter().map(|at| target.needs(*at));
             (target.api_name, needs.collect())
         })
         .collect();
@@ -103,7 +103,7 @@ fn measure(
     let usage = reading::read(db, &needs, mode)?;
     let measured = |target: &RuleTarget<'_>| {
         let usage = usage.get(target.api_name)?;
-        let read = |at: &DateTime<Utc>| target.read(*at, grid, usage);
+        let read = |at: &DateTime<Utc>| target.read(*at, usage);
         Some(ApiReadings {
             api_name: target.api_name.to_owned(),
             readings: ends.iter().map(read).collect(),

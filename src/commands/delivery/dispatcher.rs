@@ -20,7 +20,6 @@ use crate::store::alerting::{channels, notices};
 /// The time after a request's own limit in which its result is saved. Until then no other run sends its notices.
 const CLAIM_MARGIN: TimeDelta = TimeDelta::seconds(10);
 
-/// A channel in a run.
 pub(super) struct ChannelLane {
     pub(super) channel: String,
     pub(super) lane: Lane,
@@ -238,7 +237,6 @@ impl Dispatcher<'_> {
         hand(jobs.send(Job::Refresh(firing, self.context.time())))
     }
 
-    /// Saves the result of a request.
     fn finish(&mut self, done: Done) -> Result<()> {
         let sent = std::mem::take(&mut self.lanes[done.lane].sent);
         match done.result {

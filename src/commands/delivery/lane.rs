@@ -16,7 +16,6 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// every request must not use up the attempts of a notice in one run.
 const MAX_WAITS: u32 = 3;
 
-/// The time limit of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     /// `None` is no limit.
@@ -38,7 +37,6 @@ impl Budget {
     }
 }
 
-/// The next step of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Send,
@@ -81,7 +79,6 @@ impl Lane {
         }
     }
 
-    /// The time after which a request has ended.
     pub(super) fn time_limit(&self) -> Duration {
         self.limits.time
     }
@@ -125,7 +122,6 @@ impl Lane {
         }
     }
 
-    /// Records the beginning of a request.
     pub(super) fn begin(&mut self, now: Instant) {
         self.is_busy = true;
         self.has_sent = true;
@@ -133,7 +129,6 @@ impl Lane {
         self.ready_at = now + self.limits.pace;
     }
 
-    /// Records the success of a request.
     pub(super) fn succeed(&mut self, now: Instant) {
         self.end(now);
         self.waits = 0;

@@ -16,7 +16,6 @@ pub(super) enum Job {
     Refresh(Vec<Notice>, DateTime<Utc>),
 }
 
-/// The result of a job.
 pub(super) struct Done {
     /// The index of the channel's lane.
     pub(super) lane: usize,

@@ -50,7 +50,6 @@ enum Message {
     End(ReadSummary),
 }
 
-/// What becomes of batches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoadOptions {
     pub(super) is_atomic: bool,
@@ -127,7 +126,6 @@ enum Beside {
     Never,
 }
 
-/// Loads what a job reads.
 pub(super) struct Loader<'c> {
     context: &'c mut Context,
     messages: Receiver<Message>,
@@ -483,7 +481,6 @@ impl<'c> Loader<'c> {
         Ok(())
     }
 
-    /// Prints how far the run is.
     fn report_progress(&mut self) {
         let mut text = format!("{} so far", counted(self.summary.read, "line"));
         if let Some((input, line)) = &self.committed {
@@ -555,7 +552,6 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes lines to the rejects file.
     fn keep(&self, refusals: &[Refusal]) -> Result<()> {
         let mut kept = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         kept.keep(refusals, self.created_at.utc())

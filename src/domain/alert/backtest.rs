@@ -14,7 +14,6 @@ use super::notification_policy::{
 use super::route::Route;
 use super::rule::{AlertRef, Severity};
 use super::state::{AlertState, AlertStatus};
-use super::window::Grid;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastEpisode {
@@ -35,6 +34,14 @@ impl PastEpisode {
     }
 }
 
+#[derive(Debug, Default)]
+pub struct ReplayResult {
+    pub episodes: Vec<PastEpisode>,
+    pub events: Vec<Event>,
+    pub notices: BTreeMap<NoticeKind, u64>,
+    pub unknown_steps: u64,
+}
+
 /// One rule and API, replayed step by step.
 #[derive(Debug)]
 pub struct Replay<'a> {
@@ -43,12 +50,7 @@ pub struct Replay<'a> {
     routes: [Route; 1],
     state: Option<AlertState>,
     so_far: Vec<Notice>,
-    pub events: Vec<Event>,
-    pub episodes: Vec<PastEpisode>,
-    /// The number of notices of each kind.
-    pub notices: BTreeMap<NoticeKind, u64>,
-    /// The number of steps whose value is unknown.
-    pub unknown_steps: u64,
+    pub result: ReplayResult,
 }
 
 impl<'a> Replay<'a> {
@@ -59,10 +61,7 @@ impl<'a> Replay<'a> {
             routes: [Route::whole(target.rule, "backtest")],
             state: None,
             so_far: Vec::new(),
-            events: Vec::new(),
-            episodes: Vec::new(),
-            notices: BTreeMap::new(),
-            unknown_steps: 0,
+            result: ReplayResult::default(),
         }
     }
 
@@ -70,18 +69,17 @@ impl<'a> Replay<'a> {
         self.target
     }
 
-    /// Evaluates the next step.
-    pub fn step(&mut self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) {
+    pub fn step(&mut self, at: DateTime<Utc>, usage: &ApiUsage) {
         let before = self.state.take();
-        let (after, changes) = self.target.advance(before.clone(), [at], grid, usage);
+        let (after, changes) = self.target.advance(before.clone(), [at], usage);
         let changed = changes.iter();
-        self.events
-            .extend(changed.map(|change| Event::of_change(self.alert.clone(), change, at)));
+        let events = changed.map(|change| Event::of_change(self.alert.clone(), change, at));
+        self.result.events.extend(events);
         let is_unknown = |state: &AlertState| state.status == AlertStatus::Unknown;
-        self.unknown_steps += u64::from(after.as_ref().is_some_and(is_unknown));
+        self.result.unknown_steps += u64::from(after.as_ref().is_some_and(is_unknown));
         for progress in episode_progress(before.as_ref(), &changes, after.as_ref()) {
             if progress.began {
-                self.episodes.push(PastEpisode {
+                self.result.episodes.push(PastEpisode {
                     id: progress.episode.id.clone(),
                     api_name: self.target.api_name.to_owned(),
                     fired_at: progress.episode.fired_at,
@@ -90,7 +88,7 @@ impl<'a> Replay<'a> {
                     peak: None,
                 });
             }
-            if let Some(past) = self.episodes.last_mut() {
+            if let Some(past) = self.result.episodes.last_mut() {
                 past.ended_at = progress.ended_at;
                 past.severity = past.severity.max(progress.severity);
                 past.peak = greater(past.peak, progress.observed.value);
@@ -122,7 +120,7 @@ impl<'a> Replay<'a> {
                 .retain(|notice| notice.episode != progress.episode.id);
         }
         for mut notice in notifications.new {
-            *self.notices.entry(notice.content.kind).or_default() += 1;
+            *self.result.notices.entry(notice.content.kind).or_default() += 1;
             notice.delivery = Delivery::Delivered;
             notice.delivered_at = Some(at);
             if progress.ended_at.is_none() {

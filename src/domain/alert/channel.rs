@@ -34,7 +34,6 @@ impl ChannelKind {
     }
 }
 
-/// The source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretPlace {
@@ -61,7 +60,6 @@ pub enum Address {
     Secret(SecretPlace),
 }
 
-/// The authentication of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
@@ -79,8 +77,8 @@ pub struct HttpSettings {
     pub timeout_ms: u64,
 }
 
-/// The settings of a channel, by kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Settings {
     Webhook(Webhook),
     /// A Slack incoming webhook.
@@ -114,7 +112,6 @@ pub struct BodyTemplate {
 }
 
 impl BodyTemplate {
-    /// Whether the body is JSON.
     pub fn is_json(&self) -> bool {
         let media_type = self.content_type.split(';').next().unwrap_or_default();
         let media_type = media_type.trim().to_ascii_lowercase();
@@ -175,7 +172,6 @@ impl Settings {
         }
     }
 
-    /// The sources of its secrets.
     pub fn secrets(&self) -> Vec<SecretPlace> {
         let mut places = Vec::new();
         let http = match self {
@@ -207,16 +203,9 @@ impl Settings {
 
     /// The stored form.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        match self {
-            Settings::Webhook(settings) => serde_json::to_string(settings),
-            Settings::Slack(settings) => serde_json::to_string(settings),
-            Settings::Alertmanager(settings) => serde_json::to_string(settings),
-            Settings::Exec(settings) => serde_json::to_string(settings),
-            Settings::Stdout(settings) => serde_json::to_string(settings),
-        }
+        serde_json::to_string(self)
     }
 
-    /// Parses the stored settings.
     pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
         Ok(match kind {
             ChannelKind::Webhook => Settings::Webhook(serde_json::from_str(text)?),

@@ -9,7 +9,6 @@ use crate::domain::format;
 /// The difference from which on a clock is wrong.
 pub const CLOCK_ERROR: TimeDelta = TimeDelta::minutes(2);
 
-/// Why the clock is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClockProblem {
     /// The clock of the database server differs.

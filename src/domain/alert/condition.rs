@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::Notice;
-use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
+use super::notice::{Content, NoticeKind};
 use super::rule::{AlertRef, Severity};
 use super::silence::Silence;
 use super::state::Observation;
@@ -212,27 +212,18 @@ fn firing(
         |last| last.content.episode.clone(),
     );
     let number = last.map_or(1, |last| last.number.saturating_add(1));
+    let key = key(&episode, &receiver.channel, kind, number, now);
     let content = Content {
-        schema: CONTENT_SCHEMA,
-        key: key(&episode, &receiver.channel, kind, number, now),
-        kind,
-        episode,
-        alert: alert.clone(),
         severity,
         observed: condition.observed,
-        limit_unit: None,
-        unknown_reason: None,
         level,
         steps: Some(steps),
-        reason: None,
         fired_at: last.map_or(now, |last| last.content.fired_at),
-        ended_at: None,
-        created_at: now,
-        note: None,
         summary: match kind {
             NoticeKind::Unknown => format!("{kind}: {} {}", alert.api_name, condition.text),
             _ => format!("{severity}: {} {}", alert.api_name, condition.text),
         },
+        ..Content::new(kind, key, episode, alert.clone(), now)
     };
     Notice::new(content, number, &receiver.channel)
 }

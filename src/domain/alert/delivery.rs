@@ -9,7 +9,6 @@ use super::notice::Content;
 use crate::domain::named::named;
 
 named! {
-    /// The delivery state of a notice.
     Delivery, "delivery state" {
         Waiting = "WAITING",
         Delivered = "DELIVERED",
@@ -20,7 +19,6 @@ named! {
 }
 
 named! {
-    /// Why a notice was dropped.
     DropReason, "drop reason" {
         /// Its channel was removed.
         NoChannel = "NO_CHANNEL",
@@ -42,7 +40,6 @@ pub struct Notice {
     pub channel: String,
     pub delivery: Delivery,
     pub attempts: i32,
-    /// The earliest time of the next attempt.
     pub next_attempt_at: DateTime<Utc>,
     pub delivered_at: Option<DateTime<Utc>>,
     /// The reason of the last failed attempt.
@@ -67,7 +64,6 @@ impl Notice {
         }
     }
 
-    /// Marks it as dropped.
     pub fn drop_for(&mut self, reason: DropReason) {
         self.delivery = Delivery::Dropped;
         self.drop_reason = Some(reason);
@@ -103,7 +99,6 @@ impl Notice {
     }
 }
 
-/// Why a notice did not reach its receiver.
 #[derive(Debug)]
 pub struct Failure {
     pub reason: String,
@@ -133,7 +128,6 @@ impl Failure {
     }
 }
 
-/// The decision about a waiting notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
     Send,
@@ -212,7 +206,6 @@ impl DeliveryRun {
             && !self.blocked.contains(&episode_on_channel(notice))
     }
 
-    /// Records that a channel accepts nothing before `at`.
     pub fn postpone(&mut self, channel: &str, at: DateTime<Utc>) {
         self.channels.insert(channel.to_owned(), Some(at));
     }
@@ -296,10 +289,8 @@ pub fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// The wait after the first failure.
 const FIRST_WAIT_MS: i64 = 30_000;
 
-/// The longest wait after a failure.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 
 /// The longest `Retry-After` that is obeyed.

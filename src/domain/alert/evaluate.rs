@@ -18,7 +18,6 @@ use crate::domain::period::{Period, Window};
 use crate::domain::plans::selection::{Billing, BillingCalendars};
 use crate::domain::plans::{ApiLimit, Unit};
 
-/// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     pub value: f64,
@@ -49,11 +48,12 @@ impl Providers {
     }
 
     /// A rule, applied to an API.
-    pub fn target<'a>(&self, rule: &'a Rule, api_name: &'a str) -> RuleTarget<'a> {
+    pub fn target<'a>(&self, rule: &'a Rule, api_name: &'a str, grid: Grid) -> RuleTarget<'a> {
         let key = (api_name.to_owned(), rule.period.clone());
         RuleTarget {
             rule,
             api_name,
+            grid,
             limit: self.limits.get(&key).copied(),
             billing: self.billing.of(api_name),
         }
@@ -74,13 +74,14 @@ pub struct ApiUsage {
 pub struct RuleTarget<'a> {
     pub rule: &'a Rule,
     pub api_name: &'a str,
+    /// The steps at which it is evaluated.
+    pub grid: Grid,
     /// The API's limit for the rule's period.
     pub limit: Option<Allowance>,
     /// The calendar of the provider.
     pub billing: Billing,
 }
 
-/// Why the value of a rule is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnknownReason {
     RuleFault(RuleFault),
@@ -126,19 +127,16 @@ impl fmt::Display for UnknownReason {
     }
 }
 
-/// The value of a step.
 struct Measured {
     /// None without a call whose percentage it would be, or if it is too small to be known.
     value: Option<f64>,
     threshold: f64,
-    /// The calls in the window.
     calls: u64,
     /// What the value is a percentage of, unless that is the limit.
     whole: Option<f64>,
 }
 
 impl<'a> RuleTarget<'a> {
-    /// The key of its state.
     pub fn place(&self) -> AlertKey<'a> {
         AlertKey {
             alert_id: &self.rule.id,
@@ -160,8 +158,7 @@ impl<'a> RuleTarget<'a> {
         })
     }
 
-    /// The windows that the step `at` requires.
-    pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> RequiredWindows {
+    pub fn needs(&self, at: DateTime<Utc>) -> RequiredWindows {
         let mut needs = RequiredWindows {
             gap: self.gap_length().map(|least| (least, at)),
             ..RequiredWindows::default()
@@ -169,7 +166,7 @@ impl<'a> RuleTarget<'a> {
         if self.rule.alert_type == AlertType::NoData {
             return needs;
         }
-        let Some(window) = self.window(at, grid) else {
+        let Some(window) = self.window(at) else {
             return needs;
         };
         if self.stretch().is_some() {
@@ -178,11 +175,10 @@ impl<'a> RuleTarget<'a> {
             needs.window = Some(window);
         }
         needs.baseline = self.baseline(window);
-        needs.recent = Some(self.recent(at, grid));
+        needs.recent = Some(self.recent(at));
         needs
     }
 
-    /// The calendar of its windows.
     pub fn billing(&self) -> Billing {
         let settings = &self.rule.settings;
         Billing {
@@ -191,9 +187,9 @@ impl<'a> RuleTarget<'a> {
         }
     }
 
-    fn window(&self, at: DateTime<Utc>, grid: Grid) -> Option<Window> {
+    fn window(&self, at: DateTime<Utc>) -> Option<Window> {
         let rule = self.rule;
-        window(&rule.period, rule.window(), self.billing(), at, grid)
+        window(&rule.period, rule.window(), self.billing(), at, self.grid)
     }
 
     fn stretch(&self) -> Option<TimeDelta> {
@@ -210,7 +206,6 @@ impl<'a> RuleTarget<'a> {
         self.periods(rule.threshold.min(clear_below))
     }
 
-    /// A number of periods of the rule.
     fn periods(&self, number: f64) -> Option<TimeDelta> {
         let length_ms = ms(self.rule.period.length()?) * number;
         // A number out of range becomes the nearest one in it.
@@ -229,8 +224,7 @@ impl<'a> RuleTarget<'a> {
         (asked && !baseline.is_empty()).then_some(baseline)
     }
 
-    /// Evaluates the step `at`.
-    pub fn read(&self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) -> Measurement {
+    pub fn read(&self, at: DateTime<Utc>, usage: &ApiUsage) -> Measurement {
         let limit_value = match self.rule.alert_type {
             AlertType::RateLimitWarning => self.limit.map(|limit| limit.value),
             _ => None,
@@ -247,10 +241,10 @@ impl<'a> RuleTarget<'a> {
             level: Level::Clear,
             severity: self.rule.settings.severity,
             thresholds: Vec::new(),
-            succeeded: self.has_success(at, grid, &usage.series),
+            succeeded: self.has_success(at, &usage.series),
             no_data: last_call.map(|last| UnknownReason::NoCallSince(last).to_string()),
         };
-        match self.measure(at, grid, usage) {
+        match self.measure(at, usage) {
             Ok(measured) => {
                 (reading.level, reading.thresholds) = self.level(&measured);
                 reading.observed.value = measured.value;
@@ -264,31 +258,26 @@ impl<'a> RuleTarget<'a> {
 
     /// The calls that show that calls are recorded: those since the previous step, and all in the stretches of the step,
     /// since a call may follow failures that are in its busiest stretch and not be in that of the next step.
-    fn recent(&self, at: DateTime<Utc>, grid: Grid) -> Window {
-        let stretches = self.stretch().and_then(|_| self.window(at, grid));
-        stretches.unwrap_or_else(|| Window::new(at - grid.step(), at))
+    fn recent(&self, at: DateTime<Utc>) -> Window {
+        let stretches = self.stretch().and_then(|_| self.window(at));
+        stretches.unwrap_or_else(|| Window::new(at - self.grid.step(), at))
     }
 
     /// Whether one of the recent calls succeeded. Any call ends a gap.
-    fn has_success(&self, at: DateTime<Utc>, grid: Grid, series: &Series) -> bool {
+    fn has_success(&self, at: DateTime<Utc>, series: &Series) -> bool {
         if self.rule.alert_type == AlertType::NoData {
             return true;
         }
-        let recent = series.tally(self.recent(at, grid));
+        let recent = series.tally(self.recent(at));
         recent.calls > recent.failed
     }
 
-    fn measure(
-        &self,
-        at: DateTime<Utc>,
-        grid: Grid,
-        usage: &ApiUsage,
-    ) -> Result<Measured, UnknownReason> {
+    fn measure(&self, at: DateTime<Utc>, usage: &ApiUsage) -> Result<Measured, UnknownReason> {
         let (rule, series) = (self.rule, &usage.series);
         rule.check().map_err(UnknownReason::RuleFault)?;
         let unknown_period =
             || UnknownReason::RuleFault(RuleFault::Period(rule.period.to_string()));
-        let window = self.window(at, grid).ok_or_else(unknown_period)?;
+        let window = self.window(at).ok_or_else(unknown_period)?;
         let limit = self.limit()?;
         let begins = usage.begins.filter(|begins| *begins < at);
         let begins = begins.ok_or(UnknownReason::NoCalls)?;
@@ -345,13 +334,8 @@ impl<'a> RuleTarget<'a> {
     }
 
     /// The window of the step `at`, and how much of the limit was used in it.
-    pub fn limit_use(
-        &self,
-        at: DateTime<Utc>,
-        grid: Grid,
-        series: &Series,
-    ) -> Option<(Window, f64)> {
-        let window = self.window(at, grid)?;
+    pub fn limit_use(&self, at: DateTime<Utc>, series: &Series) -> Option<(Window, f64)> {
+        let window = self.window(at)?;
         Some((window, self.amount(&self.tally(window, series))))
     }
 
@@ -446,24 +430,21 @@ impl<'a> RuleTarget<'a> {
         &self,
         mut state: Option<AlertState>,
         steps: impl IntoIterator<Item = DateTime<Utc>>,
-        grid: Grid,
         usage: &ApiUsage,
     ) -> (Option<AlertState>, Vec<Change>) {
         let mut changes = Vec::new();
         for at in steps {
-            let (next, change) = self.step(state, at, grid, usage);
+            let (next, change) = self.step(state, at, usage);
             changes.extend(change);
             state = Some(next);
         }
         (state, changes)
     }
 
-    /// Evaluates one step.
     pub fn step(
         &self,
         before: Option<AlertState>,
         at: DateTime<Utc>,
-        grid: Grid,
         usage: &ApiUsage,
     ) -> (AlertState, Option<Change>) {
         let holds = HoldTimes {
@@ -471,13 +452,13 @@ impl<'a> RuleTarget<'a> {
             clear: self.rule.settings.clear_hold,
             requires_success: self.rule.no_data().is_some(),
         };
-        let reading = self.read(at, grid, usage);
+        let reading = self.read(at, usage);
         AlertState::step(before, reading, holds, self.place())
     }
 
     /// The start of the data that the step `at` depends on.
-    pub fn reach(&self, at: DateTime<Utc>, grid: Grid) -> DateTime<Utc> {
-        let Some(window) = self.window(at, grid) else {
+    pub fn reach(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        let Some(window) = self.window(at) else {
             return at;
         };
         let rule = self.rule;
@@ -504,7 +485,6 @@ fn ms(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64
 }
 
-/// The usage that a step requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequiredWindows {
     pub window: Option<Window>,
@@ -544,6 +524,7 @@ impl RuleTarget<'_> {
         RuleTarget {
             rule,
             api_name: &rule.api_name,
+            grid: Grid::MINUTES,
             limit: None,
             billing: Billing::default(),
         }
@@ -595,8 +576,6 @@ mod tests {
     use super::*;
     use crate::domain::testing::at;
 
-    const GRID: Grid = Grid::MINUTES;
-
     fn noon() -> DateTime<Utc> {
         at("01-31T12:00")
     }
@@ -627,7 +606,7 @@ mod tests {
 
     /// The usage that these steps of this target need.
     fn usage(target: RuleTarget<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> ApiUsage {
-        let needs: Vec<RequiredWindows> = steps.iter().map(|at| target.needs(*at, GRID)).collect();
+        let needs: Vec<RequiredWindows> = steps.iter().map(|at| target.needs(*at)).collect();
         let tally =
             |&(at, success, cached, cost): &Call| (at, Tally::of_call(success, cached, cost));
         let begins = calls.iter().map(|call| call.0).min();
@@ -637,7 +616,7 @@ mod tests {
 
     fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Measurement {
         let target = target(rule, limit);
-        target.read(noon(), GRID, &usage(target, &[noon()], calls))
+        target.read(noon(), &usage(target, &[noon()], calls))
     }
 
     fn failed(from: DateTime<Utc>, count: i64) -> Vec<Call> {
@@ -693,13 +672,11 @@ mod tests {
         let calls = [failed(noon() - TimeDelta::seconds(50), 20), vec![success]].concat();
         let steps = [0, 1, 2, 3].map(|minute| noon() + TimeDelta::minutes(minute));
         let usage = usage(target, &steps, &calls);
-        let read = steps.map(|at| target.read(at, GRID, &usage));
+        let read = steps.map(|at| target.read(at, &usage));
         let found = read.map(|it| (it.observed.value, it.succeeded));
         let [over, clear] = [Some(20.0), Some(0.0)];
-        assert_eq!(
-            found,
-            [(over, false), (over, true), (clear, true), (clear, false)]
-        );
+        let expected = [(over, false), (over, true), (clear, true), (clear, false)];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -740,10 +717,8 @@ mod tests {
             factor: 3.0,
         });
         let reading = read(&rule, None, &calls);
-        assert_eq!(
-            (reading.observed.value, reading.observed.threshold),
-            (Some(8.0), Some(6.0))
-        );
+        let found = (reading.observed.value, reading.observed.threshold);
+        assert_eq!(found, (Some(8.0), Some(6.0)));
         assert_eq!(reading.level, Level::Over(Severity::Warning));
         // The threshold still holds: three times next to nothing is no spike.
         rule.threshold = 9.0;
@@ -776,15 +751,13 @@ mod tests {
             let at = noon() + TimeDelta::minutes(minute);
             let calls = failed(at - TimeDelta::seconds(30), count);
             let usage = usage(target, &[at], &calls);
-            let (next, _) = target.step(state, at, GRID, &usage);
+            let (next, _) = target.step(state, at, &usage);
             reached.push((next.stages.len(), next.severity, next.observed.threshold));
             state = Some(next);
         }
         let warning = (0, Some(Severity::Warning), Some(50.0));
         let critical = (1, Some(Severity::Critical), Some(100.0));
-        assert_eq!(
-            reached,
-            [warning, critical, critical, warning, warning, warning]
-        );
+        let expected = [warning, critical, critical, warning, warning, warning];
+        assert_eq!(reached, expected);
     }
 }

@@ -4,13 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::rule::{AlertRef, Severity};
-use super::state::{AlertStatus, Change, Episode, Observation, Stage};
+use super::state::{AlertKey, AlertStatus, Change, Episode, Observation, Stage};
 use crate::domain::named::{Named, named};
 use crate::domain::period::Window;
 use crate::domain::{format, id};
 
 named! {
-    /// What an event reports.
     EventKind, "event kind" {
         /// The status changed.
         State = "STATE",
@@ -55,7 +54,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event without details.
     pub fn new(
         alert: AlertRef,
         kind: EventKind,
@@ -104,11 +102,9 @@ impl Event {
 
     /// The ids of its episodes: that of the rule, and those of the thresholds above the lowest.
     pub fn episodes(&self) -> impl Iterator<Item = String> {
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
+        let alert = AlertKey::of(&self.alert);
         let stages = self.stages.iter();
-        let stages = stages.map(move |stage| Episode::of_stage(alert_id, api_name, *stage).id);
+        let stages = stages.map(move |stage| Episode::of_stage(alert, *stage).id);
         self.episode.clone().into_iter().chain(stages)
     }
 
@@ -117,18 +113,13 @@ impl Event {
         let unknown = Some(AlertStatus::Unknown);
         let begins =
             self.kind == EventKind::State && self.to_state == unknown && self.from_state != unknown;
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
-        begins.then(|| Episode::of_unknown(alert_id, api_name, self.at))
+        begins.then(|| Episode::of_unknown(AlertKey::of(&self.alert), self.at))
     }
 
-    /// Whether the rule ceases to be UNKNOWN.
     pub fn ends_unknown(&self) -> bool {
         self.kind == EventKind::State && self.from_state == Some(AlertStatus::Unknown)
     }
 
-    /// A period that was not evaluated, and the reason.
     pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let (from, to) = (format::time(gap.from), format::time(gap.to));
         Event {
@@ -138,9 +129,7 @@ impl Event {
     }
 
     fn identify(&mut self) {
-        let AlertRef {
-            alert_id, api_name, ..
-        } = &self.alert;
+        let AlertKey { alert_id, api_name } = AlertKey::of(&self.alert);
         let facts = format!(
             "{}:{alert_id}|{}:{api_name}|{}|{:?}|{:?}|{:?}|{:?}",
             alert_id.len(),

@@ -15,7 +15,6 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// Adds the result of [`find`].
     pub fn insert(&mut self, least: TimeDelta, gaps: Vec<Window>) {
         self.of_length.insert(least, gaps);
     }

@@ -32,7 +32,6 @@ pub fn state_at(
     })
 }
 
-/// Applies an event to the state before it.
 pub fn apply(state: &mut Option<AlertState>, event: &Event) {
     match (event.kind, event.to_state, &mut *state) {
         (EventKind::State, Some(status), _) => {
@@ -69,7 +68,6 @@ fn episode_of(id: &str, event: &Event) -> Episode {
     })
 }
 
-/// Whether the event began its episode.
 pub fn begins_episode(event: &Event) -> bool {
     let episode = event.episode.as_deref();
     event.kind == EventKind::State
@@ -77,7 +75,6 @@ pub fn begins_episode(event: &Event) -> bool {
         && episode.is_some_and(|id| episode_of(id, event).fired_at == event.at)
 }
 
-/// Whether the event ended its episode.
 pub fn ends_episode(event: &Event) -> bool {
     event.kind == EventKind::State
         && event.to_state == Some(AlertStatus::Ok)

@@ -2,7 +2,6 @@
 
 use super::rule::Rule;
 
-/// Why a reference has no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
     #[error("there is no rule `{0}`")]

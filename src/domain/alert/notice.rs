@@ -31,7 +31,6 @@ named! {
 }
 
 named! {
-    /// Why an episode ended.
     EndReason, "reason of the end" {
         /// The value fell below the threshold.
         Value = "VALUE",
@@ -70,7 +69,6 @@ impl EndReason {
 }
 
 impl NoticeKind {
-    /// Whether it ends its episode.
     pub fn is_last(self) -> bool {
         use NoticeKind::{Firing, Reminder, Unknown};
         !matches!(self, Firing | Reminder | Unknown)
@@ -93,10 +91,8 @@ pub struct Content {
     pub severity: Severity,
     #[serde(flatten)]
     pub observed: Observation,
-    /// The unit of the limit, if it is known.
     #[serde(default)]
     pub limit_unit: Option<Unit>,
-    /// Why the value is unknown.
     #[serde(default)]
     pub unknown_reason: Option<String>,
     /// The number of the channel's thresholds that are reached; the highest number if the episode ended.
@@ -123,8 +119,38 @@ pub struct Content {
     pub summary: String,
 }
 
-/// The version of [`Content`].
 pub const CONTENT_SCHEMA: u32 = 1;
+
+impl Content {
+    /// A warning without values and details, of an episode that begins at `at`.
+    pub fn new(
+        kind: NoticeKind,
+        key: String,
+        episode: String,
+        alert: AlertRef,
+        at: DateTime<Utc>,
+    ) -> Content {
+        Content {
+            schema: CONTENT_SCHEMA,
+            key,
+            kind,
+            episode,
+            alert,
+            severity: Severity::Warning,
+            observed: Observation::default(),
+            limit_unit: None,
+            unknown_reason: None,
+            level: 0,
+            steps: None,
+            reason: None,
+            fired_at: at,
+            ended_at: None,
+            created_at: at,
+            note: None,
+            summary: String::new(),
+        }
+    }
+}
 
 /// Notices of all kinds, with and without values, to try templates with.
 pub fn samples() -> impl Iterator<Item = Content> {
@@ -143,27 +169,16 @@ pub fn samples() -> impl Iterator<Item = Content> {
 
 pub(crate) fn sample(kind: NoticeKind) -> Content {
     let at = DateTime::from_timestamp_millis(1_769_860_800_000).unwrap_or_default();
+    let (key, episode) = ("019c1234".to_owned(), "019c0000".to_owned());
     Content {
-        schema: CONTENT_SCHEMA,
-        key: "019c1234".to_owned(),
-        kind,
-        episode: "019c0000".to_owned(),
-        alert: AlertRef::sample(),
-        severity: Severity::Warning,
         observed: Observation {
             value: Some(91.7),
             threshold: Some(80.0),
             limit_value: Some(60.0),
         },
         limit_unit: Some(Unit::Calls),
-        unknown_reason: None,
         level: 1,
-        steps: None,
-        reason: None,
-        fired_at: at,
-        ended_at: None,
-        created_at: at,
-        note: None,
         summary: "finnhub uses 91.7% of its limit of 60 calls a minute".to_owned(),
+        ..Content::new(kind, key, episode, AlertRef::sample(), at)
     }
 }

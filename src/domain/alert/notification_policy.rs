@@ -24,11 +24,13 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::notice::{CONTENT_SCHEMA, Content, EndReason, NoticeKind};
+use super::notice::{Content, EndReason, NoticeKind};
 use super::outage::Outage;
 use super::route::Route;
-use super::rule::{ALL_APIS, AlertRef, Severity};
-use super::state::{AlertState, AlertStatus, Change, Episode, Observation, Stage, unknown_episode};
+use super::rule::{AlertRef, Severity};
+use super::state::{
+    AlertKey, AlertState, AlertStatus, Change, Episode, Observation, Stage, unknown_episode,
+};
 use super::wording::{limit, summary};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
@@ -56,7 +58,6 @@ pub struct EpisodeProgress {
     pub end: Option<Observation>,
     /// Whether it is a time in which the rule is UNKNOWN.
     pub is_unknown: bool,
-    /// Why the value is unknown.
     pub unknown_reason: Option<String>,
     /// Whether it ended without a successful call.
     pub without_data: bool,
@@ -182,7 +183,7 @@ pub fn unknown_progress(
                 last.unknown_reason = None;
             }
             (None, AlertStatus::Unknown) => {
-                let episode = Episode::of_unknown(&alert.alert_id, &alert.api_name, change.at);
+                let episode = Episode::of_unknown(AlertKey::of(alert), change.at);
                 let reason = change.reason.clone();
                 found.push(EpisodeProgress {
                     began: true,
@@ -210,7 +211,6 @@ fn highest(stages: &[Stage]) -> Option<f64> {
     stages.last().map(|stage| stage.threshold)
 }
 
-/// How a rule notifies in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct NotificationPolicy<'a> {
     pub now: DateTime<Utc>,
@@ -220,13 +220,11 @@ pub struct NotificationPolicy<'a> {
     pub acknowledged: bool,
     /// The reminder interval; zero sends no reminders.
     pub repeat: TimeDelta,
-    /// The unit of the limit, if there is one.
     pub limit_unit: Option<Unit>,
     /// Why the episode ends, if not by its value.
     pub end_reason: Option<EndReason>,
 }
 
-/// The notices to be saved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notifications {
     pub new: Vec<Notice>,
@@ -292,7 +290,6 @@ fn is_announcement(notice: &Notice) -> bool {
     !matches!(kind, NoticeKind::Resolved | NoticeKind::Known) && !notice.is_superseded()
 }
 
-/// Whether it is still to be sent.
 fn is_pending(notice: &Notice) -> bool {
     matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced)
 }
@@ -567,9 +564,7 @@ impl ChannelNotifier<'_> {
     }
 
     fn notice(&self, kind: NoticeKind) -> Notice {
-        let ChannelNotifier {
-            alert, progress, ..
-        } = self;
+        let progress = self.progress;
         let number = i32::try_from(self.of_kind(kind).count() + 1).unwrap_or(i32::MAX);
         let (episode, now) = (&progress.episode, created_at(self.policy.now, self.stored));
         // Receivers know the episode by its first id.
@@ -577,32 +572,20 @@ impl ChannelNotifier<'_> {
         let late = progress.late.then_some(now);
         let (severity, level) = self.reached();
         let unit = self.stored.last().and_then(|it| it.content.limit_unit);
+        let (id, fired_at) = (&episode.id, episode.fired_at);
+        let key = key(id, fired_at, kind, number, self.channel, late);
+        let known = known.unwrap_or(id).clone();
         let mut content = Content {
-            schema: CONTENT_SCHEMA,
-            key: key(
-                &episode.id,
-                episode.fired_at,
-                kind,
-                number,
-                self.channel,
-                late,
-            ),
-            kind,
-            episode: known.unwrap_or(&episode.id).clone(),
-            alert: (*alert).clone(),
             severity,
             observed: self.observed(kind),
             limit_unit: self.policy.limit_unit.or(unit),
             unknown_reason: progress.unknown_reason.clone(),
             level,
-            steps: None,
-            reason: None,
-            fired_at: episode.fired_at,
             ended_at: progress.ended_at,
             created_at: now,
             note: late
                 .map(|now| format!("found at {} in data that arrived late", format::time(now))),
-            summary: String::new(),
+            ..Content::new(kind, key, known, self.alert.clone(), fired_at)
         };
         if kind == NoticeKind::Known {
             content.reason = self.policy.end_reason;
@@ -669,14 +652,8 @@ pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> 
 /// The notice to a channel that no API has calls; the same at each check.
 pub fn outage(channel: &str, outage: Outage, now: DateTime<Utc>) -> Notice {
     let (kind, times) = (NoticeKind::Unknown, (outage.since, None));
-    of_all_rules(
-        channel,
-        kind,
-        times,
-        None,
-        now,
-        format!("UNKNOWN: {outage}"),
-    )
+    let summary = format!("UNKNOWN: {outage}");
+    of_all_rules(channel, kind, times, None, now, summary)
 }
 
 /// A notice about all rules, of a period.
@@ -690,29 +667,13 @@ fn of_all_rules(
 ) -> Notice {
     let facts = kind.as_str().to_ascii_lowercase();
     let episode = id::derived(from, facts.as_bytes()).to_string();
+    let key = key(&episode, from, kind, 1, channel, found);
+    let alert = AlertRef::of_all_rules("EVALUATION");
     let content = Content {
-        schema: CONTENT_SCHEMA,
-        key: key(&episode, from, kind, 1, channel, found),
-        kind,
-        episode,
-        alert: AlertRef {
-            alert_id: "usagectl".to_owned(),
-            api_name: ALL_APIS.to_owned(),
-            alert_type: "EVALUATION".to_owned(),
-            period: String::new(),
-        },
-        severity: Severity::Warning,
-        observed: Observation::default(),
-        limit_unit: None,
-        unknown_reason: None,
-        level: 0,
-        steps: None,
-        reason: None,
-        fired_at: from,
         ended_at: to,
         created_at: now,
-        note: None,
         summary,
+        ..Content::new(kind, key, episode, alert, from)
     };
     Notice::new(content, 1, channel)
 }
@@ -725,8 +686,13 @@ mod tests {
     use crate::domain::period::Period;
     use crate::domain::testing::at_minute as at;
 
+    const KEY: AlertKey<'static> = AlertKey {
+        alert_id: "rule",
+        api_name: "finnhub",
+    };
+
     fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
-        let episode = Episode::new("rule", "finnhub", at(0));
+        let episode = Episode::new(KEY, at(0));
         let observed = observed(82.5, 80.0, 60.0);
         EpisodeProgress {
             began,
@@ -1034,7 +1000,7 @@ mod tests {
             value: Some(value as f64),
             ..Observation::default()
         };
-        let episode = |fired| Some(Episode::new("rule", "finnhub", at(fired)));
+        let episode = |fired| Some(Episode::new(KEY, at(fired)));
         let state = |fired| AlertState {
             episode: episode(fired),
             observed: observed(90),

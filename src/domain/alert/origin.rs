@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::evaluate::RuleTarget;
 use super::rule::Settings;
 use super::state::AlertState;
+use crate::domain::format::hex;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
@@ -35,8 +36,7 @@ pub fn conditions(target: &RuleTarget<'_>) -> String {
         "{:?}|{:?}|{}|{settings:?}|{:?}|{:?}|{:?}",
         rule.alert_type, rule.period, rule.threshold, rule.unreadable, target.limit, target.billing
     );
-    let hash = Sha256::digest(facts.as_bytes());
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(facts.as_bytes())[..8])
 }
 
 #[cfg(test)]

@@ -36,7 +36,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The last step that is evaluated.
     pub fn last(&self, settle: Option<TimeDelta>) -> DateTime<Utc> {
         let settle = settle.unwrap_or(self.settle);
         let last = self.now.checked_sub_signed(settle);
@@ -47,7 +46,6 @@ impl Schedule {
         Due {
             now: self.now,
             last: self.last(rule.settings.settle),
-            grid: self.grid,
             max_catch_up: self.max_catch_up,
         }
     }
@@ -60,7 +58,6 @@ pub struct StoredAlerts {
     pub records: Vec<AlertRecord>,
     /// The silences that have not ended.
     pub silences: Vec<Silence>,
-    /// The names of all channels.
     pub channels: Vec<String>,
     /// The channels that are notified of this severity and higher ones only.
     pub min_severities: BTreeMap<String, Severity>,
@@ -72,7 +69,6 @@ pub struct StoredAlerts {
     /// The events from the last change of state before the first of these hours on, in order; by rule and API. Rules
     /// without an event since are left out.
     pub history: HashMap<(String, String), Vec<Event>>,
-    /// The outage of the recorder that lasts.
     pub outage: Option<Outage>,
     /// The notices of the episodes in `records` and `history`, and of the outage, in order.
     pub notices: Vec<Notice>,
@@ -85,7 +81,6 @@ impl StoredAlerts {
         channels.filter(|channel| self.min_severities.get(*channel) != Some(&Severity::Critical))
     }
 
-    /// The notices that the outage requires.
     pub fn outage_notices(&self, now: DateTime<Utc>) -> impl Iterator<Item = Notice> {
         self.outage.into_iter().flat_map(move |outage| {
             let channels = self.channels_of_warnings();
@@ -151,7 +146,6 @@ pub struct RoundResult {
     pub has_no_channel: bool,
 }
 
-/// A rule and API in a round.
 #[derive(Debug)]
 struct Turn<'a> {
     target: RuleTarget<'a>,
@@ -173,7 +167,6 @@ struct Episodes<'a> {
     is_acknowledged: bool,
 }
 
-/// A round that has been prepared.
 #[derive(Debug)]
 pub struct Round<'a> {
     stored: &'a StoredAlerts,
@@ -222,7 +215,7 @@ impl<'a> Round<'a> {
         let mut alike: HashMap<_, (RuleTarget<'a>, DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
         for Turn { target, plan, .. } in &self.turns {
             // The needs of any one step are those of all of them.
-            let kind = target.needs(plan.last, self.schedule.grid);
+            let kind = target.needs(plan.last);
             let windows = (&target.rule.period, target.rule.window(), target.billing());
             let all = alike
                 .entry((target.api_name, windows, kind))
@@ -233,12 +226,11 @@ impl<'a> Round<'a> {
         for (target, after, last) in alike.into_values() {
             let grid = self.schedule.grid;
             let windows = required.entry(target.api_name).or_default();
-            windows.extend(grid.steps(after, last).map(|at| target.needs(at, grid)));
+            windows.extend(grid.steps(after, last).map(|at| target.needs(at)));
         }
         required
     }
 
-    /// Evaluates all due steps.
     pub fn evaluate(mut self, usage: &HashMap<&str, ApiUsage>) -> RoundResult {
         for turn in std::mem::take(&mut self.turns) {
             if let Some(usage) = usage.get(turn.target.api_name) {
@@ -256,7 +248,7 @@ impl<'a> Round<'a> {
 
     fn prepare(&mut self, rule: &'a Rule, api_name: &'a str) {
         let (stored, schedule) = (self.stored, self.schedule);
-        let target = stored.providers.target(rule, api_name);
+        let target = stored.providers.target(rule, api_name, schedule.grid);
         let alert = AlertRef::new(target.rule, target.api_name);
         let record = self.records.get(&alert).copied();
         if record.is_none() && target.is_left_out() {
@@ -264,10 +256,8 @@ impl<'a> Round<'a> {
         }
         let place = (alert.alert_id.clone(), alert.api_name.clone());
         let history = stored.history.get(&place).map_or(&[][..], Vec::as_slice);
-        let late = stored
-            .late_hours
-            .get(api_name)
-            .map_or(&[][..], Vec::as_slice);
+        let late = stored.late_hours.get(api_name);
+        let late = late.map_or(&[][..], Vec::as_slice);
         let plan = Plan::new(&target, record, history, late, schedule.due(rule));
         if let Some(gap) = plan.gap {
             let reason = "longer ago than the maximum catch-up time";
@@ -298,9 +288,9 @@ impl<'a> Round<'a> {
             plan,
             ..
         } = &turn;
-        let (rule, now, grid) = (target.rule, self.schedule.now, self.schedule.grid);
+        let (rule, now) = (target.rule, self.schedule.now);
         let before = record.map(|record| &record.state);
-        let (after, changes) = plan.evaluate(target, before, history, usage, grid);
+        let (after, changes) = plan.evaluate(target, before, history, usage);
         let Some(after) = after else {
             return;
         };
@@ -380,8 +370,7 @@ impl<'a> Round<'a> {
             match replacement {
                 Some(new) => self.result.replaced.push((episode.clone(), new.clone())),
                 None => {
-                    let notices = self.notices.get(episode.as_str());
-                    let notices = notices.map_or(&[][..], Vec::as_slice);
+                    let notices = notices_of(&self.notices, episode);
                     let notifications = &mut self.result.notifications;
                     notifications.withdraw(&turn.alert, notices, self.schedule.now);
                 }
@@ -425,7 +414,7 @@ impl<'a> Round<'a> {
             .map(String::as_str)
             .chain([progress.episode.id.as_str()]);
         for id in ids {
-            notices.extend(self.notices.get(id).into_iter().flatten());
+            notices.extend(notices_of(&self.notices, id));
         }
         // At one time, the end of one episode precedes the beginning of another that was replaced since.
         notices.sort_by_key(|it| (it.content.created_at, !it.content.kind.is_last()));
@@ -433,7 +422,6 @@ impl<'a> Round<'a> {
         notifications.add(&turn.alert, progress, policy, &notices);
     }
 
-    /// Records when the rule last began to fire.
     fn record_fired(&mut self, turn: &Turn<'_>, changes: &[Change], correction: &Correction) {
         let rule = turn.target.rule;
         let episodes = changes.iter().filter_map(|change| change.episode.as_ref());
@@ -475,13 +463,12 @@ impl<'a> Round<'a> {
         self.result.notifications.new.extend(notices);
     }
 
-    /// Each channel is notified of an outage once.
     fn notify_of_outage(&mut self) {
         self.result.outage = self.stored.outage;
         for notice in self.stored.outage_notices(self.schedule.now) {
-            let sent = self.notices.get(notice.episode.as_str());
+            let sent = notices_of(&self.notices, &notice.episode);
             let is_known = |known: &&Notice| known.content.key == notice.content.key;
-            if !sent.is_some_and(|sent| sent.iter().any(is_known)) {
+            if !sent.iter().any(is_known) {
                 self.result.notifications.new.push(notice);
             }
         }
@@ -531,14 +518,20 @@ impl<'a> Round<'a> {
                     limit_unit: None,
                     end_reason: Some(reason),
                 };
-                let notices = self.notices.get(progress.episode.id.as_str());
-                let notices = notices.map_or(&[][..], Vec::as_slice);
+                let notices = notices_of(&self.notices, &progress.episode.id);
                 let notifications = &mut self.result.notifications;
                 notifications.add(alert, &progress, policy, notices);
             }
             self.result.removed.push(alert.clone());
         }
     }
+}
+
+fn notices_of<'n, 'a>(
+    notices: &'n HashMap<&str, Vec<&'a Notice>>,
+    episode: &str,
+) -> &'n [&'a Notice] {
+    notices.get(episode).map_or(&[], Vec::as_slice)
 }
 
 /// The acknowledgement of a rule's open episode, if that `is_same`.

@@ -24,7 +24,6 @@ pub struct Route {
 pub struct RouteThreshold {
     pub value: f64,
     pub severity: Severity,
-    /// Whether it is the lowest threshold of the rule.
     pub is_lowest: bool,
 }
 
@@ -71,7 +70,6 @@ impl Route {
         })
     }
 
-    /// Its lowest threshold.
     pub fn first(&self) -> RouteThreshold {
         self.first
     }

@@ -6,57 +6,23 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::format;
-use crate::domain::named::named;
+use crate::domain::named::{named, open_named};
 use crate::domain::period::Period;
 use crate::domain::zone::Zone;
 
 pub use crate::domain::api_name::ALL_APIS;
 
-/// What a rule measures, by the application's names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AlertType {
-    /// `RATE_LIMIT_WARNING`: percent of the API's limit for the period.
-    RateLimitWarning,
-    /// `COST_THRESHOLD`: credits spent in the period.
-    CostThreshold,
-    /// `ERROR_SPIKE`: failed calls in the period, or their percentage.
-    ErrorSpike,
-    /// `NO_DATA`: the time since the last call, in periods. The application does not have it: its rules are in our table.
-    NoData,
-    /// A type that another program wrote and that this one does not know.
-    Other(String),
-}
-
-impl AlertType {
-    pub const KNOWN: [AlertType; 4] = [
-        AlertType::RateLimitWarning,
-        AlertType::CostThreshold,
-        AlertType::ErrorSpike,
-        AlertType::NoData,
-    ];
-
-    /// The type of this name. It never fails, since any program may write any name.
-    pub fn named(name: &str) -> AlertType {
-        let known = AlertType::KNOWN
-            .into_iter()
-            .find(|known| known.as_str() == name);
-        known.unwrap_or_else(|| AlertType::Other(name.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        match self {
-            AlertType::RateLimitWarning => "RATE_LIMIT_WARNING",
-            AlertType::CostThreshold => "COST_THRESHOLD",
-            AlertType::ErrorSpike => "ERROR_SPIKE",
-            AlertType::NoData => "NO_DATA",
-            AlertType::Other(name) => name,
-        }
-    }
-}
-
-impl fmt::Display for AlertType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+open_named! {
+    /// What a rule measures, by the application's names.
+    AlertType {
+        /// Percent of the API's limit for the period.
+        RateLimitWarning = "RATE_LIMIT_WARNING",
+        /// Credits spent in the period.
+        CostThreshold = "COST_THRESHOLD",
+        /// Failed calls in the period, or their percentage.
+        ErrorSpike = "ERROR_SPIKE",
+        /// The time since the last call, in periods. The application does not have it: its rules are in our table.
+        NoData = "NO_DATA",
     }
 }
 
@@ -69,7 +35,6 @@ named! {
 }
 
 named! {
-    /// How the evaluation window of a rule lies.
     TimeWindow, "time window" {
         /// It ends at the evaluated step.
         Rolling = "ROLLING",
@@ -88,7 +53,6 @@ pub struct Baseline {
     pub factor: f64,
 }
 
-/// A threshold of a rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// Percent, credits or calls, by the type of the rule.
@@ -187,7 +151,6 @@ pub struct Rule {
     /// The length of the evaluation window.
     pub period: Period,
     pub enabled: bool,
-    /// When it last began to fire.
     pub last_triggered: Option<DateTime<Utc>>,
     /// When the rule was created or last changed; unknown for a described one.
     pub updated_at: Option<DateTime<Utc>>,
@@ -206,7 +169,6 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Why a stored rule cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
     #[error("unknown alert type {0:?}")]
@@ -380,11 +342,29 @@ impl AlertRef {
         }
     }
 
+    /// What a notice is about that concerns no single rule.
+    pub fn of_all_rules(alert_type: &str) -> AlertRef {
+        AlertRef {
+            alert_id: "usagectl".to_owned(),
+            api_name: ALL_APIS.to_owned(),
+            alert_type: alert_type.to_owned(),
+            period: String::new(),
+        }
+    }
+
     /// See [`super::notice::sample`].
     pub(crate) fn sample() -> AlertRef {
         let mut rule = Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0);
         rule.id = "rule-1".to_owned();
         AlertRef::new(&rule, "finnhub")
+    }
+}
+
+impl fmt::Display for AlertRef {
+    /// `finnhub RATE_LIMIT_WARNING per MINUTE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (api, alert_type, period) = (&self.api_name, &self.alert_type, &self.period);
+        write!(f, "{api} {alert_type} per {period}")
     }
 }
 

@@ -17,7 +17,6 @@ use crate::domain::usage::credits::Credits;
 use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
 use crate::domain::usage::settings::Mode;
 
-/// The sums of some calls that rules use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub calls: u64,
@@ -45,7 +44,6 @@ impl Tally {
         }
     }
 
-    /// The tally of this number of equal calls.
     pub fn times(self, number: u64) -> Tally {
         Tally {
             calls: self.calls.saturating_mul(number),
@@ -65,27 +63,29 @@ impl Tally {
     }
 
     fn plus(self, other: Tally) -> Tally {
-        Tally {
-            calls: self.calls.saturating_add(other.calls),
-            cached: self.cached.saturating_add(other.cached),
-            failed: self.failed.saturating_add(other.failed),
-            cost: self.cost.plus(other.cost),
-            cached_cost: self.cached_cost.plus(other.cached_cost),
-        }
+        self.with(other, u64::saturating_add, Credits::plus)
     }
 
     fn minus(self, other: Tally) -> Tally {
+        self.with(other, u64::saturating_sub, Credits::minus)
+    }
+
+    fn with(
+        self,
+        other: Tally,
+        calls: fn(u64, u64) -> u64,
+        credits: fn(Credits, Credits) -> Credits,
+    ) -> Tally {
         Tally {
-            calls: self.calls.saturating_sub(other.calls),
-            cached: self.cached.saturating_sub(other.cached),
-            failed: self.failed.saturating_sub(other.failed),
-            cost: self.cost.minus(other.cost),
-            cached_cost: self.cached_cost.minus(other.cached_cost),
+            calls: calls(self.calls, other.calls),
+            cached: calls(self.cached, other.cached),
+            failed: calls(self.failed, other.failed),
+            cost: credits(self.cost, other.cost),
+            cached_cost: credits(self.cached_cost, other.cached_cost),
         }
     }
 }
 
-/// The periods of one API that must be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Whole periods to be read from the roll-ups; they do not overlap.
@@ -201,7 +201,6 @@ impl Demand {
     }
 }
 
-/// The longest of the parts that `may_be` it.
 fn longest(parts: &[Window], may_be: impl Fn(&Window) -> bool) -> Option<&Window> {
     let parts = parts.iter().filter(|part| may_be(part));
     parts.max_by_key(|part| length(part))
@@ -216,14 +215,7 @@ pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
     let windows = windows.into_iter().filter(|window| !window.is_empty());
     let mut sorted: Vec<Window> = windows.collect();
     sorted.sort_unstable();
-    let mut merged: Vec<Window> = Vec::new();
-    for window in sorted {
-        match merged.last_mut() {
-            Some(last) if window.from <= last.to => last.to = last.to.max(window.to),
-            _ => merged.push(window),
-        }
-    }
-    merged
+    Window::joined(sorted)
 }
 
 /// Whether one of `windows`, which are in order, contains `at`.

@@ -608,14 +608,14 @@ proptest! {
         let history = simulation.history();
         let origin: Origin = simulation.stored.records[0].origin.clone().unwrap();
         let target = RuleTarget::sample(&rule);
-        let required: Vec<_> = (0..=300).map(|minute| target.needs(at(minute), Grid::MINUTES)).collect();
+        let required: Vec<_> = (0..=300).map(|minute| target.needs(at(minute))).collect();
         let usage = simulation.usage(&required);
         let mut state: Option<AlertState> = None;
         prop_assert_eq!(state_at(Some(&origin), &history, at(-1), Grid::MINUTES), None);
         for minute in 0..=300 {
             let step = at(minute);
             let next: (AlertState, Option<Change>) =
-                target.step(state, step, Grid::MINUTES, &usage);
+                target.step(state, step, &usage);
             let found = state_at(Some(&origin), &history, step, Grid::MINUTES).unwrap();
             prop_assert!(found.continues_as(&next.0), "{:?} instead of {:?}", found, next.0);
             prop_assert_eq!(found.evaluated_to, step);

@@ -10,7 +10,7 @@ use super::state::{AlertKey, AlertState, AlertStatus, Change, Episode, Stage};
 
 fn episode(stages: &[Stage], threshold: f64, place: AlertKey<'_>) -> Option<Episode> {
     let stage = stages.iter().find(|stage| stage.threshold == threshold)?;
-    Some(Episode::of_stage(place.alert_id, place.api_name, *stage))
+    Some(Episode::of_stage(place, *stage))
 }
 
 /// The thresholds that states and changes reach, from the lowest.

@@ -25,7 +25,6 @@ use crate::domain::id;
 use crate::domain::named::named;
 
 named! {
-    /// The status of a rule for one API.
     AlertStatus, "alert status" {
         Ok = "OK",
         /// At the threshold, but the pending period is not over.
@@ -117,18 +116,13 @@ pub struct Episode {
 
 impl Episode {
     /// The same data gives the same id.
-    pub fn new(alert_id: &str, api_name: &str, fired_at: DateTime<Utc>) -> Episode {
-        let facts = format!("{}:{alert_id}|{api_name}", alert_id.len());
-        Episode::of_facts(&facts, fired_at)
+    pub fn new(alert: AlertKey<'_>, fired_at: DateTime<Utc>) -> Episode {
+        Episode::of_facts(&alert.facts(), fired_at)
     }
 
     /// The episode of a threshold above the lowest, as the channels see it that are notified from there on.
-    pub fn of_stage(alert_id: &str, api_name: &str, stage: Stage) -> Episode {
-        let facts = format!(
-            "{}:{alert_id}|{api_name}|{}",
-            alert_id.len(),
-            stage.threshold
-        );
+    pub fn of_stage(alert: AlertKey<'_>, stage: Stage) -> Episode {
+        let facts = format!("{}|{}", alert.facts(), stage.threshold);
         Episode::of_facts(&facts, stage.since)
     }
 
@@ -140,12 +134,8 @@ impl Episode {
     }
 
     /// The time since `since` in which a rule is UNKNOWN: it is notified as an episode of its own.
-    pub fn of_unknown(alert_id: &str, api_name: &str, since: DateTime<Utc>) -> Episode {
-        let facts = format!("unknown|{}:{alert_id}|{api_name}", alert_id.len());
-        Episode {
-            id: id::derived(since, facts.as_bytes()).to_string(),
-            fired_at: since,
-        }
+    pub fn of_unknown(alert: AlertKey<'_>, since: DateTime<Utc>) -> Episode {
+        Episode::of_facts(&format!("unknown|{}", alert.facts()), since)
     }
 
     /// The episode of an id; its start is part of the id.
@@ -174,7 +164,6 @@ pub struct AlertState {
     pub reason: Option<String>,
 }
 
-/// The stored state of a rule for one API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRecord {
     /// The rule and the API, as they were when the rule was last evaluated.
@@ -196,7 +185,7 @@ impl AlertRecord {
 /// The time in which a rule is UNKNOWN, if it is.
 pub fn unknown_episode(alert: &AlertRef, state: &AlertState) -> Option<Episode> {
     let is_unknown = state.status == AlertStatus::Unknown;
-    is_unknown.then(|| Episode::of_unknown(&alert.alert_id, &alert.api_name, state.since))
+    is_unknown.then(|| Episode::of_unknown(AlertKey::of(alert), state.since))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +195,6 @@ pub struct Acknowledgement {
     pub note: Option<String>,
 }
 
-/// A change that a step made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     pub at: DateTime<Utc>,
@@ -224,7 +212,6 @@ pub struct Change {
     pub reason: Option<String>,
 }
 
-/// The waiting times of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct HoldTimes {
     /// The pending period.
@@ -238,7 +225,6 @@ pub struct HoldTimes {
 /// Why a rule still fires although its value is low.
 const NO_SUCCESS: &str = "below the threshold, but no call has succeeded since";
 
-/// Why an episode ended without a successful call.
 const RESOLVED_WITHOUT_DATA: &str = "resolved for lack of data: no call has succeeded since";
 
 #[derive(Clone, Copy, Debug)]
@@ -248,10 +234,9 @@ pub struct AlertKey<'a> {
 }
 
 impl AlertRecord {
-    /// The ids of its open episodes.
     pub fn episodes(&self) -> impl Iterator<Item = String> {
-        let place = AlertKey::of(&self.alert);
-        self.state.episodes(place).map(|episode| episode.id)
+        let alert = AlertKey::of(&self.alert);
+        self.state.episodes(alert).map(|episode| episode.id)
     }
 }
 
@@ -261,6 +246,12 @@ impl<'a> AlertKey<'a> {
             alert_id: &alert.alert_id,
             api_name: &alert.api_name,
         }
+    }
+
+    /// Unambiguous for any id and any name.
+    fn facts(self) -> String {
+        let AlertKey { alert_id, api_name } = self;
+        format!("{}:{alert_id}|{api_name}", alert_id.len())
     }
 }
 
@@ -302,8 +293,8 @@ impl AlertState {
             (Level::Clear, _, true) if holds.clear > TimeDelta::zero() => AlertStatus::Recovering,
             (Level::Clear | Level::Between, ..) => AlertStatus::Ok,
         };
-        let began = (to == AlertStatus::Firing && episode.is_none())
-            .then(|| Episode::new(place.alert_id, place.api_name, at));
+        let began =
+            (to == AlertStatus::Firing && episode.is_none()).then(|| Episode::new(place, at));
         let ended = to == AlertStatus::Ok && episode.is_some();
         let episode = began.or(episode);
         let stages = before.map_or(Vec::new(), |before| before.stages);
@@ -393,7 +384,7 @@ impl AlertState {
     /// Its open episodes: that of the rule, and those of the thresholds above the lowest.
     pub fn episodes(&self, place: AlertKey<'_>) -> impl Iterator<Item = Episode> {
         let stages = self.stages.iter();
-        let stages = stages.map(move |it| Episode::of_stage(place.alert_id, place.api_name, *it));
+        let stages = stages.map(move |it| Episode::of_stage(place, *it));
         self.episode.clone().into_iter().chain(stages)
     }
 
@@ -565,7 +556,7 @@ mod tests {
 
     #[test]
     fn episode_id_depends_on_rule_api_and_start() {
-        let episode = |alert, api| Episode::new(alert, api, at(0)).id;
+        let episode = |alert_id, api_name| Episode::new(AlertKey { alert_id, api_name }, at(0)).id;
         assert_eq!(episode("rule", "finnhub"), episode("rule", "finnhub"));
         assert_ne!(episode("rule", "finnhub"), episode("rule", "tmdb"));
         assert_ne!(episode("a|b", "c"), episode("a", "b|c"));

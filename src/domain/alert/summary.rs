@@ -14,7 +14,6 @@ pub struct Line {
     pub api_name: String,
     /// The state after the last evaluation.
     pub state: Option<AlertState>,
-    /// The API's limit for the rule's period.
     pub limit_value: Option<f64>,
     pub acknowledged_by: Option<String>,
     pub is_silenced: bool,
@@ -22,7 +21,6 @@ pub struct Line {
     pub silenced_until: Option<DateTime<Utc>>,
 }
 
-/// The condition of a rule for one API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
     /// It fires or recovers: its episode is open.
@@ -30,7 +28,6 @@ pub enum Condition {
     Unknown,
     Pending,
     Ok,
-    /// Not evaluated yet.
     Unchecked,
     Disabled,
 }
@@ -92,7 +89,6 @@ impl Line {
         }
     }
 
-    /// Why its value is unknown.
     pub fn reason(&self) -> Option<String> {
         if let Err(fault) = self.rule.check() {
             return Some(fault.to_string());

@@ -38,7 +38,6 @@ const PARAMETERS: [&str; 8] = [
 /// shorter.
 const RANDOM_LENGTH: usize = 16;
 
-/// The parts of a URL.
 struct Parts<'a> {
     origin: &'a str,
     /// User, host and port.

@@ -9,7 +9,6 @@ use crate::domain::period::Period;
 /// From here on floating-point numbers no longer distinguish consecutive whole numbers: 2^53.
 pub const NUMBER_LIMIT: f64 = 9_007_199_254_740_992.0;
 
-/// A setting of a rule that may be invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleField {
     Threshold,
@@ -19,7 +18,6 @@ pub enum RuleField {
     Percent,
 }
 
-/// Why a rule is invalid.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RuleError {
     /// The API name is empty, or has control characters or space around it.
@@ -59,7 +57,6 @@ pub enum RuleWarning {
 }
 
 impl Rule {
-    /// Checks the rule before it is written.
     pub fn validate(&self) -> Result<(), RuleError> {
         let (threshold, settings) = (self.threshold, &self.settings);
         let name = &self.api_name;

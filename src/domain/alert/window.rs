@@ -17,7 +17,6 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The full minutes.
     pub const MINUTES: Grid = Grid { seconds: 60 };
 
     /// A grid of this width: whole seconds, at most a day.
@@ -27,7 +26,6 @@ impl Grid {
         fits.then_some(Grid { seconds })
     }
 
-    /// The interval between steps.
     pub fn step(self) -> TimeDelta {
         TimeDelta::seconds(self.seconds)
     }

@@ -9,16 +9,11 @@ use crate::domain::format;
 use crate::domain::period::Period;
 use crate::domain::plans::Unit;
 
-/// The notice in one sentence.
 pub fn summary(content: &Content) -> String {
-    let api = &content.alert.api_name;
-    let reason = content.unknown_reason.as_deref();
-    let measured = measured(
-        &content.alert,
-        &content.observed,
-        content.limit_unit,
-        reason,
-    );
+    let (alert, observed, unit) = (&content.alert, &content.observed, content.limit_unit);
+    let api = &alert.api_name;
+    let measured = measured(alert, observed, unit, content.unknown_reason.as_deref());
+    let after_colon = |reason: Option<&str>| reason.map_or(String::new(), |it| format!(": {it}"));
     let fired = format::time(content.fired_at);
     let ended = content
         .ended_at
@@ -33,27 +28,19 @@ pub fn summary(content: &Content) -> String {
             let is_known =
                 |it: &EndReason| *it != EndReason::Value || content.observed.value.is_some();
             let reason = content.reason.filter(is_known).and_then(EndReason::text);
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let reason = after_colon(reason);
             format!("RESOLVED: {api} {measured}{reason}; fired from {fired} to {ended}")
         }
         NoticeKind::Unknown => {
-            let AlertRef {
-                alert_type, period, ..
-            } = &content.alert;
-            let reason = content.unknown_reason.as_ref();
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-            format!("UNKNOWN: {api} {alert_type} per {period} since {fired}{reason}")
+            let reason = after_colon(content.unknown_reason.as_deref());
+            format!("UNKNOWN: {alert} since {fired}{reason}")
         }
         // The value may be that of a step at which it was unknown.
         NoticeKind::Known if content.observed.value.is_none() => {
-            let AlertRef {
-                alert_type, period, ..
-            } = &content.alert;
-            format!("KNOWN: {api} {alert_type} per {period}; unknown from {fired} to {ended}")
+            format!("KNOWN: {alert}; unknown from {fired} to {ended}")
         }
         NoticeKind::Known => {
-            let reason = content.reason.and_then(EndReason::text);
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            let reason = after_colon(content.reason.and_then(EndReason::text));
             format!("KNOWN: {api} {measured}{reason}; unknown from {fired} to {ended}")
         }
         kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped | NoticeKind::Test) => {
@@ -73,10 +60,7 @@ pub fn measured(
     limit_unit: Option<Unit>,
     reason: Option<&str>,
 ) -> String {
-    let AlertRef {
-        alert_type, period, ..
-    } = alert;
-    let alert_type = AlertType::named(alert_type);
+    let (alert_type, period) = (AlertType::named(&alert.alert_type), &alert.period);
     let number = |it| value(alert, observed, it);
     let threshold = observed.threshold;
     let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
@@ -90,12 +74,8 @@ pub fn measured(
     let shown = number(value);
     let amount = match &alert_type {
         AlertType::RateLimitWarning => {
-            let limit = observed.limit_value;
-            let limit = limit.map_or_else(
-                || "the limit".to_owned(),
-                |limit| self::limit(limit, limit_unit),
-            );
-            format!("{shown} of {limit}")
+            let limit = observed.limit_value.map(|it| limit(it, limit_unit));
+            format!("{shown} of {}", limit.as_deref().unwrap_or("the limit"))
         }
         AlertType::CostThreshold => amount(value, Unit::Credits),
         AlertType::ErrorSpike if observed.is_percentage(&alert_type) => {
@@ -154,13 +134,8 @@ mod tests {
     use crate::domain::alert::state::Observation;
 
     fn measured(content: &Content) -> String {
-        let reason = content.unknown_reason.as_deref();
-        super::measured(
-            &content.alert,
-            &content.observed,
-            content.limit_unit,
-            reason,
-        )
+        let (observed, reason) = (&content.observed, content.unknown_reason.as_deref());
+        super::measured(&content.alert, observed, content.limit_unit, reason)
     }
 
     fn content(alert_type: AlertType, observed: [Option<f64>; 3]) -> Content {
@@ -178,12 +153,10 @@ mod tests {
 
     #[test]
     fn amounts_have_separators_and_units() {
+        let observed = [Some(1_600.28), Some(80.0), Some(10_000.0)];
         let rate = |unit| Content {
             limit_unit: unit,
-            ..content(
-                AlertType::RateLimitWarning,
-                [Some(1_600.28), Some(80.0), Some(10_000.0)],
-            )
+            ..content(AlertType::RateLimitWarning, observed)
         };
         for (unit, limit) in [
             (Some(Unit::Credits), "10,000 credits"),
@@ -193,17 +166,14 @@ mod tests {
             let expected = format!("1,600.3 % of {limit} per day, threshold 80 %");
             assert_eq!(measured(&rate(unit)), expected);
         }
-        let cost = content(
-            AlertType::CostThreshold,
-            [Some(1_500.01), Some(1_000.0), None],
-        );
+        let observed = [Some(1_500.01), Some(1_000.0), None];
+        let cost = content(AlertType::CostThreshold, observed);
         assert_eq!(measured(&cost), "1,500.01 credits per day, threshold 1,000");
-        let errors = |value| content(AlertType::ErrorSpike, [Some(value), Some(1.0), None]);
-        assert_eq!(
-            measured(&errors(1_012.0)),
-            "1,012 failed calls per day, threshold 1"
-        );
-        assert_eq!(measured(&errors(1.0)), "1 failed call per day, threshold 1");
+        for (value, failed) in [(1_012.0, "1,012 failed calls"), (1.0, "1 failed call")] {
+            let errors = content(AlertType::ErrorSpike, [Some(value), Some(1.0), None]);
+            let expected = format!("{failed} per day, threshold 1");
+            assert_eq!(measured(&errors), expected);
+        }
     }
 
     #[test]
@@ -211,10 +181,8 @@ mod tests {
         let mut unknown = content(AlertType::RateLimitWarning, [None, Some(80.0), None]);
         assert_eq!(measured(&unknown), "value unknown, threshold 80 %");
         unknown.unknown_reason = Some("no limit per DAY is set".to_owned());
-        assert_eq!(
-            measured(&unknown),
-            "value unknown: no limit per DAY is set, threshold 80 %"
-        );
+        let expected = "value unknown: no limit per DAY is set, threshold 80 %";
+        assert_eq!(measured(&unknown), expected);
         unknown.observed.threshold = None;
         assert!(measured(&unknown).ends_with(", threshold unknown"));
     }
@@ -224,15 +192,11 @@ mod tests {
         let mut resolved = content(AlertType::NoData, [None, Some(30.0), None]);
         (resolved.kind, resolved.reason) = (NoticeKind::Resolved, Some(EndReason::Value));
         resolved.ended_at = Some(resolved.fired_at);
-        assert_eq!(
-            summary(&resolved),
-            "RESOLVED: finnhub calls are recorded; fired from 2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z"
-        );
+        let expected = "RESOLVED: finnhub calls are recorded; fired from 2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z";
+        assert_eq!(summary(&resolved), expected);
         let mut known = content(AlertType::ErrorSpike, [None, Some(30.0), None]);
         known.kind = NoticeKind::Known;
-        assert_eq!(
-            summary(&known),
-            "KNOWN: finnhub ERROR_SPIKE per DAY; unknown from 2026-01-31T12:00:00Z to -"
-        );
+        let expected = "KNOWN: finnhub ERROR_SPIKE per DAY; unknown from 2026-01-31T12:00:00Z to -";
+        assert_eq!(summary(&known), expected);
     }
 }

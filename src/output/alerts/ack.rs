@@ -6,7 +6,6 @@ use crate::domain::alert::rule::AlertRef;
 use crate::domain::format::time;
 use crate::output::prelude::*;
 
-/// The acknowledgement of an episode.
 #[derive(Debug, Serialize)]
 pub struct AcknowledgedAlert {
     #[serde(flatten)]
@@ -27,14 +26,8 @@ pub struct Acknowledgements {
 impl Answer for Acknowledgements {
     fn table(&self, _width: Option<usize>) -> String {
         lines(&self.acknowledged, |ack| {
-            format!(
-                "acknowledged {} {} per {}, firing since {}, by {}",
-                ack.alert.api_name,
-                ack.alert.alert_type,
-                ack.alert.period,
-                time(ack.fired_at),
-                ack.acknowledged_by
-            )
+            let (alert, since, by) = (&ack.alert, time(ack.fired_at), &ack.acknowledged_by);
+            format!("acknowledged {alert}, firing since {since}, by {by}")
         })
     }
 

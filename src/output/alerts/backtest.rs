@@ -1,12 +1,11 @@
 //! The answer of `alerts backtest`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{measured, value_cell};
-use crate::domain::alert::backtest::PastEpisode;
-use crate::domain::alert::event::Event;
+use crate::domain::alert::backtest::{PastEpisode, ReplayResult};
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::rule::Rule;
 use crate::domain::format::{count, counted, duration, time_ms};
@@ -25,16 +24,6 @@ pub struct Backtest {
     pub compared_with: Option<Comparison>,
     /// Periods of which rows are missing.
     pub missing: Vec<Window>,
-}
-
-#[derive(Debug, Default)]
-pub struct ReplayResult {
-    pub episodes: Vec<PastEpisode>,
-    pub events: Vec<Event>,
-    /// The number of notices of each kind.
-    pub notices: BTreeMap<NoticeKind, u64>,
-    /// The number of steps whose value is unknown.
-    pub unknown_steps: u64,
 }
 
 /// What a replay is compared with.

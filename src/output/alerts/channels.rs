@@ -111,7 +111,7 @@ impl Answer for Channels {
         if let Some(action) = self.action {
             return lines(&self.channels, |channel| {
                 let (name, kind, to) = (&channel.name, channel.kind, channel.destination());
-                format!("{} {name}  {kind} to {to}", action.as_str())
+                format!("{} {name}  {kind} to {to}", action.words())
             });
         }
         if self.channels.is_empty() {
@@ -134,7 +134,6 @@ impl Answer for Channels {
 pub struct ChannelTest {
     pub channel: String,
     pub kind: &'static str,
-    /// The key of the notice.
     pub key: String,
 }
 

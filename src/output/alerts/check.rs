@@ -31,11 +31,9 @@ pub struct Check {
     pub now: DateTime<Utc>,
     /// The number of enabled rules.
     pub rules: usize,
-    /// Why the time of the check is wrong.
     pub clock: Option<ClockProblem>,
     pub outage: Option<Outage>,
     pub findings: Vec<Finding>,
-    /// The new events.
     pub events: Vec<Event>,
     /// The number of events that did not happen by the current data.
     pub withdrawn: usize,
@@ -90,7 +88,6 @@ impl Check {
         findings.filter(|it| it.state.status == status).count()
     }
 
-    /// The answer under `--nagios`.
     pub fn nagios(&self) -> NagiosAnswer {
         if self.rules == 0 {
             return NagiosAnswer::failed("no enabled rules");

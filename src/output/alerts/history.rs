@@ -10,7 +10,6 @@ use crate::domain::named::Named;
 use crate::domain::period::Window;
 use crate::output::prelude::*;
 
-/// The events of a time range.
 #[derive(Debug, Serialize)]
 pub struct Events {
     #[serde(flatten, serialize_with = "json::window")]
@@ -18,7 +17,6 @@ pub struct Events {
     pub events: Vec<Event>,
 }
 
-/// The notices created in a time range.
 #[derive(Debug, Serialize)]
 pub struct Notices {
     #[serde(flatten, serialize_with = "json::window")]

@@ -49,7 +49,6 @@ impl Serialize for Line {
     }
 }
 
-/// The state in one word.
 pub(super) fn status_name(line: &Line) -> &'static str {
     match (line.condition(), &line.state) {
         (Condition::Disabled, _) => "DISABLED",
@@ -59,12 +58,10 @@ pub(super) fn status_name(line: &Line) -> &'static str {
     }
 }
 
-/// When it entered its state.
 pub(super) fn since(line: &Line) -> Option<DateTime<Utc>> {
     line.state.as_ref().map(|state| state.since)
 }
 
-/// How long it has been in its state.
 pub(super) fn age_cell(line: &Line, now: DateTime<Utc>) -> Cell {
     Cell::or_missing(since(line), |since| Cell::Duration(now - since))
 }
@@ -176,7 +173,6 @@ impl Answer for RuleList {
     }
 }
 
-/// Up to when the rules were evaluated last.
 pub(super) fn evaluated_to(lines: &[Line]) -> Option<DateTime<Utc>> {
     let states = lines.iter().filter_map(|line| line.state.as_ref());
     states.map(|state| state.evaluated_to).max()

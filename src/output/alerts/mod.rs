@@ -14,37 +14,29 @@ pub mod show;
 pub mod silence;
 pub mod status;
 
+use crate::domain::named::{Named, named};
 use crate::output::prelude::*;
 
-/// The action of a command on a rule, a channel or a silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Added,
-    Changed,
-    Enabled,
-    Disabled,
-    Removed,
-    Expired,
-    /// Not added, because it could not be evaluated.
-    #[serde(rename = "left_out")]
-    LeftOut,
-    /// It was so already.
-    Unchanged,
+named! {
+    /// The action of a command on a rule, a channel or a silence.
+    Action, "action" {
+        Added = "added",
+        Changed = "changed",
+        Enabled = "enabled",
+        Disabled = "disabled",
+        Removed = "removed",
+        Expired = "expired",
+        /// Not added, because it could not be evaluated.
+        LeftOut = "left_out",
+        /// It was so already.
+        Unchanged = "unchanged",
+    }
 }
 
 impl Action {
-    fn as_str(self) -> &'static str {
-        match self {
-            Action::Added => "added",
-            Action::Changed => "changed",
-            Action::Enabled => "enabled",
-            Action::Disabled => "disabled",
-            Action::Removed => "removed",
-            Action::Expired => "expired",
-            Action::LeftOut => "left out",
-            Action::Unchanged => "unchanged",
-        }
+    /// In tables and CSV.
+    fn words(self) -> String {
+        self.as_str().replace('_', " ")
     }
 }
 

@@ -6,7 +6,6 @@ use crate::domain::alert::rule::Rule;
 use crate::domain::format::short_id;
 use crate::output::prelude::*;
 
-/// A rule and the action on it.
 #[derive(Debug, Serialize)]
 pub struct RuleChange {
     pub action: Action,
@@ -17,7 +16,6 @@ pub struct RuleChange {
     pub rule: Rule,
 }
 
-/// The changes, in order.
 #[derive(Debug, Serialize)]
 pub struct RuleChanges {
     #[serde(rename = "rules")]
@@ -25,7 +23,6 @@ pub struct RuleChanges {
 }
 
 impl RuleChanges {
-    /// The same action on all of them.
     pub fn all(action: Action, rules: Vec<Rule>) -> RuleChanges {
         let change = |rule| RuleChange {
             action,
@@ -46,7 +43,7 @@ impl Answer for RuleChanges {
             let (rule, reason) = (&change.rule, change.reason.as_ref());
             let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
             // A rule that was not added has no id.
-            let name = format!("{} {}", change.action.as_str(), short_id(&rule.id, &ids));
+            let name = format!("{} {}", change.action.words(), short_id(&rule.id, &ids));
             let (name, settings) = (name.trim_end(), settings_line(rule));
             format!("{name}  {rule}, {settings}{reason}")
         })
@@ -59,7 +56,7 @@ impl Answer for RuleChanges {
     fn csv(&self) -> Vec<Vec<String>> {
         type Col<'a> = Column<'a, RuleChange>;
         let columns = [
-            Col::csv_only("action", |it| Cell::text(it.action.as_str())),
+            Col::csv_only("action", |it| Cell::Text(it.action.words())),
             Col::csv_only("id", |it| Cell::text(&it.rule.id)),
             Col::csv_only("api_name", |it| Cell::text(&it.rule.api_name)),
             Col::csv_only("alert_type", |it| Cell::text(&it.rule.alert_type)),

@@ -32,7 +32,6 @@ fn state(silence: &Silence, now: DateTime<Utc>) -> &'static str {
     }
 }
 
-/// What a silence matches.
 fn matchers(silence: &Silence) -> String {
     let parts = [
         silence.api_name.clone(),
@@ -47,7 +46,6 @@ fn matchers(silence: &Silence) -> String {
     }
 }
 
-/// When it ends.
 fn end(silence: &Silence) -> String {
     let ends_at = silence.ends_at.map(time);
     ends_at.unwrap_or_else(|| "when resolved".to_owned())
@@ -85,7 +83,7 @@ impl Answer for Silences {
             return lines(&self.silences, |silence| {
                 format!(
                     "{} {}  silence of {} from {} to {}: {}",
-                    action.as_str(),
+                    action.words(),
                     short_id(&silence.id, &ids),
                     matchers(silence),
                     time(silence.starts_at),

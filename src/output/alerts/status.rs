@@ -15,11 +15,9 @@ use crate::domain::format::{count, counted, duration, time, time_ms};
 use crate::domain::nagios::NagiosAnswer;
 use crate::output::prelude::*;
 
-/// The states of all rules, undelivered notices and silences.
 #[derive(Debug)]
 pub struct AlertsStatus {
     pub lines: Vec<Line>,
-    /// The notices that wait for delivery.
     pub waiting: Vec<Notice>,
     /// How many notices a silence holds back.
     pub silenced: u64,

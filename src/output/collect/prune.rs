@@ -7,7 +7,6 @@ use crate::output::prelude::*;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct PruneReport {
-    /// Number of removed points.
     pub points: u64,
     /// The last day that is pruned, unless it lies before the first year of the calendar.
     pub last_day: Option<NaiveDate>,

@@ -7,7 +7,6 @@ use crate::domain::metrics::collector::{MetricSource, RunResult};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::prelude::*;
 
-/// The outcome of one collector.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectorReport {
     pub collector: MetricSource,

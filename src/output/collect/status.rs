@@ -9,7 +9,6 @@ use crate::output::prelude::*;
 
 #[derive(Clone, Debug)]
 pub struct CollectStatus {
-    /// Ages are relative to this time.
     pub now: DateTime<Utc>,
     /// The last run of each collector.
     pub runs: Vec<CollectorRun>,

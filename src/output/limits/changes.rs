@@ -53,10 +53,8 @@ fn dry_run_note(dry_run: bool) -> &'static str {
 pub struct Initialised {
     pub catalogue_version: String,
     pub dry_run: bool,
-    /// The plans in use.
     #[serde(serialize_with = "plans_json")]
     pub plans: Vec<PlanSelection>,
-    /// The providers without a selected plan, and their plans.
     pub without_plan: Vec<UnselectedProvider>,
     #[serde(flatten, serialize_with = "json")]
     pub changes: Changes,

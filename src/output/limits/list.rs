@@ -11,7 +11,6 @@ use crate::output::prelude::*;
 pub struct LimitList {
     pub limits: Vec<ListedLimit>,
     pub api_limits: Vec<ApiLimit>,
-    /// Whether the table has all columns.
     pub wide: bool,
 }
 

@@ -222,7 +222,6 @@ impl Shown {
     }
 }
 
-/// The limits of services and of APIs in JSON.
 #[derive(Serialize)]
 struct RowsJson<'a> {
     limits: Vec<Row<'a>>,

@@ -12,7 +12,6 @@ pub struct Selections {
     /// By start, with whether each is in use.
     pub selections: Vec<Row>,
     pub now: DateTime<Utc>,
-    /// The outcome of selecting a plan.
     pub selected: Option<Selected>,
 }
 
@@ -22,7 +21,6 @@ pub(super) fn selections_json(selections: &[Row]) -> Vec<columns::Object> {
     selections.iter().map(object).collect()
 }
 
-/// The outcome of selecting a plan.
 #[derive(Debug, Serialize)]
 pub struct Selected {
     /// Whether it was not in use already.

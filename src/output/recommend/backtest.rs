@@ -6,15 +6,12 @@ use crate::domain::format::percent;
 use crate::domain::metrics::names::MetricKind;
 use crate::output::prelude::*;
 
-/// Backtests of several series.
 #[derive(Debug)]
 pub struct Backtest {
     pub tested: Vec<Tested>,
-    /// Whether the table has all columns.
     pub wide: bool,
 }
 
-/// The backtest of one series.
 #[derive(Debug)]
 pub struct Tested {
     pub name: String,
@@ -24,7 +21,6 @@ pub struct Tested {
     pub horizons: Vec<Trials>,
 }
 
-/// A line of the table: one series and horizon.
 struct Line<'a> {
     tested: &'a Tested,
     trials: &'a Trials,
@@ -40,7 +36,6 @@ impl Backtest {
         self.trials().next().is_some()
     }
 
-    /// Every trial with its series.
     fn rows(&self) -> impl Iterator<Item = (&Tested, &Trial)> {
         self.tested.iter().flat_map(|tested| {
             let trials = tested.horizons.iter().flat_map(|horizon| &horizon.trials);

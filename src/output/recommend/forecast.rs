@@ -15,7 +15,6 @@ use crate::domain::recommendation::figure::{Unit, with_unit};
 use crate::output::chart::{self, ForecastChart};
 use crate::output::prelude::*;
 
-/// Forecasts of several series.
 #[derive(Debug)]
 pub struct Forecasts {
     pub now: DateTime<Utc>,
@@ -24,11 +23,9 @@ pub struct Forecasts {
     pub explain: bool,
 }
 
-/// The forecast of one series.
 #[derive(Debug)]
 pub struct Item(pub Capacity);
 
-/// Days of history in a chart.
 const CHART_DAYS: DayNumber = 60;
 /// Readings that a forecast of low confidence requires.
 const FEWEST_READINGS: u32 = 2;
@@ -60,7 +57,6 @@ impl Item {
         at_least(number, self.0.is_at_least())
     }
 
-    /// A value of the metric: money in dollars.
     fn value(&self, value: f64) -> String {
         let unit = Unit::Of(self.0.series.metric);
         match (self.0.series.metric, decimal(value)) {

@@ -5,14 +5,12 @@ use crate::domain::recommendation::lifecycle::Actor;
 use crate::domain::recommendation::lifecycle::history::{Change, Entry};
 use crate::output::prelude::*;
 
-/// The history of a recommendation.
 #[derive(Debug)]
 pub struct History<'a> {
     pub recommendation: &'a Recommendation,
     pub entries: &'a [Entry],
 }
 
-/// A numbered entry.
 #[derive(Debug, Serialize)]
 pub struct Numbered<'a> {
     number: usize,

@@ -42,7 +42,6 @@ pub(super) fn other_metric(it: &Recommendation, now: &Capacity) -> Option<String
     }
 }
 
-/// The listed recommendations.
 #[derive(Debug)]
 pub struct List {
     pub recommendations: Vec<Listed>,

@@ -7,11 +7,9 @@ use crate::domain::recommendation::reconcile::Update;
 use crate::domain::recommendation::snapshot::Unknown;
 use crate::output::prelude::*;
 
-/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     pub dry_run: bool,
-    /// Number of limits.
     pub limits: usize,
     pub updates: Vec<Update>,
     pub unknown: Vec<Unknown>,

@@ -18,7 +18,6 @@ use crate::domain::recommendation::lifecycle::transition::version;
 use crate::output::prelude::*;
 use crate::output::wrap;
 
-/// The summary of a recommendation.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub text: String,
@@ -28,7 +27,6 @@ pub struct Summary {
     pub refused: Option<String>,
 }
 
-/// A recommendation with everything known about it.
 #[derive(Debug)]
 pub struct Show<'a> {
     pub recommendation: &'a Recommendation,
@@ -46,7 +44,6 @@ pub struct Show<'a> {
 /// Characters in a line of a paragraph.
 const WIDTH: usize = 100;
 
-/// A text of several lines.
 fn paragraph(text: &str) -> String {
     let lines = wrap(&printable(text), WIDTH).into_iter();
     lines.map(|line| line + "\n").collect()
@@ -71,7 +68,6 @@ impl Show<'_> {
         )
     }
 
-    /// The measured outcome of an implemented recommendation.
     fn outcome(&self) -> Option<Map<String, Value>> {
         let tracking = self.recommendation.tracking.as_ref()?;
         serde_json::from_str(tracking.outcome.as_ref()?).ok()
@@ -112,7 +108,6 @@ impl Show<'_> {
     }
 }
 
-/// Two columns of text.
 fn pairs(headers: [&'static str; 2], rows: Vec<(String, String)>) -> String {
     let columns = [
         Column::table_only(headers[0], |row: &(String, String)| Cell::text(&row.0)),

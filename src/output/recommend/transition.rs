@@ -6,7 +6,6 @@ use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::lifecycle::transition::Transition;
 use crate::output::prelude::*;
 
-/// A move that was carried out.
 #[derive(Debug)]
 pub struct Moved<'a> {
     pub from: Status,
