@@ -213,13 +213,21 @@ fn report(
         true => String::new(),
         false => migrations::held_data(db, &restoring, Instant::now() + COUNT_TIMEOUT)?,
     };
+    let mut defects = match args.verify {
+        true => Some(self::defects(db, url, args, &survey, &expected)?),
+        false => None,
+    };
+    // Else the SQL that ends the drift names them.
+    if fix.is_empty()
+        && let unrenamed = adopt::unrenamed(db, &found)?
+        && !unrenamed.is_empty()
+    {
+        defects.get_or_insert_default().extend(unrenamed);
+    }
     Ok(StatusReport {
         engine: db.engine(),
         engine_version: status::engine_version(db)?,
-        defects: args
-            .verify
-            .then(|| defects(db, url, args, &survey, &expected))
-            .transpose()?,
+        defects,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
         fix,

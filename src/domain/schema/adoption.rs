@@ -616,8 +616,14 @@ pub fn closing_sql(
         .objects()
         .filter(|(what, _)| of_missing_table(what))
         .filter(|(what, _)| {
-            !table_of(what)
-                .is_some_and(|it| existing.views.contains(it) || existing.renamed.contains_key(it))
+            // `prisma db push` creates the indexes after it renames the table.
+            let is_whole = |table: &str, from: &str| {
+                what.starts_with("column ") || from != format!("new_{table}")
+            };
+            !table_of(what).is_some_and(|it| {
+                let from = existing.renamed.get(it);
+                existing.views.contains(it) || from.is_some_and(|from| is_whole(it, from))
+            })
         })
     {
         let group = match what.split_once(' ') {

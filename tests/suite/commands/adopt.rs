@@ -1179,7 +1179,7 @@ fn partial_difference_is_printed_with_its_sql(#[values(Sqlite, Postgresql)] engi
     CREATE INDEX "api_usage_success_timestamp_idx" ON "api_usage" ("success", "timestamp");
     "#);
     assert_snapshot!(run.stderr, @"
-    error: only partly in the database: 20260123210146_enhance_api_monitoring (48 of 50 objects); nothing was changed
+    error: only partly in the database: 20260123210146_enhance_api_monitoring (48 of 50 objects); no migration was recorded or applied
     next: run the SQL of `usagectl migrate --adopt --sql`, change by hand each object with only a comment, then: usagectl migrate --adopt
     ");
 }
