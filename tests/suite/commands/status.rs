@@ -1179,8 +1179,8 @@ defect: function usagectl_mark_new_rows runs as [role], who may not insert into 
   fix: GRANT USAGE ON SCHEMA usagectl TO [role]; GRANT INSERT ON usagectl.usagectl_dirty_hours TO [role];
 defect: index own on api_usage is invalid
   fix: REINDEX INDEX CONCURRENTLY public.own;
-defect: table InfrastructureLimit has row security, and no policy shows its rows to [role]
-  fix: CREATE POLICY usagectl ON public.\"InfrastructureLimit\" TO [role] USING (true) WITH CHECK (true);
+defect: table InfrastructureLimit has row security, and no policy allows SELECT to [role]
+  fix: CREATE POLICY usagectl_select_[role] ON public.\"InfrastructureLimit\" FOR SELECT TO [role] USING (true);
 defect: table api_alerts is unlogged: a crash empties it
   fix: ALTER TABLE public.api_alerts SET LOGGED;
 defect: table usagectl_channels is owned by [role], the migration ledger by app
@@ -1188,6 +1188,49 @@ defect: table usagectl_channels is owned by [role], the migration ledger by app
 defect: table usagectl_migration_log has row [newest], but its sequence is at 3
   fix: SELECT setval('usagectl.usagectl_migration_log_id_seq', [newest]);"
     );
+}
+
+#[test]
+fn row_security_is_reported_for_each_command_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    role.administer(&[&format!(
+        "GRANT USAGE ON SCHEMA public, usagectl TO {0};
+         GRANT ALL ON ALL TABLES IN SCHEMA public, usagectl TO {0};
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA usagectl TO {0}",
+        role.name
+    )]);
+    db.execute(
+        "ALTER TABLE api_usage ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON api_usage FOR SELECT USING (true)",
+    );
+    // The owner is not subject to it.
+    db.usagectl(["status", "--verify"]).run().success();
+    let verify = || role.usagectl(["status", "--verify"]).run();
+    let run = verify();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let denied = ["DELETE", "INSERT", "UPDATE"].map(|command| {
+        let role = &role.name;
+        format!("table api_usage has row security, and no policy allows {command} to {role}")
+    });
+    assert_eq!(lines(&run, "defect"), denied);
+    let record = || role.usagectl(["record", "--api", "tmdb"]).run();
+    let refused = record();
+    assert_eq!(refused.code, 1, "{}", refused.snapshot());
+    let reason = format!("row security has no policy for the role `{}`", role.name);
+    assert!(refused.stderr.contains(&reason), "{}", refused.snapshot());
+    let (_, next) = refused.stderr.split_once("next: as a superuser, ").unwrap();
+    assert_eq!(next.matches("CREATE POLICY").count(), 1, "{next}");
+    db.execute(next);
+    record().success();
+    let run = verify();
+    for fix in run
+        .stdout
+        .lines()
+        .filter_map(|it| it.strip_prefix("  fix: "))
+    {
+        db.execute(fix);
+    }
+    verify().success();
 }
 
 #[rstest]
