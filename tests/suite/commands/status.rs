@@ -1085,6 +1085,7 @@ fn older_version_reads_and_records_into_newer_database(
         &["limits"],
         &["recommend"],
         &["aggregate", "--verify"],
+        &["collect", "status"],
     ] {
         let run = db.usagectl(reads).run();
         assert!(run.stderr.contains(warning), "{reads:?}: {}", run.stderr);
