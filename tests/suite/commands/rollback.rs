@@ -120,7 +120,7 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         assert_eq!(whole_catalogue(&db), whole);
     }
     let run = db.usagectl(to_the_start).arg("--prisma-history").run();
-    let expected = "error: the database has no ledger of Prisma, _prisma_migrations; nothing was changed\n\
+    let expected = "error: the database has no table _prisma_migrations, which is Prisma's ledger up to version 7; nothing was changed\n\
                     next: usagectl rollback --to create_api_usage\n";
     assert_eq!((run.code, run.stderr.as_str()), (5, expected));
     let run = db.usagectl(TO_APPLICATION_TABLES).run();
