@@ -154,17 +154,8 @@ fn report(
         origin = adopt::origin(db, &survey, &found)?;
         adopt::mark_unadopted(db, &mut survey, &found);
     }
-    let mut drift = survey.bookkeeping.differences();
     // `aggregate` creates the triggers of new partitions.
-    drift.append(&mut migrations::differences(
-        db,
-        &expected,
-        &found,
-        args.verify,
-    )?);
-    drift.append(&mut schema_objects::unfilled_columns(
-        db, &expected, &found,
-    )?);
+    let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, args.verify)?;
     let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {

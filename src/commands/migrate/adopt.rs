@@ -156,7 +156,25 @@ pub(super) fn run(
     result?;
     warn_of_owned(context, &mut db)?;
     list_external_tables(context, &db)?;
-    Ok(Some(Outcome::DONE))
+    closing_outcome(context, &mut db).map(Some)
+}
+
+/// As `status` judges the adopted database.
+fn closing_outcome(context: &mut Context, db: &mut Db) -> Result<Outcome> {
+    let survey = migrations::survey(db)?;
+    let expected = migrations::expected(db, &survey.statuses);
+    let found = schema_objects::read(db)?;
+    let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, false)?;
+    for difference in &drift {
+        context.warn(difference);
+    }
+    Ok(match drift.is_empty() {
+        true => Outcome::DONE,
+        false => Outcome::with_next(
+            Exit::Untrustworthy,
+            "run the SQL that usagectl status prints, then usagectl status",
+        ),
+    })
 }
 
 fn find(

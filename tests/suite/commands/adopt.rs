@@ -1674,6 +1674,43 @@ fn prisma_8_is_named() {
     );
     adopt(&db).success();
     assert_works(&db);
+    let history = db.usagectl(["rollback", "--prisma-history"]).run();
+    assert_eq!(history.code, 5);
+    let reason = "no table _prisma_migrations, which is Prisma's ledger up to version 7";
+    assert!(history.stderr.contains(reason), "{}", history.snapshot());
+    let rollback = ["rollback", "--to", "create_api_usage", "--dry-run"];
+    let run = db.usagectl(rollback).run().success();
+    let warning = "the schema prisma_contract, is not changed: Prisma takes the reverted migrations for applied";
+    assert!(run.stderr.contains(warning), "{}", run.snapshot());
+    // Its migrations create only our tables.
+    let run = db.usagectl(["rollback", "--dry-run"]).run().success();
+    assert_eq!(run.stderr, "");
+}
+
+/// A required column without a default, which the application fills.
+#[rstest]
+fn adoption_ends_as_status_judges(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = pushed(engine, 3);
+    db.execute(match engine {
+        Postgresql => "ALTER TABLE api_usage_aggregates ADD tenant text NOT NULL",
+        Sqlite => {
+            "ALTER TABLE api_usage_aggregates ADD COLUMN tenant TEXT NOT NULL DEFAULT 'a';
+             PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, ' DEFAULT ''a''', '') WHERE name = 'api_usage_aggregates';
+             PRAGMA writable_schema = RESET"
+        }
+    });
+    let run = adopt(&db);
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        run.stdout
+            .contains("applied 20260204000000_add_drop_reason")
+    );
+    let problem = "warning: column api_usage_aggregates.tenant is ";
+    assert!(run.stderr.contains(problem), "{}", run.snapshot());
+    let next = "next: run the SQL that usagectl status prints, then usagectl status\n";
+    assert!(run.stderr.ends_with(next), "{}", run.snapshot());
+    assert_eq!(db.usagectl(["status"]).run().code, 4);
 }
 
 #[rstest]

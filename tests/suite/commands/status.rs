@@ -153,7 +153,8 @@ fn drift_names_each_difference_once(#[values(Sqlite, Postgresql)] engine: Engine
     );
     // It creates the table of usagectl again; the others are the user's.
     assert_eq!(run.stderr, "next: usagectl migrate --adopt\n");
-    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    let adopt = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(adopt.code, 4, "{}", adopt.snapshot());
     let run = db.usagectl(["status"]).run();
     assert_eq!(
         run.stderr,
