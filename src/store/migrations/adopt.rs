@@ -104,26 +104,14 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
     if !survey.bookkeeping.applied.is_empty() || found.objects().any(|(what, _)| is_ours(what)) {
         return Ok(Some(Origin::Usagectl));
     }
-    let tables: BTreeSet<String> = ALL
-        .iter()
-        .flat_map(|it| {
-            it.effect(db)
-                .tables()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .filter(|table| found.get(&format!("table {table}")).is_some())
-        .collect();
-    if tables.is_empty() {
-        return Ok(None);
-    }
-    if !survey.bookkeeping.others.is_empty() {
-        return Ok(Some(Origin::Diesel));
-    }
-    let indexes = indexes(db)?;
-    let indexes = indexes.iter().filter(|it| tables.contains(&it.1));
-    let indexes = indexes.map(|(name, table)| (name.as_str(), table.as_str()));
-    Ok(Some(Origin::by_indexes(indexes)))
+    let is_found = |table: &str| found.get(&format!("table {table}")).is_some();
+    let has_tables = ALL.iter().any(|it| it.effect(db).tables().any(is_found));
+    Ok(
+        has_tables.then_some(match survey.bookkeeping.others.is_empty() {
+            true => Origin::Other,
+            false => Origin::Diesel,
+        }),
+    )
 }
 
 /// The names of all indexes and their tables, without those that SQLite makes by itself.

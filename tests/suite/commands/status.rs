@@ -484,24 +484,6 @@ fn tables_beside_the_ledger_of_a_diesel_program_are_adopted(
     db.usagectl(["status"]).run().success();
 }
 
-/// PostgreSQL names the index of a primary key as Prisma does.
-#[rstest]
-#[case("CREATE TABLE api_alerts (x INTEGER)")]
-#[case("CREATE TABLE api_alerts (id INTEGER PRIMARY KEY)")]
-fn table_without_named_indexes_is_not_prismas(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-    #[case] sql: &str,
-) {
-    let db = TestDatabase::empty(engine);
-    if engine == Engine::Sqlite {
-        fs::File::create(db.path()).unwrap();
-    }
-    db.execute(sql);
-    let run = db.usagectl(["status"]).run();
-    let created = "created by hand or another tool (no ledger)\n";
-    assert!(run.stdout.contains(created), "{}", run.snapshot());
-}
-
 #[rstest]
 fn dirty_hours_do_not_change_the_exit_code(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
