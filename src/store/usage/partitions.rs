@@ -65,6 +65,8 @@ pub struct Changes {
     pub windows: Vec<Window>,
     /// The hours with other rows than were counted.
     hours: Vec<(ApiPeriod, Change)>,
+    /// How many of them wait for `aggregate` also without it.
+    pub waiting: usize,
     /// Whether the partitions are those that the last `aggregate` saved.
     pub is_saved: bool,
 }
@@ -117,6 +119,7 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
     let attached = partitions::changed_windows(before, &now, Partition::attachment);
     let may_return = |start| attached.iter().any(|window| window.contains(start));
     let mut hours = Vec::new();
+    let mut waiting = 0;
     if let Db::Pg(postgres) = db {
         for window in &windows {
             type Row = (UtcTimestamp, String, i64, i64, i64, bool);
@@ -131,6 +134,7 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
                     let change = partitions::change(counted, kept, rows, is_waiting)?;
                     let is_of_rows = [Change::Returned, Change::Unclear].contains(&change);
                     (!is_of_rows || may_return(start)).then_some(())?;
+                    waiting += usize::from(is_waiting);
                     Some((ApiPeriod { start, api_name }, change))
                 },
             ));
@@ -141,5 +145,6 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
         now,
         windows,
         hours,
+        waiting,
     })
 }
