@@ -112,9 +112,9 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
     }
     let now = read(db)?;
     let saved = settings::partitions(db)?;
-    // The first time they are only saved.
+    // The first time they are not compared.
     let before = saved.as_ref().unwrap_or(&now);
-    let windows = partitions::changed_windows(before, &now, Partition::identity);
+    let mut windows = partitions::changed_windows(before, &now, Partition::identity);
     // A truncated or rewritten partition has no rows that were without it.
     let attached = partitions::changed_windows(before, &now, Partition::attachment);
     let may_return = |start| attached.iter().any(|window| window.contains(start));
@@ -139,6 +139,10 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
                 },
             ));
         }
+    }
+    // A version that saved none had no triggers on them: changes of rows by a partition's name may have been missed.
+    if saved.is_none() && !now.is_empty() {
+        windows.push(Window::ALL);
     }
     Ok(Changes {
         is_saved: saved.as_ref() == Some(&now),

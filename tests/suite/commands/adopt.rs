@@ -934,6 +934,37 @@ fn rows_written_to_a_partition_by_its_name_are_counted() {
     assert_eq!(db.rows(left).len(), 14);
 }
 
+/// An hour that waits for `aggregate` and is in a partition that changed.
+#[test]
+fn hour_is_pending_once() {
+    let db = adopted_partitions();
+    db.usagectl(["aggregate"]).run().success();
+    db.execute("ALTER TABLE api_usage DETACH PARTITION api_usage_2");
+    db.execute("DELETE FROM api_usage_2 WHERE id = '47'");
+    db.execute("ALTER TABLE api_usage ATTACH PARTITION api_usage_2 FOR VALUES FROM ('2026-01-31') TO ('2026-03-01')");
+    db.execute("UPDATE api_usage SET success = false WHERE id = '46'");
+    let run = db.usagectl(["status", "--format", "json"]).run().success();
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(report["rollups"]["hours_waiting"], 1, "{}", run.stdout);
+}
+
+/// Nothing was compared, and the number of rows is the same.
+#[test]
+fn rows_that_a_version_without_triggers_on_partitions_counted_are_counted_again() {
+    let db = adopted_partitions();
+    db.usagectl(["aggregate"]).run().success();
+    db.execute(
+        "DELETE FROM usagectl.usagectl_settings WHERE name = 'partitions';
+         DROP TRIGGER usagectl_after_insert ON api_usage_1;
+         DROP TRIGGER usagectl_after_update ON api_usage_1;
+         DROP TRIGGER usagectl_after_delete ON api_usage_1;
+         UPDATE api_usage_1 SET success = false WHERE id = '3'",
+    );
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+}
+
 /// The partitions of another role, whose tables `aggregate` may not alter.
 #[test]
 fn partition_of_another_role_without_triggers_is_named_by_verify() {
