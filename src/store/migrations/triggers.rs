@@ -260,11 +260,11 @@ pub fn cover_partitions(
 }
 
 /// Drops the triggers on present and former partitions, which use the functions that a rollback drops.
-pub(super) const DROP_OF_PARTITIONS: &str = "DO $usagectl$ DECLARE statement text; BEGIN
+pub(super) const DROP_OF_PARTITIONS: &str = r"DO $usagectl$ DECLARE statement text; BEGIN
     FOR statement IN
         SELECT format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass) FROM pg_trigger g
         JOIN pg_proc p ON p.oid = g.tgfoid AND p.pronamespace = 'usagectl'::regnamespace
-        WHERE g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+        WHERE g.tgname LIKE 'usagectl\_after\_%'
           AND g.tgrelid IS DISTINCT FROM to_regclass('api_usage')
     LOOP EXECUTE statement; END LOOP;
 END $usagectl$;

@@ -13,12 +13,11 @@ use crate::store::time::TimeBoundary;
 
 /// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers after rows
 /// may have been written without them, which a foreign table cannot have.
-const PARTITIONS: &str = "
+const PARTITIONS: &str = r"
     SELECT c.oid::regclass::text,
            i.xmin::text || ' ' || c.relfilenode || coalesce((
                SELECT ' ' || string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g
-               WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')
-                 AND g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+               WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A') AND g.tgname LIKE 'usagectl\_after\_%'
                HAVING count(*) = 3
            ), CASE c.relkind WHEN 'f' THEN ' -' ELSE '' END),
            CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = 'timestamp'
