@@ -4,16 +4,19 @@
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::context::Context;
+use crate::domain::named::Named;
 use crate::domain::schema::adoption::set_default;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::Difference;
-use crate::domain::schema::rights::{self, Work};
+use crate::domain::schema::rights::{self, Verb, Work};
+use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Result, shell_word};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;
 use crate::store::unreadable;
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
+use crate::store::verification;
 
 /// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The
 /// catalogue decides, not the message: Diesel passes on no SQLSTATE, the server's language may be any, and a table in a
@@ -60,7 +63,12 @@ pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
     }
     match missing(url, *access, command, restores) {
         Ok((role, statements)) if !statements.is_empty() => error
-            .context(format!("the role `{role}` lacks rights"))
+            .context(
+                match statements.iter().all(|it| it.starts_with("CREATE POLICY")) {
+                    true => format!("row security has no policy for the role `{role}`"),
+                    false => format!("the role `{role}` lacks rights"),
+                },
+            )
             .with_next(format!("as a superuser, {}", statements.join("; "))),
         _ => error,
     }
@@ -204,7 +212,30 @@ fn missing(
         (_, Access::Read) => Work::Read(rights::application_tables(command)),
         (_, Access::Create | Access::Write) => Work::Write(rights::application_tables(command)),
     };
-    let statements = rights::missing(&work, &held);
+    let mut statements = rights::missing(&work, &held);
+    if let Work::Write(tables) = work
+        && statements.is_empty()
+    {
+        let named = tables
+            .iter()
+            .map(|(table, _)| (format!("table {table}"), String::new()));
+        let defects = verification::defects(&mut db, &named.collect(), false)?;
+        // Of the commands that this one runs.
+        let is_required = |it: &Defect| {
+            let mut tables = tables
+                .iter()
+                .filter(|(table, _)| it.object == format!("table {table}"));
+            tables.any(|(_, verbs)| {
+                let verb = |verb: &Verb| {
+                    it.problem
+                        .contains(&format!("no policy allows {} to", verb.as_str()))
+                };
+                verbs.iter().any(verb)
+            })
+        };
+        let fixes = defects.into_iter().filter(is_required);
+        statements.extend(fixes.filter_map(|it| Some(it.fix?.trim_end_matches(';').to_owned())));
+    }
     Ok((held.role, statements))
 }
 

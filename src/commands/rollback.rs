@@ -122,6 +122,12 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     for (name, can_be_marked) in prisma.left_applied(&migrations) {
         context.warn(left_applied(name, can_be_marked));
     }
+    if migrations.iter().any(|it| it.is_application()) && prisma::has_contract(&mut db)? {
+        context.warn(
+            "Prisma's ledger since version 8, the schema prisma_contract, is not changed: Prisma takes the reverted \
+             migrations for applied",
+        );
+    }
     let deadline = Instant::now() + args.count_timeout;
     let steps = counted_steps(&mut db, &migrations, deadline)?;
     if args.sql {
@@ -583,7 +589,7 @@ impl RollbackArgs {
 }
 
 fn without_prisma(context: &Context, args: &RollbackArgs) -> Error {
-    let message = "the database has no ledger of Prisma, _prisma_migrations; nothing was changed";
+    let message = "the database has no table _prisma_migrations, which is Prisma's ledger up to version 7; nothing was changed";
     let args = RollbackArgs {
         prisma_history: false,
         ..args.clone()

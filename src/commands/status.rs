@@ -154,17 +154,8 @@ fn report(
         origin = adopt::origin(db, &survey, &found)?;
         adopt::mark_unadopted(db, &mut survey, &found);
     }
-    let mut drift = survey.bookkeeping.differences();
     // `aggregate` creates the triggers of new partitions.
-    drift.append(&mut migrations::differences(
-        db,
-        &expected,
-        &found,
-        args.verify,
-    )?);
-    drift.append(&mut schema_objects::unfilled_columns(
-        db, &expected, &found,
-    )?);
+    let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, args.verify)?;
     let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
     let closed: Vec<Difference> = closed.collect();
     let fix = match closed.is_empty() || is_adoptable {
@@ -213,13 +204,21 @@ fn report(
         true => String::new(),
         false => migrations::held_data(db, &restoring, Instant::now() + COUNT_TIMEOUT)?,
     };
+    let mut defects = match args.verify {
+        true => Some(self::defects(db, url, args, &survey, &expected)?),
+        false => None,
+    };
+    // Else the SQL that ends the drift names them.
+    if fix.is_empty()
+        && let unrenamed = adopt::unrenamed(db, &found)?
+        && !unrenamed.is_empty()
+    {
+        defects.get_or_insert_default().extend(unrenamed);
+    }
     Ok(StatusReport {
         engine: db.engine(),
         engine_version: status::engine_version(db)?,
-        defects: args
-            .verify
-            .then(|| defects(db, url, args, &survey, &expected))
-            .transpose()?,
+        defects,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
         fix,

@@ -281,6 +281,8 @@ fn next_step_to_connect(reason: &str) -> &'static str {
         "check user and password in the URL, or set PGPASSWORD"
     } else if mentions(&["query_wait_timeout"]) {
         "run the same command again when the pool has a free session, or enlarge the pool"
+    } else if mentions(&["channel binding"]) {
+        "connect with TLS (sslmode=require), or remove channel_binding from the URL"
     } else if is_about_a_parameter(reason) {
         "correct or remove that parameter of the URL"
     } else if mentions(&["SSL", "certificate"]) {

@@ -32,7 +32,10 @@ pub(super) fn open(path: &Path, database: &Path) -> io::Result<File> {
     };
     loop {
         let error = match open(true) {
-            Ok(file) => return Ok(file),
+            Ok(file) => {
+                give(&file, database);
+                return Ok(file);
+            }
             Err(error) => error,
         };
         match error.kind() {
@@ -49,18 +52,22 @@ pub(super) fn open(path: &Path, database: &Path) -> io::Result<File> {
     }
 }
 
-/// Creates a lock file with the owner and mode of the database, as SQLite does with its own files: one that root left
-/// behind would otherwise lock out the owner.
 fn create(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let new = options.read(true).write(true).create_new(true).mode(0o600);
     let file = new.open(path)?;
+    give(&file, database);
+    Ok(file)
+}
+
+/// Gives a lock file the owner and mode of the database, as SQLite does with its own files: one that root left behind would
+/// otherwise lock out the owner, and the mode of the database may have changed.
+fn give(file: &File, database: &Path) {
     let Ok(owner) = fs::metadata(database) else {
-        return Ok(file);
+        return;
     };
     // Only root can give a file away; another user's file stays readable by the mode.
     let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-    let _ = fchown(&file, Some(user), Some(group)).or_else(|_| fchown(&file, None, Some(group)));
-    fchmod(&file, Mode::from_raw_mode(owner.mode() & 0o666))?;
-    Ok(file)
+    let _ = fchown(file, Some(user), Some(group)).or_else(|_| fchown(file, None, Some(group)));
+    let _ = fchmod(file, Mode::from_raw_mode(owner.mode() & 0o666));
 }

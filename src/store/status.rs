@@ -89,7 +89,7 @@ pub fn freshness(db: &mut Db, has_usage: bool, has_published: bool) -> QueryResu
     let both = |a: Window, b: Window| Window::new(a.from.min(b.from), a.to.max(b.to));
     let oldest = oldest.map(UtcTimestamp::utc);
     Ok(Freshness {
-        hours_waiting: hours_waiting + i64::try_from(changed.len()).unwrap_or(0),
+        hours_waiting: hours_waiting + i64::try_from(changed.len() - changes.waiting).unwrap_or(0),
         oldest: oldest
             .into_iter()
             .chain(changed.first().map(|hour| hour.start))

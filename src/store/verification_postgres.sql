@@ -37,13 +37,15 @@ defects AS (
     FROM tables t
     WHERE t.relpersistence = 'u'
     UNION ALL
-    SELECT format('table %s', t.relname), format('has row security, and no policy shows its rows to %s', current_user),
-        format('CREATE POLICY usagectl ON %s TO %I USING (true) WITH CHECK (true);', t.name, current_user)
+    SELECT format('table %s', t.relname), format('has row security, and no policy allows %s to %s', v.verb, current_user),
+        format('CREATE POLICY %I ON %s FOR %s TO %I %s (true);', 'usagectl_' || lower(v.verb) || '_' || current_user, t.name, v.verb,
+            current_user, CASE v.verb WHEN 'INSERT' THEN 'WITH CHECK' ELSE 'USING' END)
     FROM tables t
-    WHERE row_security_active(t.oid)
+    CROSS JOIN (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) AS v (verb, letter)
+    WHERE row_security_active(t.oid) AND has_table_privilege(t.oid, v.verb)
       AND NOT EXISTS (
           SELECT FROM pg_policy p
-          WHERE p.polrelid = t.oid AND p.polpermissive AND p.polcmd IN ('r', '*')
+          WHERE p.polrelid = t.oid AND p.polpermissive AND p.polcmd::text IN (v.letter, '*')
             AND EXISTS (SELECT FROM unnest(p.polroles) AS r WHERE r = 0 OR pg_has_role(r, 'USAGE'))
       )
     UNION ALL

@@ -10,8 +10,7 @@ use crate::store::metrics::{collector_runs, days};
 pub struct StatusArgs {}
 
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
-    let mut db = context.open(Access::Write)?;
-    super::import::refresh(context, &mut db)?;
+    let mut db = context.open(Access::Read)?;
     let now = context.now;
     let status = db.read_tx(|db| -> Result<_> {
         Ok(CollectStatus {

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 use chrono::{DateTime, Utc};
 
 use super::{
-    MigrateArgs, Run, continued, interrupt, list_external_tables, name_taken, not_confirmed,
-    plan_error, warn_of_owned, warn_of_owner,
+    MigrateArgs, Run, continued, drop_orphaned, interrupt, list_external_tables, name_taken,
+    not_confirmed, not_renamed, plan_error, warn_of_owned, warn_of_owner,
 };
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
@@ -15,6 +15,7 @@ use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
+use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::fault;
 use crate::output::Format;
@@ -36,6 +37,7 @@ struct Findings {
     origin: Option<Origin>,
     /// They are dropped first; the pending migrations create them again.
     orphaned_triggers: Vec<OrphanedTrigger>,
+    unrenamed: Vec<Defect>,
     /// The migrations to apply after the adoption.
     pending: Vec<&'static Migration>,
 }
@@ -59,14 +61,25 @@ pub(super) fn run(
         true => None,
         false => Some(context.lock(&mut db, url, RunKind::Migrate, wait)?),
     };
-    let findings = find(&mut db, url, args, context.now)?;
-    if findings.is_complete() {
-        return Ok(None);
-    }
+    let mut findings = find(&mut db, url, args, context.now)?;
     let is_partial = findings
         .evidence
         .iter()
         .any(|it| !it.differences.is_empty());
+    if (is_partial || !findings.unrenamed.is_empty()) && !is_preview {
+        // They may be the cause, and writes of the application fail.
+        let dropped = drop_orphaned(&mut db, args.locks.retry(context))?;
+        if !dropped.is_empty() {
+            context.info(dropped_text(&dropped));
+            findings = find(&mut db, url, args, context.now)?;
+        }
+    }
+    if let ([unrenamed, ..], false) = (findings.unrenamed.as_slice(), is_partial) {
+        return Err(not_renamed(unrenamed));
+    }
+    if findings.is_complete() {
+        return Ok(None);
+    }
     if !is_partial {
         let expected = migrations::expected(&db, &findings.survey.statuses);
         migrations::require_tables(&expected, &findings.objects, true)?;
@@ -143,7 +156,25 @@ pub(super) fn run(
     result?;
     warn_of_owned(context, &mut db)?;
     list_external_tables(context, &db)?;
-    Ok(Some(Outcome::DONE))
+    closing_outcome(context, &mut db).map(Some)
+}
+
+/// As `status` judges the adopted database.
+fn closing_outcome(context: &mut Context, db: &mut Db) -> Result<Outcome> {
+    let survey = migrations::survey(db)?;
+    let expected = migrations::expected(db, &survey.statuses);
+    let found = schema_objects::read(db)?;
+    let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, false)?;
+    for difference in &drift {
+        context.warn(difference);
+    }
+    Ok(match drift.is_empty() {
+        true => Outcome::DONE,
+        false => Outcome::with_next(
+            Exit::Untrustworthy,
+            "run the SQL that usagectl status prints, then usagectl status",
+        ),
+    })
 }
 
 fn find(
@@ -188,6 +219,7 @@ fn find(
     Ok(Findings {
         origin,
         orphaned_triggers,
+        unrenamed: adopt::unrenamed(db, &objects)?,
         pending: migrations::with_versions(&pending),
         survey,
         prisma,
@@ -207,7 +239,13 @@ fn partial(findings: &Findings) -> Error {
         format!("{name} ({found} of {} objects)", it.expected)
     });
     let lines = lines.collect::<Vec<_>>().join(", ");
-    let message = format!("only partly in the database: {lines}; nothing was changed");
+    let unrenamed = findings.unrenamed.iter();
+    let unrenamed: String = unrenamed
+        .map(|it| format!("{} {}; ", it.object, it.problem))
+        .collect();
+    let message = format!(
+        "{unrenamed}only partly in the database: {lines}; no migration was recorded or applied"
+    );
     Error::message(Exit::Refused, message).with_next(
         "run the SQL of `usagectl migrate --adopt --sql`, change by hand each object with only a comment, then: usagectl migrate --adopt",
     )
@@ -292,8 +330,7 @@ impl Run<'_> {
                     Ok(())
                 })?;
             if !tables.is_empty() {
-                let message =
-                    format_args!("dropped the triggers that made writes to {tables} fail");
+                let message = dropped_text(&findings.orphaned_triggers);
                 self.context.info(message);
             }
             for what in findings.evidence.iter().flat_map(|it| &it.restored) {
@@ -316,6 +353,11 @@ impl Run<'_> {
         self.apply(&survey, findings.pending, &findings.prisma, applied)?;
         Ok(true)
     }
+}
+
+fn dropped_text(dropped: &[OrphanedTrigger]) -> String {
+    let tables = OrphanedTrigger::tables(dropped).join(", ");
+    format!("dropped the triggers that made writes to {tables} fail")
 }
 
 fn script(

@@ -19,6 +19,7 @@ use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::script::NameKind;
+use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{
     Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
@@ -475,13 +476,8 @@ impl Run<'_> {
             let mut retry = self.args.locks.retry(self.context);
             RollbackLog { command, log }.end(self.db, &mut retry)?;
         }
-        let orphaned = schema_objects::orphaned_triggers(self.db)?;
-        if !orphaned.is_empty() {
-            let drops = schema_objects::drop_triggers(self.db, &orphaned);
-            let mut retry = self.args.locks.retry(self.context);
-            retry.transaction(self.db, &[], |db| Ok(db.batch_execute(&drops)?))?;
-            applied.dropped_triggers = orphaned.iter().map(OrphanedTrigger::qualified).collect();
-        }
+        let orphaned = drop_orphaned(self.db, self.args.locks.retry(self.context))?;
+        applied.dropped_triggers = orphaned.iter().map(OrphanedTrigger::qualified).collect();
         for triggers in migrations::broken_triggers(self.db, &survey.statuses)? {
             let table = triggers.table();
             let message = format_args!("restoring the triggers on {table}");
@@ -573,6 +569,9 @@ fn plan(
 ) -> Result<Vec<&'static Migration>> {
     survey.bookkeeping.check_application(url)?;
     let found = schema_objects::read(db)?;
+    if let [unrenamed, ..] = adoption::unrenamed(db, &found)?.as_slice() {
+        return Err(not_renamed(unrenamed).with_next(migrations::ADOPT));
+    }
     if adoption::is_needed(db, survey, &found) {
         let conflicts = adoption::unrecorded(db, survey, &found);
         return Err(match conflicts.is_empty() {
@@ -600,6 +599,24 @@ fn plan(
         Some(taken) => Err(name_taken(&taken)),
         None => Ok(plan),
     }
+}
+
+/// The error about a table that would be created although its rows exist.
+fn not_renamed(table: &Defect) -> Error {
+    let message = format!("{} {}; nothing was changed", table.object, table.problem);
+    let rename = table.fix.as_deref().unwrap_or_default();
+    let next = format!("{rename} then usagectl migrate --adopt");
+    Error::message(Exit::Refused, message).with_next(next)
+}
+
+/// Drops our triggers whose tables are gone, and returns them.
+fn drop_orphaned(db: &mut Db, mut retry: Retry<'_>) -> Result<Vec<OrphanedTrigger>> {
+    let orphaned = schema_objects::orphaned_triggers(db)?;
+    if !orphaned.is_empty() {
+        let drops = schema_objects::drop_triggers(db, &orphaned);
+        retry.transaction(db, &[], |db| Ok(db.batch_execute(&drops)?))?;
+    }
+    Ok(orphaned)
 }
 
 /// The error about an object that has the name of another one of a pending migration.

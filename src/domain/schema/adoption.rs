@@ -253,24 +253,8 @@ pub enum Origin {
     Usagectl,
     /// Another program that uses Diesel, by its rows in the ledger.
     Diesel,
-    /// No ledger, and the indexes have the names that Prisma gives them.
-    PrismaDbPush,
-    /// No ledger, and other names.
+    /// No ledger, as after `prisma db push`.
     Other,
-}
-
-impl Origin {
-    /// The origin of tables without a ledger, by the names and tables of their indexes. That of a primary key is no
-    /// evidence: PostgreSQL gives it by itself.
-    pub fn by_indexes<'a>(indexes: impl Iterator<Item = (&'a str, &'a str)>) -> Origin {
-        let endings = indexes.map(|(name, table)| name.strip_prefix(table).unwrap_or_default());
-        let mut endings = endings.filter(|it| *it != "_pkey").peekable();
-        let is_prisma_name = |it: &str| it.ends_with("_key") || it.ends_with("_idx");
-        match endings.peek().is_some() && endings.all(is_prisma_name) {
-            true => Origin::PrismaDbPush,
-            false => Origin::Other,
-        }
-    }
 }
 
 impl std::fmt::Display for Origin {
@@ -299,10 +283,7 @@ impl std::fmt::Display for Origin {
             Origin::Diesel => {
                 f.write_str("another Diesel program (its migrations are in the ledger)")
             }
-            Origin::PrismaDbPush => {
-                f.write_str("prisma db push (no ledger, index names of Prisma)")
-            }
-            Origin::Other => f.write_str("hand or another tool (no ledger)"),
+            Origin::Other => f.write_str("prisma db push, by hand or by another tool (no ledger)"),
         }
     }
 }
@@ -616,8 +597,14 @@ pub fn closing_sql(
         .objects()
         .filter(|(what, _)| of_missing_table(what))
         .filter(|(what, _)| {
-            !table_of(what)
-                .is_some_and(|it| existing.views.contains(it) || existing.renamed.contains_key(it))
+            // `prisma db push` creates the indexes after it renames the table.
+            let is_whole = |table: &str, from: &str| {
+                what.starts_with("column ") || from != format!("new_{table}")
+            };
+            !table_of(what).is_some_and(|it| {
+                let from = existing.renamed.get(it);
+                existing.views.contains(it) || from.is_some_and(|from| is_whole(it, from))
+            })
         })
     {
         let group = match what.split_once(' ') {
@@ -1235,18 +1222,6 @@ mod tests {
             sqlite.lines().all(|line| line.starts_with("-- ")),
             "{sqlite}"
         );
-    }
-
-    #[test]
-    fn index_names_are_evidence_of_prisma_db_push() {
-        let names = |names: &[&str]| {
-            let origin = Origin::by_indexes(names.iter().map(|name| (*name, "usage")));
-            origin == Origin::PrismaDbPush
-        };
-        assert!(names(&["usage_pkey", "usage_at_idx", "usage_id_key"]));
-        for other in [&[][..], &["usage_pkey"], &["usage_at_idx", "by_time"]] {
-            assert!(!names(other), "{other:?}");
-        }
     }
 
     #[test]

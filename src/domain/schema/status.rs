@@ -38,7 +38,7 @@ pub struct StatusReport {
     pub fix: Vec<String>,
     /// `--strict`: objects on the tables of the migrations that no migration creates.
     pub extras: Vec<Difference>,
-    /// The findings of `--verify`; nothing without it.
+    /// The findings of `--verify`, and tables that `prisma db push` did not rename; nothing without both.
     pub defects: Option<Vec<Defect>>,
     /// Existing objects that a pending migration would create.
     pub conflicts: Vec<String>,

@@ -168,11 +168,7 @@ pub fn current_days(
     all.extend(old.map(|day| (key(&day), day)));
     let stored = days(db, service, metric, from, to)?;
     all.extend(stored.into_iter().map(|day| (key(&day), day)));
-    let marks: Vec<DirtyDay> = on!(db, |conn| diesel::sql_query(include_str!("dirty_days.sql"))
-        .bind::<Timestamp, _>(bound(from))
-        .bind::<Timestamp, _>(bound_after(to))
-        .rows(conn))?;
-    for ((service, metric), span) in spans(by_metric(marks)) {
+    for ((service, metric), span) in spans(dirty(db, from, to)?) {
         for (series, changes) in rebuild_span(db, service, metric, &span)? {
             for day in changes.remove {
                 all.remove(&(series.clone(), day));
@@ -194,13 +190,27 @@ fn bound_after(day: NaiveDate) -> TimeBoundary {
     bound(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
-/// The newest value of every series as of `now`, in the order of the series and as of the last [`refresh`].
-pub fn latest(db: &mut Db, now: DateTime<Utc>) -> QueryResult<Vec<Latest>> {
+/// The days whose points changed since the last [`refresh`].
+fn dirty(db: &mut Db, from: NaiveDate, to: NaiveDate) -> QueryResult<DirtyDays> {
+    let marks = on!(db, |conn| diesel::sql_query(include_str!("dirty_days.sql"))
+        .bind::<Timestamp, _>(bound(from))
+        .bind::<Timestamp, _>(bound_after(to))
+        .rows(conn))?;
+    Ok(by_metric(marks))
+}
+
+/// The newest value of every series as of `now`, in the order of the series; writes nothing.
+pub fn latest(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<Latest>> {
+    let today = now.date_naive();
+    let dirty = dirty(db, NaiveDate::MIN, today)?;
+    let first = dirty.values().filter_map(BTreeSet::first).min();
+    let days = current_days(db, None, None, *first.unwrap_or(&today), today)?;
+    // In the order of days.
+    let last = days.into_iter().map(|day| (day.series.clone(), day));
     let mut latest = Vec::new();
-    for day in days_before(db, bound_after(now.date_naive()), None)? {
+    for day in last.collect::<BTreeMap<_, _>>().into_values() {
         latest.extend(newest_point(db, day, now)?);
     }
-    latest.sort_by(|a, b| a.series.cmp(&b.series));
     Ok(latest)
 }
 

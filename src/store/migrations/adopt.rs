@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 
 use super::ledger::{self, ledger_name};
@@ -13,6 +14,7 @@ use super::{
     ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
     dialect, is_partitioned, owners, tables, with_versions,
 };
+use crate::domain::format::counted;
 use crate::domain::schema::adoption::{
     Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
 };
@@ -21,6 +23,7 @@ use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObject, SchemaObjects};
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::prisma::{PrismaState, names_in_state};
+use crate::domain::schema::status::Defect;
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
@@ -101,26 +104,14 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
     if !survey.bookkeeping.applied.is_empty() || found.objects().any(|(what, _)| is_ours(what)) {
         return Ok(Some(Origin::Usagectl));
     }
-    let tables: BTreeSet<String> = ALL
-        .iter()
-        .flat_map(|it| {
-            it.effect(db)
-                .tables()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .filter(|table| found.get(&format!("table {table}")).is_some())
-        .collect();
-    if tables.is_empty() {
-        return Ok(None);
-    }
-    if !survey.bookkeeping.others.is_empty() {
-        return Ok(Some(Origin::Diesel));
-    }
-    let indexes = indexes(db)?;
-    let indexes = indexes.iter().filter(|it| tables.contains(&it.1));
-    let indexes = indexes.map(|(name, table)| (name.as_str(), table.as_str()));
-    Ok(Some(Origin::by_indexes(indexes)))
+    let is_found = |table: &str| found.get(&format!("table {table}")).is_some();
+    let has_tables = ALL.iter().any(|it| it.effect(db).tables().any(is_found));
+    Ok(
+        has_tables.then_some(match survey.bookkeeping.others.is_empty() {
+            true => Origin::Other,
+            false => Origin::Diesel,
+        }),
+    )
 }
 
 /// The names of all indexes and their tables, without those that SQLite makes by itself.
@@ -182,7 +173,15 @@ pub fn script_of(
             let zone = "SET TIME ZONE 'UTC';".to_owned();
             vec![path, zone]
         }
-        Db::Sqlite(_) => Vec::new(),
+        Db::Sqlite(_) => {
+            // A table cannot be renamed where a trigger names a missing one.
+            let drops = schema_objects::orphaned_triggers(db)?;
+            let drops = schema_objects::drop_triggers(db, &drops);
+            let found = schema_objects::read(db)?;
+            let unrenamed = unrenamed(db, &found)?.into_iter();
+            let notes = unrenamed.map(|it| format!("-- {} {}", it.object, it.problem));
+            drops.lines().map(str::to_owned).chain(notes).collect()
+        }
     };
     sql.extend(closing_statements(db, differences, expected)?);
     if is_filled_by_aggregate(differences, expected) {
@@ -300,6 +299,38 @@ pub fn lost(expected: &SchemaObjects, found: &SchemaObjects) -> Vec<Difference> 
     lost_tables(&expected.differences(found)).cloned().collect()
 }
 
+/// The missing tables of the application whose rows are in `new_<table>`: on SQLite `prisma db push` replaces a table so, and
+/// fails before it renames the new one where a trigger names a missing table.
+pub fn unrenamed(db: &mut Db, found: &SchemaObjects) -> QueryResult<Vec<Defect>> {
+    let mut unrenamed = Vec::new();
+    let migrations = ALL.iter().filter(|it| it.is_application());
+    let effects: Vec<_> = migrations.map(|it| it.effect(db)).collect();
+    let Db::Sqlite(conn) = db else {
+        return Ok(unrenamed);
+    };
+    for table in effects.iter().flat_map(|it| it.tables()) {
+        let new = format!("new_{table}");
+        let exists =
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)";
+        if found.get(&format!("table {table}")).is_some()
+            || !sql_query(exists).bind::<Text, _>(&new).row(conn)?
+        {
+            continue;
+        }
+        let (to, from) = (quote_identifier(table), quote_identifier(&new));
+        let rows: i64 = sql_query(format!("SELECT count(*) FROM {from}")).row(conn)?;
+        let rows = counted(rows.unsigned_abs(), "row");
+        unrenamed.push(Defect {
+            object: format!("table {table}"),
+            problem: format!(
+                "is missing, and {new} has {rows}: `prisma db push` failed before it renamed {new} to {table}"
+            ),
+            fix: Some(format!("ALTER TABLE {from} RENAME TO {to};")),
+        });
+    }
+    Ok(unrenamed)
+}
+
 fn existing(
     db: &mut Db,
     differences: &[Difference],
@@ -363,6 +394,12 @@ fn existing(
             .iter()
             .filter_map(|it| Some(((*it).to_owned(), renamed(it, expected, &all)?)));
         existing.renamed = renamed.collect();
+        for it in unrenamed(db, &all)? {
+            let table = it.object.trim_start_matches("table ").to_owned();
+            existing
+                .renamed
+                .insert(table.clone(), format!("new_{table}"));
+        }
     }
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
     for difference in differences.iter().filter(|it| !is_missing(it)) {

@@ -85,7 +85,7 @@ pub use run::{
 };
 
 pub use script::script;
-pub use triggers::{TriggerSet, broken_triggers, cover_partitions, differences};
+pub use triggers::{TriggerSet, broken_triggers, cover_partitions, drift};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {

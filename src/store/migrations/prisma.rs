@@ -439,7 +439,7 @@ fn lock(db: &mut Db) -> Result<()> {
         Exit::Busy,
         "`prisma migrate` is running (it holds advisory lock 72707369)",
     )
-    .with_next("run the same command again"))
+    .with_next("run the same command again with --lock-wait 60s"))
 }
 
 /// The time of the row: Prisma reads its ledger in this order.

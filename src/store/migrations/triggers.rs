@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use diesel::{QueryResult, sql_query};
 
 use super::run::Retry;
-use super::{expected, lf};
+use super::{Bookkeeping, expected, lf};
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result};
@@ -187,8 +187,22 @@ pub fn broken_triggers(db: &mut Db, statuses: &[MigrationStatus]) -> QueryResult
     Ok(sets_of(db, &differences))
 }
 
+/// What `status` reports as drift: [`differences`], ledger or log without the other, required columns without a default.
+pub fn drift(
+    db: &mut Db,
+    bookkeeping: &Bookkeeping,
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+    with_partitions: bool,
+) -> QueryResult<Vec<Difference>> {
+    let mut drift = bookkeeping.differences();
+    drift.extend(differences(db, expected, found, with_partitions)?);
+    drift.extend(schema_objects::unfilled_columns(db, expected, found)?);
+    Ok(drift)
+}
+
 /// The differences from the applied migrations; `with_partitions`, with the triggers that partitions of `api_usage` lack.
-pub fn differences(
+fn differences(
     db: &mut Db,
     expected: &SchemaObjects,
     found: &SchemaObjects,
@@ -246,11 +260,11 @@ pub fn cover_partitions(
 }
 
 /// Drops the triggers on present and former partitions, which use the functions that a rollback drops.
-pub(super) const DROP_OF_PARTITIONS: &str = "DO $usagectl$ DECLARE statement text; BEGIN
+pub(super) const DROP_OF_PARTITIONS: &str = r"DO $usagectl$ DECLARE statement text; BEGIN
     FOR statement IN
         SELECT format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass) FROM pg_trigger g
         JOIN pg_proc p ON p.oid = g.tgfoid AND p.pronamespace = 'usagectl'::regnamespace
-        WHERE g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+        WHERE g.tgname LIKE 'usagectl\_after\_%'
           AND g.tgrelid IS DISTINCT FROM to_regclass('api_usage')
     LOOP EXECUTE statement; END LOOP;
 END $usagectl$;

@@ -13,12 +13,11 @@ use crate::store::time::TimeBoundary;
 
 /// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers after rows
 /// may have been written without them, which a foreign table cannot have.
-const PARTITIONS: &str = "
+const PARTITIONS: &str = r"
     SELECT c.oid::regclass::text,
            i.xmin::text || ' ' || c.relfilenode || coalesce((
                SELECT ' ' || string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g
-               WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A')
-                 AND g.tgname IN ('usagectl_after_insert', 'usagectl_after_update', 'usagectl_after_delete')
+               WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A') AND g.tgname LIKE 'usagectl\_after\_%'
                HAVING count(*) = 3
            ), CASE c.relkind WHEN 'f' THEN ' -' ELSE '' END),
            CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = 'timestamp'
@@ -65,6 +64,8 @@ pub struct Changes {
     pub windows: Vec<Window>,
     /// The hours with other rows than were counted.
     hours: Vec<(ApiPeriod, Change)>,
+    /// How many of them wait for `aggregate` also without it.
+    pub waiting: usize,
     /// Whether the partitions are those that the last `aggregate` saved.
     pub is_saved: bool,
 }
@@ -110,13 +111,14 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
     }
     let now = read(db)?;
     let saved = settings::partitions(db)?;
-    // The first time they are only saved.
+    // The first time they are not compared.
     let before = saved.as_ref().unwrap_or(&now);
-    let windows = partitions::changed_windows(before, &now, Partition::identity);
+    let mut windows = partitions::changed_windows(before, &now, Partition::identity);
     // A truncated or rewritten partition has no rows that were without it.
     let attached = partitions::changed_windows(before, &now, Partition::attachment);
     let may_return = |start| attached.iter().any(|window| window.contains(start));
     let mut hours = Vec::new();
+    let mut waiting = 0;
     if let Db::Pg(postgres) = db {
         for window in &windows {
             type Row = (UtcTimestamp, String, i64, i64, i64, bool);
@@ -131,15 +133,21 @@ pub fn changes(db: &mut Db) -> QueryResult<Changes> {
                     let change = partitions::change(counted, kept, rows, is_waiting)?;
                     let is_of_rows = [Change::Returned, Change::Unclear].contains(&change);
                     (!is_of_rows || may_return(start)).then_some(())?;
+                    waiting += usize::from(is_waiting);
                     Some((ApiPeriod { start, api_name }, change))
                 },
             ));
         }
+    }
+    // A version that saved none had no triggers on them: changes of rows by a partition's name may have been missed.
+    if saved.is_none() && !now.is_empty() {
+        windows.push(Window::ALL);
     }
     Ok(Changes {
         is_saved: saved.as_ref() == Some(&now),
         now,
         windows,
         hours,
+        waiting,
     })
 }

@@ -67,6 +67,89 @@ fn adoption_repairs_writes_and_statistics(#[values(false, true)] by_script: bool
     );
 }
 
+/// As `prisma db push` leaves a table that it redefines when the last statement fails.
+fn lose_rename(db: &TestDatabase, table: &str) {
+    let query = format!("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = '{table}'");
+    let create = db.rows(&query).concat();
+    let create = create.replacen(table, &format!("new_{table}"), 1);
+    db.execute(&format!(
+        "{create}; ALTER TABLE \"new_{table}\" ADD COLUMN region TEXT DEFAULT 'eu';
+         INSERT INTO \"new_{table}\" SELECT *, 'us' FROM \"{table}\"; DROP TABLE \"{table}\""
+    ));
+}
+
+#[rstest]
+fn table_that_was_not_renamed_is_named_and_restored(
+    #[values("api_usage", "api_usage_aggregates", "InfrastructureLimit")] table: &str,
+    #[values(true, false)] has_lost_tables: bool,
+) {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.usagectl(["record", "--api", "finnhub"]).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["limits", "init"]).run().success();
+    let count = format!("SELECT count(*) FROM \"{table}\"");
+    let before = db.rows(&count);
+    if has_lost_tables {
+        for own in own_tables() {
+            db.execute(&format!("DROP TABLE {own}"));
+        }
+    }
+    lose_rename(&db, table);
+    let rename = format!("ALTER TABLE \"new_{table}\" RENAME TO \"{table}\"");
+    let found = format!("{table} is missing, and new_{table} has ");
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    assert!(status.stdout.contains(&found), "{}", status.snapshot());
+    let migrate = db.usagectl(["migrate"]).run();
+    assert_eq!(migrate.code, 5, "{}", migrate.snapshot());
+    assert!(migrate.stderr.contains(&found), "{}", migrate.snapshot());
+    assert!(migrate.stderr.ends_with("next: usagectl migrate --adopt\n"));
+    let fix = match has_lost_tables {
+        true => db.usagectl(["migrate", "--adopt", "--sql"]).run().stdout,
+        false => {
+            let adopt = db.usagectl(["migrate", "--adopt"]).run();
+            assert!(adopt.stderr.contains(&rename), "{}", adopt.snapshot());
+            let lines = status.stdout.lines();
+            let lines: Vec<&str> = lines.filter_map(|it| it.strip_prefix("  fix: ")).collect();
+            lines.join("\n") + "\n"
+        }
+    };
+    assert!(fix.contains(&rename), "{fix}");
+    let sqlite3 = db.sandbox().command("sqlite3").arg(db.path());
+    sqlite3.stdin(&fix).run().success();
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    db.usagectl(["status"]).run().success();
+    assert_eq!(db.rows(&count), before);
+}
+
+#[test]
+fn triggers_that_prevented_the_rename_are_dropped_and_the_only_table_is_kept() {
+    let db = pushed();
+    lose_rename(&db, "api_usage");
+    let rename = "ALTER TABLE new_api_usage RENAME TO api_usage";
+    assert!(db.open().batch_execute(rename).is_err());
+    let adopt = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(adopt.code, 5, "{}", adopt.snapshot());
+    let dropped = "dropped the triggers that made writes to InfrastructureMetric fail\n";
+    assert!(adopt.stderr.contains(dropped), "{}", adopt.snapshot());
+    let printed = "ALTER TABLE \"new_api_usage\" RENAME TO \"api_usage\";\n";
+    assert!(adopt.stdout.contains(printed), "{}", adopt.snapshot());
+    // As if the application had no other tables.
+    let others = "api_usage_aggregates api_alerts InfrastructureLimit InfrastructureMetric UpgradeRecommendation";
+    for table in others.split(' ') {
+        db.execute(&format!("DROP TABLE \"{table}\""));
+    }
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    assert_eq!(db.usagectl(["migrate"]).run().code, 5);
+    let adopt = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(adopt.code, 5, "{}", adopt.snapshot());
+    let next = "next: ALTER TABLE \"new_api_usage\" RENAME TO \"api_usage\"; then usagectl migrate --adopt\n";
+    assert!(adopt.stderr.ends_with(next), "{}", adopt.snapshot());
+    db.execute(rename);
+    assert_eq!(db.rows("SELECT id FROM api_usage"), ["a"]);
+}
+
 #[test]
 fn triggers_of_an_interrupted_copy_are_dropped_by_migrate() {
     let db = TestDatabase::migrated(Engine::Sqlite);

@@ -7,7 +7,7 @@ use usagectl::store::db::Db;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, wait_for_lock, wait_for_rows, whole_catalogue};
+use crate::support::{Engine, TestDatabase, wait_for_rows, whole_catalogue};
 use rstest::rstest;
 
 const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
@@ -120,7 +120,7 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         assert_eq!(whole_catalogue(&db), whole);
     }
     let run = db.usagectl(to_the_start).arg("--prisma-history").run();
-    let expected = "error: the database has no ledger of Prisma, _prisma_migrations; nothing was changed\n\
+    let expected = "error: the database has no table _prisma_migrations, which is Prisma's ledger up to version 7; nothing was changed\n\
                     next: usagectl rollback --to create_api_usage\n";
     assert_eq!((run.code, run.stderr.as_str()), (5, expected));
     let run = db.usagectl(TO_APPLICATION_TABLES).run();
@@ -761,39 +761,14 @@ fn migrations_changed_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)]
     assert_eq!(whole_catalogue(&db), whole);
 }
 
-/// The tables are locked before it is checked that they are empty.
-#[test]
-fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
+/// The tables are locked before it is checked that they are empty. Once a migration was reverted, what follows is for the
+/// user to decide, and the rollback has ended.
+#[rstest]
+fn uncommitted_row_of_another_session_stops_rollback_postgresql(
+    #[values("create_api_usage", "enhance_api_monitoring")] to: &str,
+) {
     let db = TestDatabase::empty(Engine::Postgresql);
-    db.usagectl(["migrate", "--to", "create_api_usage"])
-        .run()
-        .success();
-    let mut other =
-        db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
-    let run = db
-        .usagectl(["rollback", "--all", "--yes"])
-        .arg("--lock-timeout=60s")
-        .spawn();
-    wait_for_lock(&db, "relation = 'api_usage'::regclass");
-    other.batch_execute("COMMIT").unwrap();
-    let run = run.wait();
-    assert_eq!(run.code, 5, "{}", run.snapshot());
-    assert!(
-        run.stderr
-            .contains("table api_usage changed after the plan was printed"),
-        "{}",
-        run.stderr
-    );
-    assert_eq!(db.rows("SELECT id FROM api_usage"), ["1"]);
-}
-
-/// The first migration was reverted: what follows is for the user to decide, and the rollback has ended.
-#[test]
-fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
-    let db = TestDatabase::empty(Engine::Postgresql);
-    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
-        .run()
-        .success();
+    db.usagectl(["migrate", "--to", to]).run().success();
     let mut other =
         db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
     let run = db
@@ -805,6 +780,12 @@ fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
     other.batch_execute("COMMIT").unwrap();
     let run = run.wait();
     assert_eq!(run.code, 5, "{}", run.snapshot());
+    let reason = "table api_usage changed after the plan was printed";
+    assert!(run.stderr.contains(reason), "{}", run.snapshot());
+    assert_eq!(db.rows("SELECT id FROM api_usage"), ["1"]);
+    if to == "create_api_usage" {
+        return;
+    }
     let reason = "1 migration reverted, the next one failed: table api_usage changed";
     assert!(run.stderr.contains(reason), "{}", run.stderr);
     let last = "SELECT detail FROM usagectl.usagectl_migration_log ORDER BY id DESC LIMIT 1";
@@ -813,11 +794,30 @@ fn rollback_whose_second_migration_is_refused_has_ended_postgresql() {
     let status = db.usagectl(["status"]).run();
     assert_eq!(status.code, 3, "{}", status.snapshot());
     assert!(!status.stdout.contains("rollback:"), "{}", status.stdout);
-    assert!(
-        status.stderr.ends_with("next: usagectl migrate\n"),
-        "{}",
-        status.stderr
-    );
+    let next = "next: usagectl migrate\n";
+    assert!(status.stderr.ends_with(next), "{}", status.stderr);
+}
+
+#[rstest]
+fn folder_that_cannot_be_used_is_refused_before_consent(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    std::fs::create_dir(db.sandbox().work().join("full")).unwrap();
+    db.sandbox().file("full/file", "");
+    for (folder, code, reason) in [
+        ("full", 5, "full is not empty\nnext: name a new folder\n"),
+        ("full/file", 1, "full/file: cannot read this folder"),
+        ("none/new", 1, "none: cannot write to this folder"),
+    ] {
+        let run = db
+            .usagectl(["rollback", "--to", "create_api_usage", "--export", folder])
+            .run();
+        assert_eq!(run.code, code, "{}", run.snapshot());
+        assert!(run.stderr.contains(reason), "{}", run.snapshot());
+        assert!(!run.stderr.contains("--export"), "{}", run.snapshot());
+    }
 }
 
 #[rstest]

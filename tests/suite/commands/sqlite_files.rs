@@ -119,6 +119,15 @@ fn lock_file_has_the_owner_and_mode_of_the_database() {
     by_other_user(&sandbox, &url, &["aggregate"])
         .run()
         .success();
+    // One that exists follows the database, too.
+    set_mode(&database, 0o600);
+    sandbox
+        .usagectl(["aggregate"])
+        .database(&url)
+        .run()
+        .success();
+    let lock = fs::metadata(sandbox.work().join("usage.db-aggregate-lock")).unwrap();
+    assert_eq!(lock.mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -153,7 +153,8 @@ fn drift_names_each_difference_once(#[values(Sqlite, Postgresql)] engine: Engine
     );
     // It creates the table of usagectl again; the others are the user's.
     assert_eq!(run.stderr, "next: usagectl migrate --adopt\n");
-    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    let adopt = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    assert_eq!(adopt.code, 4, "{}", adopt.snapshot());
     let run = db.usagectl(["status"]).run();
     assert_eq!(
         run.stderr,
@@ -481,24 +482,6 @@ fn tables_beside_the_ledger_of_a_diesel_program_are_adopted(
     );
     db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
     db.usagectl(["status"]).run().success();
-}
-
-/// PostgreSQL names the index of a primary key as Prisma does.
-#[rstest]
-#[case("CREATE TABLE api_alerts (x INTEGER)")]
-#[case("CREATE TABLE api_alerts (id INTEGER PRIMARY KEY)")]
-fn table_without_named_indexes_is_not_prismas(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-    #[case] sql: &str,
-) {
-    let db = TestDatabase::empty(engine);
-    if engine == Engine::Sqlite {
-        fs::File::create(db.path()).unwrap();
-    }
-    db.execute(sql);
-    let run = db.usagectl(["status"]).run();
-    let created = "created by hand or another tool (no ledger)\n";
-    assert!(run.stdout.contains(created), "{}", run.snapshot());
 }
 
 #[rstest]
@@ -1085,6 +1068,7 @@ fn older_version_reads_and_records_into_newer_database(
         &["limits"],
         &["recommend"],
         &["aggregate", "--verify"],
+        &["collect", "status"],
     ] {
         let run = db.usagectl(reads).run();
         assert!(run.stderr.contains(warning), "{reads:?}: {}", run.stderr);
@@ -1179,8 +1163,8 @@ defect: function usagectl_mark_new_rows runs as [role], who may not insert into 
   fix: GRANT USAGE ON SCHEMA usagectl TO [role]; GRANT INSERT ON usagectl.usagectl_dirty_hours TO [role];
 defect: index own on api_usage is invalid
   fix: REINDEX INDEX CONCURRENTLY public.own;
-defect: table InfrastructureLimit has row security, and no policy shows its rows to [role]
-  fix: CREATE POLICY usagectl ON public.\"InfrastructureLimit\" TO [role] USING (true) WITH CHECK (true);
+defect: table InfrastructureLimit has row security, and no policy allows SELECT to [role]
+  fix: CREATE POLICY usagectl_select_[role] ON public.\"InfrastructureLimit\" FOR SELECT TO [role] USING (true);
 defect: table api_alerts is unlogged: a crash empties it
   fix: ALTER TABLE public.api_alerts SET LOGGED;
 defect: table usagectl_channels is owned by [role], the migration ledger by app
@@ -1188,6 +1172,49 @@ defect: table usagectl_channels is owned by [role], the migration ledger by app
 defect: table usagectl_migration_log has row [newest], but its sequence is at 3
   fix: SELECT setval('usagectl.usagectl_migration_log_id_seq', [newest]);"
     );
+}
+
+#[test]
+fn row_security_is_reported_for_each_command_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    role.administer(&[&format!(
+        "GRANT USAGE ON SCHEMA public, usagectl TO {0};
+         GRANT ALL ON ALL TABLES IN SCHEMA public, usagectl TO {0};
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA usagectl TO {0}",
+        role.name
+    )]);
+    db.execute(
+        "ALTER TABLE api_usage ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON api_usage FOR SELECT USING (true)",
+    );
+    // The owner is not subject to it.
+    db.usagectl(["status", "--verify"]).run().success();
+    let verify = || role.usagectl(["status", "--verify"]).run();
+    let run = verify();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let denied = ["DELETE", "INSERT", "UPDATE"].map(|command| {
+        let role = &role.name;
+        format!("table api_usage has row security, and no policy allows {command} to {role}")
+    });
+    assert_eq!(lines(&run, "defect"), denied);
+    let record = || role.usagectl(["record", "--api", "tmdb"]).run();
+    let refused = record();
+    assert_eq!(refused.code, 1, "{}", refused.snapshot());
+    let reason = format!("row security has no policy for the role `{}`", role.name);
+    assert!(refused.stderr.contains(&reason), "{}", refused.snapshot());
+    let (_, next) = refused.stderr.split_once("next: as a superuser, ").unwrap();
+    assert_eq!(next.matches("CREATE POLICY").count(), 1, "{next}");
+    db.execute(next);
+    record().success();
+    let run = verify();
+    for fix in run
+        .stdout
+        .lines()
+        .filter_map(|it| it.strip_prefix("  fix: "))
+    {
+        db.execute(fix);
+    }
+    verify().success();
 }
 
 #[rstest]

@@ -380,3 +380,21 @@ fn unresponsive_source_times_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert!(began.elapsed().as_secs() < 20);
     assert_no_secret(&run);
 }
+
+#[rstest]
+fn status_shows_new_points_without_writing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp) VALUES
+             ('a', 'VERCEL_KV', 'BANDWIDTH_GB', 1, '2026-01-19T08:00:00.000+00:00'),
+             ('b', 'VERCEL_KV', 'BANDWIDTH_GB', 2, '2026-01-20T08:00:00.000+00:00'),
+             ('c', 'VERCEL_KV', 'STORAGE_MB', 3, '2026-01-18T08:00:00.000+00:00')",
+    );
+    let marks = || db.rows("SELECT count(*) FROM usagectl_dirty_metric_days");
+    let before = marks();
+    let status = json(&collect(&db, "collect status").run().success());
+    assert_eq!(marks(), before);
+    let values = status["series"].as_array().unwrap().iter();
+    let values: Vec<_> = values.map(|it| it["value"].as_f64().unwrap()).collect();
+    assert_eq!(values, [3.0, 2.0], "{status}");
+}
