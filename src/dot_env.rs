@@ -47,7 +47,12 @@ pub(crate) fn read_in(
 }
 
 pub(crate) fn read_file(path: PathBuf, names: &[&str]) -> Result<DotEnv, Unreadable> {
-    let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+    let text = fs::read(&path).map_err(|error| error.to_string());
+    // Windows' Notepad and PowerShell write UTF-16, in which letters have zero bytes.
+    let text = text.and_then(|bytes| match bytes.contains(&0) {
+        true => Err("it is UTF-16; save it as UTF-8".to_owned()),
+        false => String::from_utf8(bytes).map_err(|error| error.to_string()),
+    });
     let is_set = |name: &str| env::var_os(name).is_some();
     match text.and_then(|text| parse(&text, names, is_set)) {
         Ok(variables) => Ok(DotEnv { path, variables }),
@@ -68,8 +73,9 @@ fn parse(
     for name in names {
         // The last one, as for Prisma and a shell.
         let position = all.iter().rposition(|(known, _)| known == name);
-        let raw = text.lines().rev().find_map(|line| raw_value(line, name));
-        let Some(raw) = raw else {
+        let raw = text.lines().enumerate();
+        let raw = raw.filter_map(|(index, line)| Some((index + 1, raw_value(line, name)?)));
+        let Some((line, raw)) = raw.last() else {
             let is_in_value = |line: &str| all.iter().any(|(_, value)| value.contains(line.trim()));
             let is_found = |line: &str| is_disguised(line, name) && !is_in_value(line);
             match text.lines().position(is_found) {
@@ -87,10 +93,15 @@ fn parse(
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let is_defined = |name: &str| is_set(name) || earlier.contains_key(name);
+        if let Some(quote) = raw.chars().next().filter(|it| OTHER_QUOTES.contains(*it)) {
+            return Err(format!(
+                "line {line}: the value of {name} begins with {quote}, which is no quote here; write ' or \""
+            ));
+        }
         if !expansions(raw).into_iter().all(is_defined) {
             return Err(format!(
-                "a `$` in the value of {name} names no variable; write it as \\$, or put the value in single quotes \
-                 (a variable is written as ${{NAME}})"
+                "line {line}: a `$` in the value of {name} names no variable; write it as \\$, or put the value in single \
+                 quotes (a variable is written as ${{NAME}}, without a default)"
             ));
         }
         let Some(position) = position else {
@@ -100,6 +111,9 @@ fn parse(
     }
     Ok(found)
 }
+
+/// Quotes of other programs and of word processors, which dotenvy takes for a part of the value.
+const OTHER_QUOTES: &str = "`\u{2018}\u{2019}\u{201c}\u{201d}";
 
 /// The text after `NAME=`, if `line` begins with that variable; empty without `=`, which does not parse.
 fn raw_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -179,9 +193,29 @@ mod tests {
             "URL=${LATER}\nLATER=h",
         ] {
             let reason = value(text).unwrap_err();
-            assert!(reason.starts_with("a `$` in the value of URL"), "{reason}");
+            assert!(reason.contains(": a `$` in the value of URL"), "{reason}");
             assert!(!reason.contains("word"), "{reason}");
         }
+    }
+
+    #[test]
+    fn text_of_a_shell_or_a_word_processor_is_refused_with_its_line() {
+        for (text, expected) in [
+            ("A=b\nURL=`a`", "line 2: the value of URL begins with `"),
+            (
+                "URL=\u{201c}a\u{201d}",
+                "line 1: the value of URL begins with \u{201c}",
+            ),
+            ("URL=${DB:-a}", "line 1: a `$` in the value of URL"),
+        ] {
+            let reason = value(text).unwrap_err();
+            assert!(reason.starts_with(expected), "{reason}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".env");
+        fs::write(&path, [0xff, 0xfe, b'U', 0, b'=', 0, b'a', 0]).unwrap();
+        let error = read_file(path, &["U"]).unwrap_err();
+        assert_eq!(error.reason, "it is UTF-16; save it as UTF-8");
     }
 
     #[test]

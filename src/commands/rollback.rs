@@ -27,7 +27,7 @@ use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
     self, Direction, Event, Export, ExportOrigin, LogContext, Migration, MigrationExporter,
-    Observer, RollbackLog, SchemaError, Survey, Task,
+    Observer, RollbackLog, SchemaError, Survey, Task, archive,
 };
 use crate::store::rights::held;
 use crate::store::schema_objects;
@@ -182,6 +182,11 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     }
     let result = check_blockers(&steps)
         .and(owned)
+        .and_then(|()| match &args.export {
+            // The next step after the refusal names the same folder.
+            Some(folder) => Ok(archive::check(folder, &url.target.to_string())?),
+            None => Ok(()),
+        })
         .and_then(|()| check_consent(context, &args, &place, &steps))
         .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps, &prisma));
     shown.done = result.is_ok();

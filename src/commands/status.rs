@@ -315,6 +315,18 @@ fn next_step(report: &StatusReport) -> String {
     if let Some(modified) = find(MigrationState::Modified) {
         let name = modified.full_name();
         return match &modified.logged {
+            // The row was edited, or this is another build of the version.
+            Some(entry) if entry.tool_version == env!("CARGO_PKG_VERSION") => {
+                let schema = match report.engine {
+                    "postgresql" => "usagectl.",
+                    _ => "",
+                };
+                format!(
+                    "the log has another checksum for {name}; to record it again: DELETE FROM \
+                     {schema}usagectl_migration_log WHERE version = '{}'; then usagectl migrate --adopt",
+                    modified.version
+                )
+            }
             Some(entry) => format!("use usagectl {}, which applied {name}", entry.tool_version),
             None => format!("use the version of usagectl that applied {name}"),
         };

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
@@ -89,33 +90,56 @@ pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed("create this folder", folder)(error)),
     }
+    let manifest = match interrupted(folder, &new.database)? {
+        Some(found) => found,
+        None => {
+            let mode = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(folder, mode).map_err(failed("protect this folder", folder))?;
+            new
+        }
+    };
+    write_manifest(folder, &manifest)?;
+    Ok(manifest)
+}
+
+/// Refuses a folder that [`open`] would refuse; writes nothing.
+pub fn check(folder: &Path, database: &str) -> Result<()> {
+    let written = match folder.exists() {
+        true => interrupted(folder, database).map(|_| folder)?,
+        false => folder
+            .parent()
+            .filter(|it| it.as_os_str() != "")
+            .unwrap_or(Path::new(".")),
+    };
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(written, access)
+        .map_err(|error| failed("write to this folder", written)(error.into()))
+}
+
+/// The incomplete export of the database in this folder, or nothing if it is empty.
+pub fn interrupted(folder: &Path, database: &str) -> Result<Option<Manifest>> {
     // A run that was killed while it wrote its first manifest exported nothing.
     let mut is_empty = true;
     for entry in fs::read_dir(folder).map_err(failed("read this folder", folder))? {
         let entry = entry.map_err(failed("read this folder", folder))?;
         is_empty &= entry.file_name() == NEW_MANIFEST;
     }
-    let manifest = if is_empty {
-        let mode = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(folder, mode).map_err(failed("protect this folder", folder))?;
-        new
-    } else {
-        let found = match read_manifest(folder) {
-            Err(ArchiveError::NoManifest(folder)) => Err(ArchiveError::NotEmpty(folder)),
-            found => found,
-        }?;
-        let folder = folder.to_owned();
-        if found.complete {
-            return Err(ArchiveError::NotEmpty(folder));
-        }
-        if !found.is_of(&new.database) {
-            let other = found.database;
-            return Err(ArchiveError::OtherDatabase { folder, other });
-        }
-        found
-    };
-    write_manifest(folder, &manifest)?;
-    Ok(manifest)
+    if is_empty {
+        return Ok(None);
+    }
+    let found = match read_manifest(folder) {
+        Err(ArchiveError::NoManifest(folder)) => Err(ArchiveError::NotEmpty(folder)),
+        found => found,
+    }?;
+    let folder = folder.to_owned();
+    if found.complete {
+        return Err(ArchiveError::NotEmpty(folder));
+    }
+    if !found.is_of(database) {
+        let other = found.database;
+        return Err(ArchiveError::OtherDatabase { folder, other });
+    }
+    Ok(Some(found))
 }
 
 /// Writes the manifest durably: it is the old or the new one after a crash.

@@ -110,9 +110,8 @@ impl Export {
     /// Marks an export as complete whose run was killed after the last migration was reverted. Nothing if `folder`
     /// is no such export of `database`.
     pub fn complete_interrupted(folder: &Path, database: &str) -> Result<Option<Export>> {
-        let manifest = match archive::read_manifest(folder) {
-            Ok(manifest) if !manifest.complete && manifest.is_of(database) => manifest,
-            _ => return Ok(None),
+        let Ok(Some(manifest)) = archive::interrupted(folder, database) else {
+            return Ok(None);
         };
         let mut export = Export {
             folder: folder.to_owned(),

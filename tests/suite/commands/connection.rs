@@ -433,7 +433,7 @@ fn unescaped_dollar_in_dot_env_is_named() {
     sandbox.file(".env", "DATABASE_URL=postgres://app:pa$word@h/d\n");
     assert_snapshot!(sandbox.usagectl(["status"]).run().snapshot(), @r"
     ------- stderr -------
-    error: cannot read [dir]/app/.env: a `$` in the value of DATABASE_URL names no variable; write it as \$, or put the value in single quotes (a variable is written as ${NAME})
+    error: cannot read [dir]/app/.env: line 1: a `$` in the value of DATABASE_URL names no variable; write it as \$, or put the value in single quotes (a variable is written as ${NAME}, without a default)
     next: correct the .env file, or give --database-url
     [exit status: 2]
     ");
@@ -594,7 +594,7 @@ fn invalid_line_of_prismas_dot_env_is_an_error() {
     assert_eq!(run.code, 2);
     assert!(
         run.stderr
-            .contains("app/prisma/.env: a `$` in the value of DATABASE_URL"),
+            .contains("app/prisma/.env: line 1: a `$` in the value of DATABASE_URL"),
         "{}",
         run.stderr
     );

@@ -532,6 +532,26 @@ fn out_of_order_migration_requires_flag(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
+fn edited_row_of_the_log_is_recorded_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let log = match engine {
+        Sqlite => "usagectl_migration_log",
+        Postgresql => "usagectl.usagectl_migration_log",
+    };
+    db.execute(&format!(
+        "UPDATE {log} SET up_sha256 = 'other' WHERE name = 'add_alerting'"
+    ));
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    let (_, next) = status.stderr.split_once("to record it again: ").unwrap();
+    let (delete, adopt) = next.split_once("; then ").unwrap();
+    assert_eq!(adopt, "usagectl migrate --adopt\n");
+    db.execute(delete);
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
 fn edited_or_unknown_migration_stops_every_command(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let log = if db.engine() == Engine::Sqlite {
