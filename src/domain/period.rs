@@ -172,6 +172,15 @@ impl Calendar {
         granularity.count_between(local(from), local(to))
     }
 
+    /// The starts of the pieces of a window of whole hours, in order.
+    pub fn pieces(self, window: Window) -> Vec<DateTime<Utc>> {
+        let hour = Granularity::Hourly;
+        let hours = std::iter::successors(Some(window.from), |start| Some(hour.end_of(*start)));
+        let hours = hours.take_while(|start| *start < window.to);
+        let pieces = hours.flat_map(|start| std::iter::once(start).chain(self.cut_of(start)));
+        pieces.collect()
+    }
+
     /// The start of the first period that begins at `at` or later.
     fn start_from(self, granularity: Granularity, at: DateTime<Utc>) -> DateTime<Utc> {
         let start = self.start_of(granularity, at);
@@ -429,6 +438,9 @@ mod tests {
         assert_eq!(kathmandu.piece_of(at("01-30T18:14")), at("01-30T18:00"));
         assert_eq!(kathmandu.piece_of(at("01-30T18:40")), at("01-30T18:15"));
         assert_eq!(kathmandu.cut_of(at("01-30T19:00")), None);
+        let pieces = ["17:00", "18:00", "18:15", "19:00"].map(|time| at(&format!("01-30T{time}")));
+        let hours = Window::new(at("01-30T17:00"), at("01-30T20:00"));
+        assert_eq!(kathmandu.pieces(hours), pieces);
         let month = kathmandu.start_of(Granularity::Monthly, at("01-31T18:14"));
         assert_eq!(month, at("2025-12-31T18:15:00Z"));
         assert_eq!(

@@ -5,7 +5,7 @@
 //! Counting reads outside of that transaction, so writers do not wait for it. A row that is inserted meanwhile
 //! brings a dirty hour, and the next run counts that hour again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -25,7 +25,6 @@ use crate::domain::usage::settings::Settings;
 use crate::fault;
 use crate::output::aggregate::{KeptRow, RunAnswer};
 use crate::store::usage::partitions::Changes;
-use crate::store::usage::read::UsageRow;
 use crate::store::usage::rollups::Level;
 use crate::store::usage::second_reader::SecondReader;
 use crate::store::usage::{aggregates, dirty, partitions, read, rollups};
@@ -362,26 +361,21 @@ fn count_rows(
     answer: &mut RunAnswer,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     let calendar = settings.calendar;
-    // Not for each row: the clocks of a zone are slow.
-    let cuts = hours
-        .iter()
-        .filter_map(|hour| Some((hour.start, calendar.cut_of(hour.start)?)));
-    let cuts: HashMap<DateTime<Utc>, DateTime<Utc>> = cuts.collect();
     let pieces = hours.iter().flat_map(|hour| {
-        let cut = cuts.get(&hour.start).map(|cut| hour.at(*cut));
+        let cut = calendar.cut_of(hour.start).map(|cut| hour.at(cut));
         std::iter::once(hour.clone()).chain(cut)
     });
     let pieces: Vec<ApiPeriod> = pieces.collect();
     let new = || Tally::of(settings.endpoints, &pieces);
-    let add = |tally: &mut Tally, row: UsageRow<'_>| {
-        let hour = Granularity::Hourly.start_of(row.at);
-        let cut = cuts.get(&hour).filter(|cut| **cut <= row.at);
-        tally.add(row.api_name, row.endpoint, *cut.unwrap_or(&hour), &row.call);
-    };
     let mut tally = new();
     for range in RowRange::of_hours(hours, known_apis) {
-        let parts = read::fold(db, second.as_deref_mut(), &range, new, add)?;
-        parts.into_iter().for_each(|part| tally.merge(part));
+        tally.merge(read::count(
+            db,
+            second.as_deref_mut(),
+            &range,
+            calendar,
+            new,
+        )?);
     }
     answer.rows_read += tally.rows;
     answer.costs_left_out += tally.left_out.costs;

@@ -255,15 +255,9 @@ fn count_rows(
     pieces: &mut BTreeMap<ApiPeriod, ApiRollup>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     let calendar = settings.calendar;
-    let mut tally = Tally::new(settings.endpoints);
-    let mut last = (window.to, None);
-    read::for_each(db, &RowRange::of_all(window), |row| {
-        let hour = Granularity::Hourly.start_of(row.at);
-        if last.0 != hour {
-            last = (hour, calendar.cut_of(hour));
-        }
-        let piece = last.1.filter(|cut| *cut <= row.at).unwrap_or(hour);
-        tally.add(row.api_name, row.endpoint, piece, &row.call);
+    let range = RowRange::of_all(window);
+    let tally = read::count(db, None, &range, calendar, || {
+        Tally::new(settings.endpoints)
     })?;
     let mut counted = tally.finish();
     rollups::add_calls_without_rows(db, settings, apis, window, &mut counted)?;

@@ -426,8 +426,14 @@ impl Tally {
         }
     }
 
-    /// Counts one call, if its hour is wanted.
-    pub fn add(&mut self, api_name: &str, endpoint: &str, hour: DateTime<Utc>, call: &Call<'_>) {
+    /// Counts calls to an endpoint, if their hour is wanted.
+    pub fn add<'a>(
+        &mut self,
+        api_name: &str,
+        endpoint: &str,
+        hour: DateTime<Utc>,
+        calls: impl IntoIterator<Item = Call<'a>>,
+    ) {
         let hours = self.hours.get_mut(api_name);
         let endpoints = match hours.and_then(|hours| hours.get_mut(&hour)) {
             Some(endpoints) => endpoints,
@@ -437,15 +443,14 @@ impl Tally {
                 hours.entry(hour).or_default()
             }
         };
-        self.rows += 1;
         let endpoint = self.names.of(endpoint);
-        match endpoints.get_mut(&*endpoint) {
-            Some(rollup) => rollup.add(call, &mut self.left_out),
-            None => {
-                let mut rollup = Rollup::default();
-                rollup.add(call, &mut self.left_out);
-                endpoints.insert(endpoint.into_owned(), rollup);
-            }
+        let rollup = match endpoints.get_mut(&*endpoint) {
+            Some(rollup) => rollup,
+            None => endpoints.entry(endpoint.into_owned()).or_default(),
+        };
+        for call in calls {
+            self.rows += 1;
+            rollup.add(&call, &mut self.left_out);
         }
     }
 
@@ -702,7 +707,7 @@ mod tests {
             let mut tally = Tally::new(EndpointNames::Raw);
             for (api, hour, call) in calls {
                 let hour = DateTime::UNIX_EPOCH + chrono::TimeDelta::hours(*hour);
-                tally.add(api, "/quote", hour, call);
+                tally.add(api, "/quote", hour, [*call]);
             }
             tally
         };

@@ -69,7 +69,7 @@ pub fn prune_some(
         let started = Instant::now();
         let mut tally = Tally::new(names);
         let deleted = read::delete_some(db, window, most, |row| {
-            tally.add(row.api_name, row.endpoint, quarter_of(row.at), &row.call);
+            tally.add(row.api_name, row.endpoint, quarter_of(row.at), [row.call]);
         })?;
         let took = started.elapsed();
         dirty::forget_own(db, window)?;
@@ -408,7 +408,7 @@ fn restore_some(
             start: quarter_of(row.at),
             api_name: row.api_name.to_owned(),
         };
-        tally.add(row.api_name, row.endpoint, period.start, &row.call);
+        tally.add(row.api_name, row.endpoint, period.start, [row.call]);
         ids_of.entry(period).or_default().push(id.to_owned());
     })?;
     let mut calls = tally.finish();

@@ -1,20 +1,20 @@
-//! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat.
+//! Reading `api_usage`: only the columns that are counted, row by row or in small groups, so that memory stays flat.
 
 use std::collections::HashMap;
 use std::thread;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::connection::DefaultLoadingMode;
+use diesel::connection::{DefaultLoadingMode, SimpleConnection};
 use diesel::dsl::{auto_type, sql};
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamp};
 
 use super::dirty::CANONICAL;
 use super::second_reader::SecondReader;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::read_plan::RowRange;
-use crate::domain::usage::rollup::Call;
+use crate::domain::usage::rollup::{Call, Tally};
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_usage, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary, UtcTimestamp};
@@ -211,52 +211,172 @@ pub fn is_odd_call_of<'a>(api_name: &'a str) -> _ {
     api_usage::api_name.concat("").eq(api_name)
 }
 
-/// Folds the rows of `range`, in no particular order: into one value, or with a second reader into one of each half.
-pub fn fold<T: Send>(
+/// Counts the rows of `range`, which begins and ends with an hour, into the pieces of its hours. With a second reader half
+/// of the rows of SQLite each.
+pub fn count(
     db: &mut Db,
     second: Option<&mut SecondReader>,
     range: &RowRange,
-    new: impl Fn() -> T + Sync,
-    add: impl Fn(&mut T, UsageRow<'_>) + Sync,
-) -> QueryResult<Vec<T>> {
+    calendar: Calendar,
+    new: impl Fn() -> Tally + Sync,
+) -> QueryResult<Tally> {
     /// Fewer rows are read before a thread has begun.
     const FEWEST: i64 = 10_000;
-    let mut folded = new();
-    let (Db::Sqlite(conn), Some(second), None) = (&mut *db, second, &range.api_name) else {
-        for_each(db, range, |row| add(&mut folded, row))?;
-        return Ok(vec![folded]);
+    let pieces = calendar.pieces(range.window);
+    let mut tally = new();
+    let conn = match db {
+        Db::Sqlite(conn) => conn,
+        Db::Pg(postgres) => {
+            postgres.run(|conn| count_groups(conn, range, &pieces, &mut tally))?;
+            return Ok(tally);
+        }
     };
-    let dense = dense_rowids(conn, range.window)?;
-    let Some((first, last)) = dense.filter(|(first, last)| last - first >= FEWEST) else {
-        sqlite_rows(conn, range, dense, NO_GROUP, &mut |row| {
-            add(&mut folded, row)
-        })?;
-        odd_rows(conn, range, NO_GROUP, &mut |row| add(&mut folded, row))?;
-        return Ok(vec![folded]);
+    let add = |tally: &mut Tally, row: UsageRow<'_>| {
+        let after = pieces.partition_point(|piece| *piece <= row.at);
+        if let Some(piece) = pieces[..after].last() {
+            tally.add(row.api_name, row.endpoint, *piece, [row.call]);
+        }
     };
-    let middle = first + (last - first) / 2;
-    let half = |conn: &mut SqliteConnection, rowids, folded: &mut T| {
-        let mut emit = |row: UsageRow<'_>| add(folded, row);
-        sqlite_rows(conn, range, Some(rowids), NO_GROUP, &mut emit)
+    let dense = match range.api_name {
+        None => dense_rowids(conn, range.window)?,
+        Some(_) => None,
     };
-    let other_half = (middle + 1, last);
-    let (read, other) = thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            second.shared(|conn| {
-                let mut folded = new();
-                half(conn, other_half, &mut folded).map(|()| folded)
-            })
-        });
-        let read = half(conn, (first, middle), &mut folded);
-        (read, other.join())
-    });
-    read?;
-    let other = other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    if other.is_none() {
-        half(conn, other_half, &mut folded)?;
+    let read = |conn: &mut SqliteConnection, rowids, tally: &mut Tally| {
+        sqlite_rows(conn, range, rowids, NO_GROUP, &mut |row| add(tally, row))
+    };
+    let many = dense.filter(|(first, last)| last - first >= FEWEST);
+    match many.zip(second) {
+        None => read(conn, dense, &mut tally)?,
+        Some(((first, last), second)) => {
+            let middle = first + (last - first) / 2;
+            let other_half = Some((middle + 1, last));
+            let (read_half, other) = thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    second.shared(|conn| {
+                        let mut tally = new();
+                        read(conn, other_half, &mut tally).map(|()| tally)
+                    })
+                });
+                let read_half = read(conn, Some((first, middle)), &mut tally);
+                (read_half, other.join())
+            });
+            read_half?;
+            match other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))? {
+                Some(other) => tally.merge(other),
+                None => read(conn, other_half, &mut tally)?,
+            }
+        }
     }
-    odd_rows(conn, range, NO_GROUP, &mut |row| add(&mut folded, row))?;
-    Ok(std::iter::once(folded).chain(other).collect())
+    odd_rows(conn, range, NO_GROUP, &mut |row| add(&mut tally, row))?;
+    Ok(tally)
+}
+
+/// Calls that the server found alike but for their measurements.
+#[derive(QueryableByName)]
+struct Group {
+    #[diesel(sql_type = Text)]
+    api_name: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    endpoint: Option<String>,
+    /// The number of its piece, from 1 on.
+    #[diesel(sql_type = Integer)]
+    piece: i32,
+    #[diesel(sql_type = Bool)]
+    success: bool,
+    #[diesel(sql_type = Nullable<Integer>)]
+    status_code: Option<LenientInt>,
+    #[diesel(sql_type = Nullable<Text>)]
+    error_type: Option<String>,
+    #[diesel(sql_type = Bool)]
+    cached: bool,
+    #[diesel(sql_type = BigInt)]
+    calls: i64,
+    #[diesel(sql_type = Nullable<Array<Integer>>)]
+    response_times: Option<Vec<LenientInt>>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    request_bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    response_bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<Array<Double>>)]
+    costs: Option<Vec<f64>>,
+}
+
+impl Group {
+    /// Calls with the same sums: each with any of the response times and costs, the first with all bytes.
+    fn calls(&self) -> impl Iterator<Item = Call<'_>> {
+        let response_times = self.response_times.as_deref().unwrap_or_default();
+        let costs = self.costs.as_deref().unwrap_or_default();
+        (0..usize::try_from(self.calls).unwrap_or(0)).map(move |number| Call {
+            success: self.success,
+            status_code: self.status_code.map(|status| status.0),
+            response_time: response_times.get(number).map(|ms| ms.0),
+            request_size: self.request_bytes.filter(|_| number == 0),
+            response_size: self.response_bytes.filter(|_| number == 0),
+            error_type: self.error_type.as_deref(),
+            cost_credits: costs.get(number).copied(),
+            cached: self.cached,
+        })
+    }
+}
+
+/// Counts rows that the server has grouped: transferred one by one they would take several times as long. It only counts,
+/// collects and adds whole numbers; sums of binary fractions would depend on their order.
+fn count_groups(
+    conn: &mut PgConnection,
+    range: &RowRange,
+    pieces: &[DateTime<Utc>],
+    tally: &mut Tally,
+) -> QueryResult<()> {
+    /// Pieces of a part: its groups fit into memory, and there are parts for parallel workers.
+    const TOGETHER: usize = 6;
+    // Without overflow. A negative size is not a size.
+    let bytes = |size| {
+        let sum = format!("sum({size}) FILTER (WHERE {size} >= 0)");
+        format!(
+            "CASE WHEN {sum} > {most} THEN {most} ELSE {sum} END::bigint",
+            most = i64::MAX
+        )
+    };
+    let part = |first: usize| {
+        let end = pieces.len().min(first + TOGETHER) + 1;
+        let (before, first) = (first, first + 1);
+        format!(
+            "SELECT api_name, endpoint, width_bucket(timestamp, $2[{first}:{end}]) + {before} AS piece,
+                 coalesce(success, false) AS success, status_code, error_type, coalesce(cached, false) AS cached,
+                 count(*) AS calls,
+                 array_agg(response_time) FILTER (WHERE response_time IS NOT NULL) AS response_times,
+                 {} AS request_bytes, {} AS response_bytes,
+                 array_agg(cost_credits::float8) FILTER (WHERE cost_credits IS NOT NULL) AS costs
+             FROM api_usage
+             WHERE timestamp >= $2[{first}] AND timestamp < $2[{end}] AND ($1 IS NULL OR api_name = $1)
+             GROUP BY 1, 2, 3, 4, 5, 6, 7",
+            bytes("request_size"),
+            bytes("response_size"),
+        )
+    };
+    let parts: Vec<String> = (0..pieces.len()).step_by(TOGETHER).map(part).collect();
+    let bounds = pieces.iter().chain([&range.window.to]);
+    let bounds: Vec<UtcTimestamp> = bounds.map(|at| UtcTimestamp::new(*at)).collect();
+    let query = diesel::sql_query(parts.join(" UNION ALL "))
+        .bind::<Nullable<Text>, _>(&range.api_name)
+        .bind::<Array<Timestamp>, _>(bounds);
+    let is_large = parts.len() > 1;
+    if is_large {
+        // The planner expects a group for each row, and would sort the rows. It also expects large groups.
+        conn.batch_execute("SET LOCAL enable_sort = off; SET LOCAL work_mem = '64MB'")?;
+    }
+    for group in query.load_iter::<Group, PgRowByRowLoadingMode>(conn)? {
+        let group = group?;
+        let number = usize::try_from(group.piece - 1).unwrap_or(usize::MAX);
+        if let Some(piece) = pieces.get(number) {
+            let endpoint = group.endpoint.as_deref().unwrap_or_default();
+            tally.add(&group.api_name, endpoint, *piece, group.calls());
+        }
+    }
+    if is_large {
+        conn.batch_execute("SET LOCAL enable_sort TO DEFAULT; SET LOCAL work_mem TO DEFAULT")?;
+    }
+    Ok(())
 }
 
 /// The rows of a range.

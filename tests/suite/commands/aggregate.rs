@@ -1455,6 +1455,35 @@ fn row_committed_late_is_counted_by_the_next_run_postgresql() {
     assert_eq!(aggregates(&db), expected_aggregates([&first, &late]));
 }
 
+/// The server groups calls. Their values may be missing, negative or beyond 32 bits.
+#[test]
+fn calls_in_wider_columns_are_counted_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "ALTER TABLE api_usage ALTER status_code TYPE bigint, ALTER response_time TYPE bigint,
+             ALTER request_size TYPE bigint, ALTER response_size TYPE bigint, ALTER cached DROP NOT NULL;
+         INSERT INTO api_usage (id, api_name, endpoint, timestamp, success, status_code, response_time, request_size,
+             response_size, error_type, cost_credits, cached)
+         SELECT n, 'tmdb', '/movie/' || n % 3, timestamp '2026-01-30 00:10' + n / 5 * interval '1 hour', n % 5 > 0,
+             CASE WHEN n % 5 = 0 THEN 503 END, nullif(n % 5, 2) * 100, nullif(n % 5, 3) - 2, 5000000000,
+             CASE WHEN n % 10 = 0 THEN 'TIMEOUT' END, nullif(n % 5, 1) * 0.1, nullif(n % 5, 4) = 3
+         FROM generate_series(0, 99) AS n",
+    );
+    aggregate(&db).success();
+    let row = db.rows(
+        "SELECT total_requests, error_count, timeout_errors, server_errors, cached_count, min_response_time,
+             max_response_time, avg_response_time, total_cost
+         FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'",
+    );
+    assert_eq!(row, ["100|20|10|20|20|0|400|200|18"]);
+    let rolled_up = db.rows(
+        "SELECT aggregation_type, sum(total_requests), sum(request_bytes), sum(response_bytes)
+         FROM usagectl_rollups WHERE scope = 'ENDPOINT' AND endpoint = '/movie/{id}' GROUP BY 1 ORDER BY 1",
+    );
+    let expected = ["DAILY", "HOURLY", "MONTHLY"].map(|it| format!("{it}|100|40|500000000000"));
+    assert_eq!(rolled_up, expected);
+}
+
 /// The application may connect as a role without rights on our schema.
 #[test]
 fn rows_of_a_role_without_rights_on_our_schema_are_counted_postgresql() {

@@ -3,15 +3,18 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use usagectl::domain::period::Window;
+use usagectl::domain::period::{Calendar, Window};
 use usagectl::domain::usage::batch::UsageBatch;
+use usagectl::domain::usage::endpoint::EndpointNames;
 use usagectl::domain::usage::read_plan::RowRange;
 use usagectl::domain::usage::record::{Defaulted, NewUsage, UsageRecord};
+use usagectl::domain::usage::rollup::Tally;
 use usagectl::store::db::Db;
 use usagectl::store::time::UtcTimestamp;
 use usagectl::store::usage::insert::{Loaded, Refused, load, was_recorded};
@@ -334,20 +337,22 @@ fn second_reader_shares_the_snapshot_or_does_not_read(
     if commit == Commit::BeforeSnapshot {
         db.execute(insert);
     }
+    let tallies = AtomicUsize::new(0);
     let found = conn.read_tx(|conn| {
         was_recorded(conn, "row-0", UtcTimestamp::new(DateTime::UNIX_EPOCH))?;
         if commit == Commit::AfterSnapshot {
             db.execute(insert);
         }
-        let range = RowRange::of_all(Window::ALL);
-        read::fold(
-            conn,
-            Some(&mut second),
-            &range,
-            || 0,
-            |rows: &mut u64, _| *rows += 1,
-        )
+        let february = [(2, 1), (3, 1)].map(|(month, day)| {
+            let date = NaiveDate::from_ymd_opt(2026, month, day).unwrap();
+            date.and_time(NaiveTime::MIN).and_utc()
+        });
+        let range = RowRange::of_all(Window::new(february[0], february[1]));
+        let new = || {
+            tallies.fetch_add(1, Ordering::Relaxed);
+            Tally::new(EndpointNames::Raw)
+        };
+        read::count(conn, Some(&mut second), &range, Calendar::UTC, new)
     });
-    let found = found.unwrap();
-    assert_eq!((found.len(), found.iter().sum::<u64>()), (parts, rows));
+    assert_eq!((tallies.into_inner(), found.unwrap().rows), (parts, rows));
 }
