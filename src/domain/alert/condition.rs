@@ -212,6 +212,12 @@ fn firing(
         |last| last.content.episode.clone(),
     );
     let number = last.map_or(1, |last| last.number.saturating_add(1));
+    let before = last.and_then(|last| last.content.steps).unwrap_or(steps);
+    let has_fallen = before != steps && (0..2).all(|it| steps[it] <= before[it]);
+    let change = match has_fallen {
+        true => ", less urgent than before",
+        false => "",
+    };
     let content = Content {
         schema: CONTENT_SCHEMA,
         key: key(&episode, &receiver.channel, kind, number, now),
@@ -231,7 +237,7 @@ fn firing(
         note: None,
         summary: match kind {
             NoticeKind::Unknown => format!("{kind}: {} {}", alert.api_name, condition.text),
-            _ => format!("{severity}: {} {}", alert.api_name, condition.text),
+            _ => format!("{severity}{change}: {} {}", alert.api_name, condition.text),
         },
     };
     Notice::new(content, number, &receiver.channel)
@@ -299,7 +305,7 @@ mod tests {
     /// The notices of a fall and of the next rise.
     const RETURNED: [&str; 3] = [
         "FIRING ops CRITICAL 1",
-        "FIRING ops WARNING 2",
+        "FIRING ops WARNING 2 less",
         "FIRING ops CRITICAL 3",
     ];
 
@@ -334,8 +340,18 @@ mod tests {
             stored.extend(new);
         }
         let shown = stored.iter().map(|it| {
-            let Content { kind, severity, .. } = &it.content;
-            format!("{kind} {} {severity} {}", it.channel, it.number)
+            let Content {
+                kind,
+                severity,
+                summary,
+                ..
+            } = &it.content;
+            let change = if summary.contains("less urgent") {
+                " less"
+            } else {
+                ""
+            };
+            format!("{kind} {} {severity} {}{change}", it.channel, it.number)
         });
         shown.collect()
     }
@@ -384,7 +400,7 @@ mod tests {
         let expected = [
             "FIRING ops CRITICAL 1",
             "FIRING pager CRITICAL 1",
-            "FIRING ops WARNING 2",
+            "FIRING ops WARNING 2 less",
             "RESOLVED ops WARNING 1",
             "RESOLVED pager CRITICAL 1",
         ];
