@@ -213,6 +213,12 @@ fn firing(
     );
     let number = last.map_or(1, |last| last.number.saturating_add(1));
     let key = key(&episode, &receiver.channel, kind, number, now);
+    let before = last.and_then(|last| last.content.steps).unwrap_or(steps);
+    let has_fallen = before != steps && (0..2).all(|it| steps[it] <= before[it]);
+    let change = match has_fallen {
+        true => ", less urgent than before",
+        false => "",
+    };
     let content = Content {
         severity,
         observed: condition.observed,
@@ -221,7 +227,7 @@ fn firing(
         fired_at: last.map_or(now, |last| last.content.fired_at),
         summary: match kind {
             NoticeKind::Unknown => format!("{kind}: {} {}", alert.api_name, condition.text),
-            _ => format!("{severity}: {} {}", alert.api_name, condition.text),
+            _ => format!("{severity}{change}: {} {}", alert.api_name, condition.text),
         },
         ..Content::new(kind, key, episode, alert.clone(), now)
     };
@@ -290,7 +296,7 @@ mod tests {
     /// The notices of a fall and of the next rise.
     const RETURNED: [&str; 3] = [
         "FIRING ops CRITICAL 1",
-        "FIRING ops WARNING 2",
+        "FIRING ops WARNING 2 less",
         "FIRING ops CRITICAL 3",
     ];
 
@@ -325,8 +331,18 @@ mod tests {
             stored.extend(new);
         }
         let shown = stored.iter().map(|it| {
-            let Content { kind, severity, .. } = &it.content;
-            format!("{kind} {} {severity} {}", it.channel, it.number)
+            let Content {
+                kind,
+                severity,
+                summary,
+                ..
+            } = &it.content;
+            let change = if summary.contains("less urgent") {
+                " less"
+            } else {
+                ""
+            };
+            format!("{kind} {} {severity} {}{change}", it.channel, it.number)
         });
         shown.collect()
     }
@@ -375,7 +391,7 @@ mod tests {
         let expected = [
             "FIRING ops CRITICAL 1",
             "FIRING pager CRITICAL 1",
-            "FIRING ops WARNING 2",
+            "FIRING ops WARNING 2 less",
             "RESOLVED ops WARNING 1",
             "RESOLVED pager CRITICAL 1",
         ];

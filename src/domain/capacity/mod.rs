@@ -82,7 +82,7 @@ pub fn capacities(
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
 ) -> Vec<Capacity> {
-    let by_day = series.into_iter().map(SeriesDays::with_amounts_by_day);
+    let by_day = series.into_iter().map(|it| it.with_amounts_by_day(now));
     let series: Vec<SeriesDays> = by_day.collect();
     let derived: Vec<SeriesDays> = readings::monthly_commands(&series).collect();
     let series: Vec<&SeriesDays> = series.iter().chain(&derived).collect();

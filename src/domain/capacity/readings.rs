@@ -22,6 +22,9 @@ const MISSED: i32 = 3;
 /// A peak is the highest value of this time.
 pub(super) const PEAK: TimeDelta = TimeDelta::hours(24);
 
+/// After a longer gap, in days, a value says nothing about single days.
+const LONGEST: i32 = 31;
+
 /// A value this far in the future comes from a clock that is ahead.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
@@ -55,12 +58,12 @@ impl SeriesDays {
     }
 
     /// With amounts by day: where single readings are more than a day apart, each is the usage since the one before. After a gap
-    /// that is longer than those near it, days are missing. A charge belongs to its day.
-    pub(super) fn with_amounts_by_day(mut self) -> SeriesDays {
+    /// that is longer than those near it, days are missing. A charge belongs to its day, and so does an amount of the future.
+    pub(super) fn with_amounts_by_day(mut self, now: DateTime<Utc>) -> SeriesDays {
         let mut days = Vec::with_capacity(self.days.len());
         for (at, day) in self.days.iter().enumerate() {
             let is_usage = day.reading == Reading::Amount && day.series.metric != Metric::CostUsd;
-            let is_usage = is_usage && day.points == 1;
+            let is_usage = is_usage && day.points == 1 && day.first_at <= now + AHEAD;
             let span = if is_usage { self.days_since(at) } else { 1 };
             let each = day.used.map(|used| used / f64::from(span));
             days.extend((1..span).rev().map(|back| {
@@ -89,8 +92,6 @@ impl SeriesDays {
 
     /// Number of days that the amount of a day with readings covers, up to that day.
     fn days_since(&self, at: usize) -> i32 {
-        /// A longer gap says nothing about single days.
-        const LONGEST: i32 = 31;
         const NEAR: usize = 5;
         let gap = |at: usize| {
             let (before, day) = (self.days.get(at.checked_sub(1)?)?, self.days.get(at)?);
@@ -401,8 +402,6 @@ fn is_before(newest: &MetricDay, start: DateTime<Utc>) -> bool {
 /// The amounts of a day and of the days without a reading before it. The growth of a counter over such days belongs
 /// to no single one and is spread; if the counter restarted in between, it is unknown.
 fn spread(before: Option<&MetricDay>, day: &MetricDay) -> Vec<(DayNumber, f64)> {
-    /// A longer gap says nothing about single days.
-    const LONGEST: i32 = 31;
     let Some(used) = day.used else {
         return Vec::new();
     };

@@ -528,6 +528,19 @@ fn missing_days_of_the_account_are_those_of_each_resource() {
     // It is silent since five days.
     let (_, of_silent) = total(&each(1.0, &mut (5..60)));
     assert!((of_silent - 93.0).abs() < 2.0, "{of_silent}");
+    // It is silent since before the period.
+    let (_, of_silent) = total(&each(1.0, &mut (18..60)));
+    assert!((of_silent - 93.0).abs() < 2.0, "{of_silent}");
+}
+
+#[test]
+fn amount_of_the_future_is_not_spread_over_days_before_it() {
+    let mut points: Vec<(i64, f64)> = (0..8).map(|week| (24 * (3 + 7 * week), 21.0)).collect();
+    let known = of_account(Metric::BandwidthGb, Reading::Amount, &[&points]);
+    points.push((-24 * 4, 7_000.0));
+    let found = of_account(Metric::BandwidthGb, Reading::Amount, &[&points]);
+    assert_eq!(found.usage, known.usage);
+    assert_eq!(found.daily.days, known.daily.days);
 }
 
 #[rstest]
@@ -552,6 +565,11 @@ fn rare_amounts_are_spread_over_the_days_since_the_one_before(
     // A pace is that of a day.
     let commands = series(Metric::CommandsPerDay, Reading::Amount, &hours_ago(&points));
     let limit = limit(Metric::CommandsPerDay);
-    let commands = Capacity::new(&commands.with_amounts_by_day(), Some(&limit), now(), None);
+    let commands = Capacity::new(
+        &commands.with_amounts_by_day(now()),
+        Some(&limit),
+        now(),
+        None,
+    );
     assert_eq!(commands.usage, Some(per_day));
 }

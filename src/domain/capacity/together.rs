@@ -74,7 +74,9 @@ impl<'a> Together<'a> {
         let resource = newest.map(|day| day.series.resource.clone());
         let unread_resource = resource.filter(|_| parts.len() > 1);
         let counts = |(_, unread): &(Readings<'_>, Option<UnknownReason>)| match unread {
-            Some(UnknownReason::Old(_)) => measure == Measure::Amount,
+            Some(UnknownReason::Old(_) | UnknownReason::EarlierPeriod) => {
+                measure == Measure::Amount
+            }
             unread => unread.is_none(),
         };
         let any_counts = parts.iter().any(counts);

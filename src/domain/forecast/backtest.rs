@@ -267,6 +267,7 @@ impl Scores {
 
 #[cfg(test)]
 mod tests {
+    use super::super::random::Random;
     use super::*;
 
     fn series(kind: MetricKind, value: impl Fn(i32) -> f64) -> DailySeries {
@@ -335,6 +336,31 @@ mod tests {
         let mut gap = series(MetricKind::Period, |_| 10.0);
         gap.days.remove(30);
         assert_eq!(origins(&backtest(&gap, &plan(30))), [9]);
+    }
+
+    #[test]
+    fn amounts_that_are_zero_on_most_days_are_inside_the_band() {
+        let mut random = Random::named("zeros");
+        let amounts: Vec<f64> = (0..600)
+            .map(|_| match random.below(4) {
+                0 => 50.0 + random.below(100) as f64,
+                _ => 0.0,
+            })
+            .collect();
+        for horizon in [7, 14, 30] {
+            let of_series = |days: &[f64]| {
+                let days = (0..).zip(days.iter().copied());
+                let usage = DailySeries::new("x", MetricKind::Period, days);
+                let many = Plan {
+                    origins: 30,
+                    ..plan(horizon)
+                };
+                backtest(&usage, &many).remove(0).trials
+            };
+            let trials: Vec<Trial> = amounts.chunks(150).flat_map(of_series).collect();
+            let covered = Scores::of(&trials).unwrap().coverage.band_80;
+            assert!(covered > 0.7, "{horizon}: {covered}");
+        }
     }
 
     #[test]

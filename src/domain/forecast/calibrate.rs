@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::paths::{Paths, Prepared};
 use super::random::Random;
-use super::robust::quantile_of;
+use super::robust::{mean, quantile_of};
 use super::series::MetricKind;
 use super::smooth::shortness;
 
@@ -96,6 +96,11 @@ fn rule_weight(prepared: &Prepared, past: &[(usize, Prepared, Paths)]) -> f64 {
     const PRIOR: f64 = 4.0;
     /// A rule without parameters is preferred until the model is clearly better.
     const CAUTION: f64 = 2.2;
+    /// The least scale of an error, as a share of the usual total: of amounts that are zero on most days, some totals are
+    /// zero.
+    const LEAST: f64 = 0.1;
+    let amounts = (0..prepared.points.len()).map(|at| prepared.value(at).abs());
+    let least = (LEAST * mean(&amounts.collect::<Vec<f64>>())).max(f64::MIN_POSITIVE);
     let (mut own, mut plain, mut checks) = (0.0, 0.0, 0.0);
     for (known, before, paths) in past {
         for horizon in HORIZONS {
@@ -105,7 +110,7 @@ fn rule_weight(prepared: &Prepared, past: &[(usize, Prepared, Paths)]) -> f64 {
             };
             let model = quantile_of(&mut paths.sums(paths.first, to), 0.5);
             let rule: f64 = (paths.first..to).map(|day| before.plain_amount(day)).sum();
-            let scale = actual.abs().max(f64::MIN_POSITIVE);
+            let scale = actual.abs().max(least * horizon as f64);
             own += (model - actual).abs() / scale;
             plain += (rule - actual).abs() / scale;
             checks += 1.0;

@@ -36,8 +36,8 @@ pub struct Increase {
 /// The increase of a counter that now reads `value`, of a server that has been up for `uptime` if that is known.
 ///
 /// An increase over several days, such as after an outage of the collector, belongs to none of them alone: it is spread
-/// over them. A server that was up before the last reading and has another epoch is another server, whose increase since
-/// then is unknown.
+/// over them. A server that was up before the last reading and has another epoch, or none and a lower value, is another
+/// server, whose increase since then is unknown.
 pub fn increase(
     known: &[Counter],
     name: &str,
@@ -57,7 +57,8 @@ pub fn increase(
     };
     let is_other = |last: &&Counter| {
         let started = uptime.map(|uptime| now - uptime);
-        last.epoch != epoch && started.is_some_and(|started| started < last.read_at)
+        let is_new = last.epoch != epoch || epoch.is_empty() && value < last.value;
+        is_new && started.is_some_and(|started| started < last.read_at)
     };
     let Some(last) = find(name).filter(|last| !is_other(last)) else {
         return Increase {
@@ -225,6 +226,25 @@ mod tests {
         assert_eq!(of(TimeDelta::minutes(5)).since_last, Some(200_000.0));
         let other = of(TimeDelta::days(5));
         assert_eq!((other.since_last, other.remember.len()), (None, 1));
+    }
+
+    #[test]
+    fn lower_value_without_an_epoch_is_of_another_server_unless_it_restarted() {
+        let now = at("2026-01-30T13:00:00Z");
+        let known = [Counter {
+            name: "commands".to_owned(),
+            epoch: String::new(),
+            value: 200_000.0,
+            read_at: now - TimeDelta::hours(1),
+        }];
+        let of = |value, uptime| increase(&known, "commands", "", value, Some(uptime), now);
+        let other = of(150_000.0, TimeDelta::days(5));
+        assert_eq!((other.since_last, other.reset), (None, false));
+        let restarted = of(150.0, TimeDelta::minutes(5));
+        assert_eq!((restarted.since_last, restarted.reset), (Some(150.0), true));
+        // A failover that continues the count.
+        let continued = of(200_010.0, TimeDelta::minutes(5));
+        assert_eq!((continued.since_last, continued.reset), (Some(10.0), false));
     }
 
     #[test]

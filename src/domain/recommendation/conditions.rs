@@ -170,17 +170,13 @@ fn chance_text(capacity: &Capacity) -> Option<String> {
     }
     let (days, soon) = capacity.crossing(2)?.soon;
     let over = capacity.chance_over().filter(|over| *over >= soon);
-    Some(match over {
-        Some(over) => format!(
-            ", {} chance to exceed the limit in this period",
-            percent(over * 100.0)
-        ),
-        None => format!(
-            ", {} chance to be full within {}",
-            percent(soon * 100.0),
-            counted(days as u64, "day")
-        ),
-    })
+    let event = match over {
+        Some(_) => "to exceed the limit in this period".to_owned(),
+        None => format!("to be full within {}", counted(days as u64, "day")),
+    };
+    let chance = over.unwrap_or(soon);
+    // Near the limit, a pace of zero is no reason.
+    (chance > 0.0).then(|| format!(", {} chance {event}", percent(chance * 100.0)))
 }
 
 /// The condition of a recommendation. One that is decided goes on until it is closed.
@@ -230,6 +226,32 @@ mod tests {
     use crate::domain::metrics::day::MetricDay;
     use crate::domain::metrics::point::{Point, PointMetadata, Series};
     use crate::domain::testing::at;
+
+    #[test]
+    fn chance_of_zero_is_no_reason() {
+        let limit = LimitInForce::sample();
+        let series = Series::new(limit.service, limit.metric, "");
+        let hour = |hour: i64| at("2026-01-16T01:00:00Z") + TimeDelta::hours(hour);
+        let metadata = PointMetadata::default();
+        let points = (0..2).filter_map(|it| {
+            Point::from_row(limit.metric, hour(it), limit.value * 0.95, &metadata)
+        });
+        let day = MetricDay::from_points(&series, points.collect(), None);
+        let days = SeriesDays::of_days(&day.into_iter().collect::<Vec<_>>()).unwrap();
+        let capacity = Capacity::new(&days, Some(&limit), hour(1), None);
+        let condition = of_limit(&capacity, hour(1)).unwrap();
+        let is_critical = matches!(
+            condition.level,
+            Level::At {
+                severity: Severity::Critical,
+                ..
+            }
+        );
+        assert!(
+            is_critical && !condition.text.contains("chance"),
+            "{condition:?}"
+        );
+    }
 
     #[test]
     fn gap_of_less_than_a_day_keeps_the_level() {

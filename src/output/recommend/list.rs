@@ -32,14 +32,20 @@ pub(super) fn now_json(now: Option<&Capacity>) -> impl Serialize + use<'_> {
     })
 }
 
-/// The metric of the most urgent limit, if it is another one than the recommendation's.
+/// The metric and resource of the most urgent limit, if it is another one than the recommendation's.
 pub(super) fn other_metric(it: &Recommendation, now: &Capacity) -> Option<String> {
-    let (service, metric) = (now.series.service, now.series.metric);
-    match (service == it.service, Some(metric) == it.metric) {
-        (true, true) => None,
-        (true, false) => Some(metric.to_string()),
-        (false, _) => Some(format!("{service} {metric}")),
-    }
+    let (service, metric, resources) =
+        (now.series.service, now.series.metric, now.resources_text());
+    let is_resource = it
+        .facts()
+        .is_none_or(|facts| facts.resource == now.resource());
+    let words = [
+        (service != it.service).then(|| service.to_string()),
+        (service != it.service || Some(metric) != it.metric).then(|| metric.to_string()),
+        (!is_resource).then_some(resources),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 #[derive(Debug)]
@@ -148,5 +154,27 @@ impl Answer for List {
 
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&columns(&self.ids), &self.recommendations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::capacity::readings::SeriesDays;
+    use crate::domain::metrics::names::Metric;
+    use crate::domain::metrics::point::Series;
+    use crate::domain::recommendation::sample::{now, recommendation};
+
+    #[test]
+    fn another_limit_is_named_with_its_resource() {
+        let it = recommendation();
+        let other = |metric, resource| {
+            let series = SeriesDays::empty(Series::new(it.service, metric, resource));
+            other_metric(&it, &Capacity::new(&series, None, now(), None))
+        };
+        assert_eq!(other(Metric::StorageMb, ""), None);
+        assert_eq!(other(Metric::StorageMb, "shop").as_deref(), Some("shop"));
+        let connections = other(Metric::Connections, "shop");
+        assert_eq!(connections.as_deref(), Some("CONNECTIONS shop"));
     }
 }

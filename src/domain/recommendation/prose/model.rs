@@ -70,7 +70,7 @@ impl Known {
     fn of(facts: &Map<String, Value>) -> Known {
         let texts = || facts.values().filter_map(Value::as_str);
         Known {
-            numbers: texts().flat_map(numbers).collect(),
+            numbers: texts().flat_map(fact_numbers).collect(),
             words: texts().flat_map(words).collect(),
         }
     }
@@ -99,18 +99,29 @@ impl Known {
     }
 }
 
+/// The numbers of a fact: those of an interval have the unit of the first.
+fn fact_numbers(text: &str) -> impl Iterator<Item = (String, String)> {
+    let mut first = None;
+    numbers(text).map(move |(number, unit)| {
+        let usual = first.get_or_insert_with(|| unit.clone()).clone();
+        (number, if unit.is_empty() { usual } else { unit })
+    })
+}
+
 /// The words with a digit, with their sign and without separators of thousands, each with the word that follows: its unit. A
 /// plan's name gives no number.
 fn numbers(text: &str) -> impl Iterator<Item = (String, String)> {
-    let is_sign = |c: char| "-\u{2212}\u{2013}.".contains(c);
+    let is_sign = |c: char| "-\u{2212}\u{2013}.$€£¥".contains(c);
     let bare = move |word: &str| {
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !is_sign(c));
         let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '%');
         word.to_lowercase()
     };
     let following = text.split_whitespace().skip(1).chain([""]);
+    let is_number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let following = following.map(move |word| if is_number(word) { "" } else { word });
     let pairs = text.split_whitespace().zip(following);
-    let pairs = pairs.filter(|(word, _)| word.contains(|c: char| c.is_ascii_digit()));
+    let pairs = pairs.filter(move |(word, _)| is_number(word));
     pairs.map(move |(number, unit)| {
         let number = bare(number);
         let mut groups = number.split(',').skip(1);
@@ -164,6 +175,13 @@ mod tests {
         fields.text(&facts_json(&facts()), &plans)
     }
 
+    /// A number that only the interval of the days to the limit has.
+    fn interval_end() -> String {
+        let days = facts().outlook.days_to_limit.to_string();
+        let (_, last) = days.trim_end_matches(')').rsplit_once(' ').unwrap();
+        last.to_owned()
+    }
+
     #[test]
     fn field_with_a_number_or_plan_outside_the_facts_is_dropped() {
         let usage = facts().usage.short();
@@ -180,6 +198,9 @@ mod tests {
             // Of another unit.
             &format!("Storage is at {}.", usage.replace("MB", "GB")),
             &format!("Storage is at {}.", usage.replace(" MB", "%")),
+            // The end of an interval has the unit of the fact.
+            &format!("The limit is reached in {} hours.", interval_end()),
+            "It costs €20.00.",
             "Move to Team Pro.",
             "Move to the plan team pro.",
             "Move to the team pro plan.",
