@@ -114,6 +114,24 @@ fn small_changes_add_up_to_a_material_one() {
 }
 
 #[test]
+fn limit_that_stays_exceeded_is_no_change() {
+    let mut store = Store::default();
+    for day in 0..10 {
+        let mut facts = facts();
+        facts.measured_at = later(day);
+        facts.outlook.days_to_limit.value = Some(Decimal::ZERO);
+        let expected = if day == 0 { Created } else { Refreshed };
+        assert_eq!(store.run(&holds(facts), later(day)), [expected], "{day}");
+    }
+    assert_eq!(store.entries, 1);
+    // It is reached in ten days now.
+    let mut facts = facts();
+    facts.measured_at = later(10);
+    facts.outlook.days_to_limit.value = Some(Decimal::TEN);
+    assert_eq!(store.run(&holds(facts), later(10)), [Changed]);
+}
+
+#[test]
 fn material_change_reopens_reviewed_and_leaves_approved() {
     let mut store = Store::with_one();
     store.put(Status::Reviewed, now());
