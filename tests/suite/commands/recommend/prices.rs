@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use super::agreement::{Case, compared, facts, lines};
+use super::agreement::{Case, NOW, compared, facts, lines};
 use crate::support::Engine;
 use crate::support::Engine::{Postgresql, Sqlite};
 
@@ -354,4 +354,42 @@ fn amounts_of_one_time_have_no_pace(#[values(Sqlite, Postgresql)] engine: Engine
     }
     let forecast = case.run(&["recommend", "forecast", "--metric", "REQUEST_COUNT"]);
     assert!(forecast.contains("insufficient data"), "{forecast}");
+}
+
+#[rstest]
+fn plan_outside_the_catalogue_keeps_its_included_amounts(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let levels = lines(
+        ("VERCEL_KV", "STORAGE_MB"),
+        "2026-09-25T00:00:00Z",
+        6,
+        &[],
+        |days, _| Some(119.0 + 2.1 * days),
+    );
+    case.import(&levels);
+    let renamed = case.run(&["limits", "catalogue"]).replace(
+        "provider = \"upstash\"\nplan = \"free\"",
+        "provider = \"upstash\"\nplan = \"starter\"",
+    );
+    let newer = renamed.replace("version = \"2026.11.21\"", "version = \"2026.12.3\"");
+    let import = case.db.usagectl(["limits", "import", "-"]).now(NOW);
+    let import = import.stdin(&newer).run().success();
+    assert!(
+        import
+            .stderr
+            .ends_with("next: usagectl limits plan upstash PLAN\n"),
+        "{}",
+        import.stderr
+    );
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let payg = compared(it, "payg");
+    assert_eq!(
+        payg["against"],
+        "not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT"
+    );
 }
