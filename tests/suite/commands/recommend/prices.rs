@@ -393,3 +393,26 @@ fn plan_outside_the_catalogue_keeps_its_included_amounts(
         "not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT"
     );
 }
+
+#[rstest]
+fn reduction_is_whole_and_no_more_than_is_in_use(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "neon=launch");
+    let set = "limits set --service VERCEL_POSTGRES --metric CONNECTIONS 100 --at-limit BILL";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let connections = lines(
+        ("VERCEL_POSTGRES", "CONNECTIONS"),
+        "2026-11-12T12:00:00Z",
+        6,
+        &[],
+        |days, _| Some((60.0 + 8.0 * days).round()),
+    );
+    case.import(&connections);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let [less, used] = ["reduction", "usage"].map(|name| number(&facts(it)[name]));
+    assert!(
+        less > 0.0 && less <= used && less.fract() == 0.0,
+        "{less} of {used}"
+    );
+}
