@@ -247,7 +247,7 @@ fn rate_has_no_forecast_with_any_number_of_readings(#[values(Sqlite, Postgresql)
     case.run(&set.split(' ').collect::<Vec<_>>());
     let latency = ("VERCEL_KV", "LATENCY_MS");
     case.import(&lines(latency, "2026-11-01T00:00:00Z", 6, &[], |_, _| {
-        Some(60.0)
+        Some(48.0)
     }));
     let [it] = &case.recommend()[..] else {
         panic!()
