@@ -1,5 +1,7 @@
 //! `limits init`: writes the limits of the plans in use, from the catalogue.
 
+use std::collections::BTreeSet;
+
 use super::plan::{PlanTerms, catalogue_name, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
@@ -50,6 +52,12 @@ fn parse_plan(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
+    let mut providers = BTreeSet::new();
+    let mut twice = args.plans.iter().map(|(provider, _)| provider);
+    if let Some(provider) = twice.find(|provider| !providers.insert(*provider)) {
+        let message = format!("--plan: two plans of {}", printable(provider));
+        return Err(Error::usage(message).with_next("give one plan of each provider"));
+    }
     let mut db = context.open(Access::Write)?;
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };
