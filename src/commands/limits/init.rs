@@ -29,7 +29,7 @@ pub struct InitArgs {
     #[arg(long = "plan", value_name = "PROVIDER=PLAN", value_parser = parse_plan)]
     plans: Vec<(String, String)>,
 
-    /// Day of the month on which the billing periods of these plans begin
+    /// Day of the month on which the billing periods of these plans begin; limits by the calendar MONTH keep theirs
     #[arg(long, value_name = "DAY", requires = "plans", value_parser = clap::value_parser!(u32).range(1..=31))]
     anchor_day: Option<u32>,
 
