@@ -12,7 +12,7 @@ use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Reading, midnight};
+use crate::domain::metrics::point::{NewPoint, Reading, is_measurable, midnight};
 use crate::http::{Client, Limit, Policy, Request, Secret, Url};
 
 #[derive(Clone, Debug)]
@@ -206,8 +206,8 @@ impl MapRule {
             return Ok(());
         }
         let value = value * self.scale;
-        if !value.is_finite() {
-            let warning = format!("`{text}` currently has the value {value}");
+        if !is_measurable(value) {
+            let warning = format!("`{text}` currently has the value {value:?}");
             collected.warnings.push(warning);
             return Ok(());
         }

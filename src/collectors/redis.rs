@@ -11,7 +11,7 @@ use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::midnight;
+use crate::domain::metrics::point::{is_measurable, midnight};
 use crate::http::Secret;
 
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl<'a> Info<'a> {
 
     fn number(&self, name: &str) -> Option<f64> {
         let number = self.0.get(name)?.parse::<f64>().ok()?;
-        Some(number).filter(|number| number.is_finite() && *number >= 0.0)
+        Some(number).filter(|number| is_measurable(*number) && *number >= 0.0)
     }
 }
 

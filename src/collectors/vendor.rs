@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::domain::metrics::collector::CollectorError;
+use crate::domain::metrics::point::is_measurable;
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
 #[derive(Clone, Debug)]
@@ -175,7 +176,7 @@ fn retry_after(response: &Response) -> Option<String> {
     }
 }
 
-/// A finite number of a JSON object; `Ok(None)` if it is missing, an error if it is something else.
+/// A measurable number of a JSON object; `Ok(None)` if it is missing, an error if it is something else.
 pub(super) fn number(value: &Value, field: &str) -> Result<Option<f64>, ()> {
     let number = match value.get(field) {
         None | Some(Value::Null) => return Ok(None),
@@ -184,7 +185,7 @@ pub(super) fn number(value: &Value, field: &str) -> Result<Option<f64>, ()> {
         Some(Value::String(text)) => text.trim().parse().ok(),
         Some(_) => None,
     };
-    let number = number.filter(|number| number.is_finite());
+    let number = number.filter(|number| is_measurable(*number));
     number.map(Some).ok_or(())
 }
 

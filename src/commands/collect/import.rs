@@ -303,16 +303,22 @@ impl Import<'_> {
         let bill = Bill::new(super::run::meters(self.db, now)?, now);
         let mut bill = bill.with_providers(providers);
         let mut files: HashMap<u64, usize> = HashMap::new();
-        let (is_parted, mut repeated) = (inputs.len() > 1, None);
+        let (is_parted, mut repeated, mut without_effective) = (inputs.len() > 1, None, 0);
         let broken = self.read(inputs, |import, charge: Charge| {
             let file = import.file;
             if let Some(charge) = charge.fingerprint().filter(|_| is_parted) {
                 let first = *files.entry(charge).or_insert(file);
                 repeated = repeated.or((first != file).then_some([first, file]));
             }
+            without_effective += u64::from(charge.effective.is_none());
             bill.add(&charge);
             Ok(())
         })?;
+        if args.cost == Cost::Effective && without_effective > 0 {
+            let charges = counted(without_effective, "charge");
+            let message = format!("{charges} without an EffectiveCost; nothing was imported");
+            return Err(Error::message(Exit::Refused, message).with_next("omit --cost effective"));
+        }
         if let Some(files) = repeated {
             return Err(same_charge(files.map(|file| &args.files[file - 1])));
         }

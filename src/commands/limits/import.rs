@@ -56,10 +56,17 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let answer = write_unless_dry_run(&mut db, args.dry_run, |db| {
         import(db, &catalogue, &content, signature, args.dry_run)
     })?;
+    let (providers, mut next) = (catalogue.providers(), None);
     for plan in &answer.missing_plans {
         context.warn(format_args!("{plan} is in use but not in this catalogue"));
+        let provider = plan.split(' ').next().filter(|it| providers.contains(it));
+        next = next.or(provider.map(|it| format!("usagectl limits plan {it} PLAN")));
     }
-    context.finish(&answer)
+    context.answer(&answer)?;
+    Ok(Outcome {
+        next,
+        ..Outcome::DONE
+    })
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,5 +1,7 @@
 //! `limits init`: writes the limits of the plans in use, from the catalogue.
 
+use std::collections::BTreeSet;
+
 use super::plan::{PlanTerms, catalogue_name, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
@@ -27,7 +29,7 @@ pub struct InitArgs {
     #[arg(long = "plan", value_name = "PROVIDER=PLAN", value_parser = parse_plan)]
     plans: Vec<(String, String)>,
 
-    /// Day of the month on which the billing periods of these plans begin
+    /// Day of the month on which the billing periods of these plans begin; limits by the calendar MONTH keep theirs
     #[arg(long, value_name = "DAY", requires = "plans", value_parser = clap::value_parser!(u32).range(1..=31))]
     anchor_day: Option<u32>,
 
@@ -50,6 +52,12 @@ fn parse_plan(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
+    let mut providers = BTreeSet::new();
+    let mut twice = args.plans.iter().map(|(provider, _)| provider);
+    if let Some(provider) = twice.find(|provider| !providers.insert(*provider)) {
+        let message = format!("--plan: two plans of {}", printable(provider));
+        return Err(Error::usage(message).with_next("give one plan of each provider"));
+    }
     let mut db = context.open(Access::Write)?;
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };

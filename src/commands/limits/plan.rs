@@ -55,7 +55,7 @@ pub(super) struct PlanTerms {
     #[arg(long, value_name = "NAME", requires = "plan", value_parser = parse_text::<200>)]
     region: Option<String>,
 
-    /// Day of the month on which billing periods begin
+    /// Day of the month on which billing periods begin; limits by the calendar MONTH keep theirs
     #[arg(long, value_name = "DAY", requires = "plan", value_parser = clap::value_parser!(u32).range(1..=31))]
     anchor_day: Option<u32>,
 

@@ -64,11 +64,11 @@ pub struct SetArgs {
     unit: Option<Unit>,
 
     /// Warning threshold in percent of the limit [default: 75]
-    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_threshold)]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "api", value_parser = parse_threshold)]
     warning: Option<f64>,
 
     /// Critical threshold in percent of the limit [default: 90]
-    #[arg(long, value_name = "PERCENT", requires = "service", value_parser = parse_threshold)]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "api", value_parser = parse_threshold)]
     critical: Option<f64>,
 
     /// How usage is measured: GAUGE, PERIOD or RATE [default: as usual for the metric]

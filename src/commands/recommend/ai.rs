@@ -133,8 +133,7 @@ pub(super) fn summary(
 fn text(endpoint: &Endpoint, facts: &Facts, plans: &[String]) -> Result<String, String> {
     let json = facts_json(facts);
     let fields = endpoint.ask(&json)?;
-    let text = fields.text(&json, plans);
-    text.ok_or_else(|| "the answer has a number or plan that is not in the facts".to_owned())
+    fields.text(&json, plans)
 }
 
 fn without_facts(it: &Recommendation) -> Error {

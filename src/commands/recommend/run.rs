@@ -32,7 +32,7 @@ use crate::store::recommendation::{inputs, recommendations};
 ///
 /// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the
 /// history. It expires after a day, since usage has a daily rhythm, in which each run finds usage at least 5 points below the
-/// critical threshold and the limit unlikely to be reached (below 10 %). The figures of an approved recommendation are
+/// critical threshold and the limit unlikely to be reached (below 10 %). Without measurements it stays open. The figures of an approved recommendation are
 /// frozen; it is IMPLEMENTED once its plan is in use. Decisions by people and by the application are kept.
 ///
 /// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
@@ -153,15 +153,10 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
 
 /// The next step for a recommendation whose measurements ended.
 fn measure_or_close(it: &Recommendation) -> String {
-    let dismiss = format!("usagectl recommend dismiss {} --note TEXT", it.id);
-    let close = match is_open(it.status) {
-        true => dismiss,
-        false => format!(
-            "usagectl recommend reopen {} --note TEXT, then {dismiss}",
-            it.id
-        ),
-    };
-    format!("usagectl collect run; if there is nothing to measure any more, {close}")
+    format!(
+        "usagectl collect run; if there is nothing to measure any more, usagectl recommend dismiss {} --note TEXT",
+        it.id
+    )
 }
 
 const LIST: &str = "usagectl recommend list";

@@ -16,6 +16,11 @@ use crate::domain::{format, id};
 /// Above any measurement. Sums of such numbers still fit a decimal.
 pub const LARGEST: f64 = 1e24;
 
+/// Whether a value may be a measurement: finite, and not larger than any.
+pub fn is_measurable(value: f64) -> bool {
+    value.abs() <= LARGEST
+}
+
 named! {
     /// How to read a value.
     Reading, "reading" {

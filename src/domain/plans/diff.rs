@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, Cited, Included, Overage, Plan, PlanLimit, PublishedApiLimit};
 use super::source::Citation;
-use crate::domain::format::decimal;
+use crate::domain::format::{decimal, usd};
 use crate::domain::named::named;
 
 named! {
@@ -141,15 +142,15 @@ pub fn diff(old: &Catalogue, new: &Catalogue) -> Vec<DiffRow> {
 
 fn price_terms(plan: &Plan) -> String {
     let mut terms = match plan.fixed_price {
-        Some(price) => format!("{} {} a month", decimal(price), plan.currency),
+        Some(amount) => format!("{} a month", price(amount, &plan.currency)),
         None => "by contract".to_owned(),
     };
     if !plan.credit.is_zero() {
-        terms += &format!(", credit {}", decimal(plan.credit));
+        terms += &format!(", credit {}", price(plan.credit, &plan.currency));
     }
-    if let Some(price) = plan.seat_price {
-        let (included, price) = (plan.seats_included, decimal(price));
-        terms += &format!(", {included} seats included, {price} for each more");
+    if let Some(seat) = plan.seat_price {
+        let (included, seat) = (plan.seats_included, price(seat, &plan.currency));
+        terms += &format!(", {included} seats included, {seat} for each more");
     }
     terms
 }
@@ -190,13 +191,22 @@ fn amount_terms(included: Included) -> String {
 }
 
 fn overage_terms(overage: Overage, currency: &str) -> String {
-    let (low, high) = (decimal(overage.low), decimal(overage.high));
-    let price = if low == high {
+    let [low, high] = [overage.low, overage.high].map(|it| price(it, currency));
+    let range = if low == high {
         low
     } else {
         format!("{low} to {high}")
     };
-    format!("{price} {currency} for {}", decimal(overage.unit))
+    format!("{range} for {}", decimal(overage.unit))
+}
+
+/// An amount of money, with all digits of a price below a cent.
+fn price(amount: Decimal, currency: &str) -> String {
+    match currency {
+        "USD" if amount.normalize().scale() <= 2 => usd(amount),
+        "USD" => format!("${}", decimal(amount)),
+        _ => format!("{} {currency}", decimal(amount)),
+    }
 }
 
 #[cfg(test)]
@@ -220,7 +230,7 @@ mod tests {
         assert!(found_names.contains(&"CHANGED upstash free: VERCEL_KV STORAGE_MB".to_owned()));
         assert!(found_names.contains(&"REMOVED upstash fixed-5gb: price".to_owned()));
         let transfer = found.iter().find(|it| it.row.starts_with("vercel pro:"));
-        let terms = "1,000 per BILLING_MONTH, then 0.12 to 0.35 USD for 1";
+        let terms = "1,000 per BILLING_MONTH, then $0.12 to $0.35 for 1";
         assert_eq!(transfer.unwrap().now.as_deref(), Some(terms));
         let moved = EMBEDDED.replace("page_date = 2026-06-18", "page_date = 2026-11-30");
         let moved = diff(&old, &parse::parse(&moved).unwrap());

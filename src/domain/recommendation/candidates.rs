@@ -200,7 +200,7 @@ impl<'a> Search<'a> {
     }
 
     /// The cheapest of the candidates that remain, of equal ones that with the lowest limit; if `measured`, of those
-    /// whose whole price is known.
+    /// whose whole price is known, and else of those that bill nothing unmeasured, if there are any.
     fn cheapest(&self, candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
         let fits = |(index, candidate): (usize, &Candidate<'_>)| {
             let fits = candidate.against.is_none();
@@ -208,7 +208,11 @@ impl<'a> Search<'a> {
             (fits && is_known).then_some((index, candidate.expected?))
         };
         let fits = candidates.iter().enumerate().filter_map(fits);
-        fits.min_by_key(|(index, cost)| (*cost, self.size(candidates[*index].tariff)))
+        fits.min_by_key(|(index, cost)| {
+            let tariff = candidates[*index].tariff;
+            let is_bound = !tariff.unmeasured(self.cases).is_empty();
+            (is_bound, *cost, self.size(tariff))
+        })
     }
 }
 
@@ -331,6 +335,17 @@ mod tests {
         assert_eq!(choice, change("fixed-1gb"));
         let unmeasured = "payg: not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT";
         assert!(verdicts.contains(unmeasured), "{verdicts}");
+        // Nothing is known of the plan in use.
+        let gone = Tariff {
+            plan: "gone".to_owned(),
+            ..Tariff::default()
+        };
+        let cases = cases(&storage);
+        let search = Search {
+            current: &gone,
+            ..search(&plans, "free", STORAGE, &cases)
+        };
+        assert_eq!(search.larger().choice, change("fixed-1gb"));
         let payg: Vec<Tariff> = plans.iter().take(2).cloned().collect();
         let (choice, _) = larger(&payg, "free", STORAGE, &storage);
         assert_eq!(choice, change("payg"));

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::cost::decimal;
 use super::figure::{Unit, with_unit};
-use super::reconcile::{TOO_OLD, has_expired_by_age};
+use super::reconcile::is_too_old;
 use super::risk::{Decision, MARGIN, Risk};
 use super::{Recommendation, is_open};
 use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
@@ -180,9 +180,11 @@ fn chance_text(capacity: &Capacity) -> Option<String> {
 }
 
 /// The condition of a recommendation. One that is decided goes on until it is closed.
-pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
+pub fn of_recommendation(it: &Recommendation, now: DateTime<Utc>) -> Option<Condition> {
     let tracking = it.tracking.as_ref()?;
+    let is_too_old = is_too_old(it, now);
     let level = match it.status {
+        Status::Pending | Status::Reviewed if is_too_old => Level::Unknown { begins: false },
         Status::Pending | Status::Reviewed => {
             let level = it.priority as u32 + 1;
             let worst = Priority::Critical as u32 + 1;
@@ -194,7 +196,6 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
             }
         }
         status if is_open(status) => Level::KEEP,
-        _ if has_expired_by_age(it) => Level::Unknown { begins: false },
         _ => Level::Clear,
     };
     let subject = format!("{} {}", it.service, it.current_plan);
@@ -203,7 +204,10 @@ pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
         resource => format!("{subject} {resource}"),
     };
     let text = match is_open(it.status) {
-        false if has_expired_by_age(it) => format!("has a recommendation that expired: {TOO_OLD}"),
+        true if is_too_old => format!(
+            "has a recommendation whose measurements are older than 14 days; usagectl recommend show {}",
+            it.id
+        ),
         true => format!(
             "has a recommendation of priority {}: {}; usagectl recommend show {}",
             it.priority,

@@ -20,7 +20,7 @@ pub enum Unit {
     /// US dollars an hour.
     UsdPerHour,
     Percent,
-    /// Days from the newest measurement.
+    /// Days from now.
     Days,
     Hours,
     /// A multiple of the extra cost.

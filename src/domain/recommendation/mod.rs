@@ -37,7 +37,7 @@ pub struct Numbers {
     pub current_usage: Option<f64>,
     pub limit_value: Option<f64>,
     pub usage_percent: Option<f64>,
-    /// Median of the forecast, counted from the newest measurement.
+    /// Median of the forecast, counted from the time of the run.
     pub days_to_limit: Option<i32>,
     /// Cost of a billing period on the current plan, in US dollars.
     pub current_cost: Option<f64>,

@@ -101,7 +101,8 @@ impl Snapshot {
     pub fn conditions(&self, recommendations: &[Recommendation]) -> Vec<Condition> {
         let limits = self.capacities.iter();
         let limits = limits.filter_map(|it| of_limit(it, self.now));
-        let recommendations = recommendations.iter().filter_map(of_recommendation);
+        let recommendations = recommendations.iter();
+        let recommendations = recommendations.filter_map(|it| of_recommendation(it, self.now));
         limits.chain(recommendations).collect()
     }
 

@@ -38,6 +38,12 @@ impl Item {
         self.0.known_forecast()
     }
 
+    /// As the limit has it: the daily values of a pace are forecast as levels.
+    fn kind(&self) -> MetricKind {
+        let limit = self.0.limit.as_ref();
+        limit.map_or(self.0.kind, |limit| limit.kind)
+    }
+
     fn plan(&self) -> Option<&str> {
         self.0.limit.as_ref().map(|limit| limit.plan.as_str())
     }
@@ -137,7 +143,7 @@ fn item_columns<'a>() -> Vec<Column<'a, Item>> {
         Col::table_only("RESOURCE", |it| Cell::Text(it.0.resources_text())).if_any(),
         Col::csv_only("resource", |it| Cell::text(it.0.resource())),
         Col::csv_only("resources", |it| Cell::count(it.0.resources as u64)),
-        Col::csv_only("kind", |it| Cell::text(it.0.kind)),
+        Col::csv_only("kind", |it| Cell::text(it.kind())),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
         Col::right("NOW", "value", move |it| {
             money(it, it.0.usage).at_least(it.0.is_at_least())
@@ -399,7 +405,7 @@ impl Item {
             metric: series.metric,
             resource: &series.resource,
             resources: self.0.resources,
-            kind: kind,
+            kind: self.kind(),
             measure: self.0.measure,
             plan: self.plan(),
             value: self.0.usage,

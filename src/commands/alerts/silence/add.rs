@@ -16,6 +16,8 @@ use crate::domain::alert::silence::{Silence, matches_pattern};
 use crate::domain::alert::state::AlertRecord;
 use crate::domain::api_name::ALL_APIS;
 use crate::domain::id;
+use crate::domain::metrics::names::Service;
+use crate::domain::named::Named;
 use crate::output::alerts::Action;
 use crate::output::alerts::silence::Silences;
 use crate::store::alerting::{rules, silences, states};
@@ -119,9 +121,15 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     })?;
     let known = rollups::known_apis(&mut db)?;
     let is_known = |pattern: &&String| known.iter().any(|api| matches_pattern(pattern, api));
-    let unknown = silence.api_name.iter().filter(|it| !is_known(it));
+    let of_limits = |pattern: &&String| {
+        let mut services = Service::ALL.iter().map(|it| it.as_str());
+        services.any(|it| pattern.starts_with(it) || matches_pattern(pattern, it))
+    };
+    let named = silence.api_name.iter();
+    let unknown = named.filter(|it| !is_known(it) && !of_limits(it));
     warn_of_unknown(context, &mut db, unknown)?;
-    if !has_match {
+    let is_of_rule = silence.alert_id.is_some() || silence.alert_type.is_some();
+    if !has_match && (is_of_rule || !silence.api_name.iter().any(|it| of_limits(&it))) {
         context.warn("no rule matches the silence now");
     }
     context.finish(&Silences {

@@ -6,6 +6,7 @@ use super::cases::included;
 use super::outlook::percent;
 use super::{Assessor, provenance, share_of_limit};
 use crate::domain::capacity::Capacity;
+use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::plans::{AtLimit, Origin};
 use crate::domain::recommendation::candidates::{Against, Candidate, Selection};
 use crate::domain::recommendation::cost::{Meter, Tariff, decimal, quantile};
@@ -162,6 +163,7 @@ impl<'a> Assessor<'a> {
             let unit = Unit::Of(limit.metric);
             let crossing = capacity.crossing(2).filter(|_| capacity.is_assessable());
             let days = crossing.and_then(|crossing| crossing.days[1]);
+            let days = days.or_else(|| (capacity.percent()? >= 100.0).then_some(0));
             let known = capacity.usage.filter(|_| capacity.measured_at.is_some());
             let is_partial = capacity.is_at_least();
             Some(MeterFacts {
@@ -200,22 +202,30 @@ impl<'a> Assessor<'a> {
     }
 
     /// By how much usage must fall to stay within the plan in use in 95 % of the cases, or a budget in the period that
-    /// exceeds it.
+    /// exceeds it. No more than is in use can go.
     pub(super) fn reduction(&self) -> Figure {
+        let whole = |less: Decimal| match self.in_force.metric {
+            Metric::Connections | Metric::Invocations | Metric::RequestCount => less.ceil(),
+            _ => less,
+        };
         // Where this period is expected to keep it, the next one is the reason.
         let next = self.capacity.chance_over().is_some_and(|over| over < 0.5);
         let forecast = self.capacity.known_forecast();
         let total = forecast.and_then(|it| decimal(it.periods.get(usize::from(next))?.total.p50));
         if let (Origin::Budget, Some(total)) = (self.in_force.origin, total) {
             let less = (total - self.limit).max(Decimal::ZERO);
-            return Figure::exact(less, self.unit);
+            return Figure::exact(whole(less), self.unit);
         }
         let meter = self.meter();
         let periods = self.cases().iter().filter_map(|cases| {
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
             quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
         });
-        let reduction = |most: Decimal| (most - self.limit).max(Decimal::ZERO);
+        let in_use = match self.capacity.measure {
+            Measure::Amount => Decimal::MAX,
+            Measure::Level | Measure::Peak | Measure::Pace => self.usage,
+        };
+        let reduction = |most: Decimal| whole((most - self.limit).max(Decimal::ZERO)).min(in_use);
         let is_forecast = self.capacity.known_forecast().is_some();
         let reduction = periods.max().map(reduction);
         let reduction = reduction.filter(|less| is_forecast || !less.is_zero());

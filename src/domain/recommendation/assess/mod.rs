@@ -279,7 +279,7 @@ fn share_of_limit(percent: f64) -> Option<Decimal> {
     decimal(format::rounded_percent(percent, 4))
 }
 
-/// The tariff of the plan in use. The limits in force take precedence over the catalogue.
+/// The tariff of the plan in use: by the limits in force, which precede the catalogue, or replace it for a plan it lacks.
 fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) -> Tariff {
     let listed = plans.iter().find(|tariff| tariff.plan == lead.plan);
     let mut current = listed.cloned().unwrap_or_else(|| Tariff {
@@ -287,14 +287,14 @@ fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) 
         ..Tariff::default()
     });
     let limits = limited.iter().filter_map(|it| it.limit.as_ref());
-    for limit in limits.filter(|limit| limit.origin != Origin::Catalogue) {
+    for limit in limits.filter(|limit| listed.is_none() || limit.origin != Origin::Catalogue) {
         let meter = Meter::Application(limit.service, limit.metric);
-        let listed = current.allowances.get(&meter);
+        let stored = current.allowances.get(&meter);
         let allowance = Allowance {
             included: decimal(limit.value),
             ceiling: None,
             at_limit: limit.at_limit,
-            overage: listed.and_then(|allowance| allowance.overage),
+            overage: stored.and_then(|allowance| allowance.overage),
         };
         current.allowances.insert(meter, allowance);
     }

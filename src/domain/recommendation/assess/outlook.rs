@@ -40,7 +40,12 @@ impl Assessor<'_> {
             let late = late.map(Decimal::from);
             Some(Figure::between(middle, early, late, Unit::Days))
         };
-        let figure = figure().unwrap_or_else(|| Figure::unknown(Unit::Days));
+        // Without a forecast, a threshold that is reached is known.
+        let limit = self.in_force;
+        let from = [limit.warning_percent, limit.critical_percent, 100.0][line];
+        let is_reached = self.capacity.percent().is_some_and(|used| used >= from);
+        let reached = is_reached.then_some(Decimal::ZERO);
+        let figure = figure().unwrap_or_else(|| Figure::new(reached, Unit::Days));
         figure.from_inputs(INPUTS)
     }
 

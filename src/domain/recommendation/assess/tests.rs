@@ -254,6 +254,8 @@ fn figures_of_a_single_reading_are_unknown() {
     assert_eq!(of(&facts, Choice::Stay).chance_exceeded.short(), "100.0%");
     let use_less = of(&facts, Choice::UseLess).against.unwrap();
     assert_eq!(use_less, "requires at least 4 MB less usage");
+    assert_eq!(facts.outlook.days_to_limit.value, Some(Decimal::ZERO));
+    assert_eq!(facts.meters[0].days_to_limit.value, Some(Decimal::ZERO));
 }
 
 #[test]

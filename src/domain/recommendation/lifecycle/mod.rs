@@ -41,7 +41,7 @@ pub const MOVES: [(Status, Status, Actor); 15] = {
         (Expired, Pending, Person),
         // The figures changed materially.
         (Reviewed, Pending, Engine),
-        // The condition cleared, or was not reproduced for long.
+        // The condition cleared, or its limits are gone.
         (Pending, Expired, Engine),
         (Reviewed, Expired, Engine),
         // The recommended plan is in use.

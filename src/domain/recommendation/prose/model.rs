@@ -1,8 +1,8 @@
 //! The fields that a language model writes about a recommendation.
 //!
 //! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number of this
-//! unit, a plan or a name that is not in the facts is dropped. The other words are the model's own and unchecked, so its text is labelled
-//! with its name.
+//! unit, a plan or a name that is not in the facts is dropped. In doubt it is dropped too. The other words are the
+//! model's own and unchecked, so its text is labelled with its name.
 
 use std::collections::BTreeSet;
 
@@ -30,16 +30,19 @@ pub struct Fields {
 impl Fields {
     pub const NAMES: [&str; 3] = ["situation", "action", "risk"];
 
-    /// The accepted fields as one text; `None` without the first two, which every summary requires.
-    pub fn text(&self, facts: &Map<String, Value>, plans: &[String]) -> Option<String> {
+    /// The accepted fields as one text, or the fault of one of the first two, which every summary requires.
+    pub fn text(&self, facts: &Map<String, Value>, plans: &[String]) -> Result<String, String> {
         let known = Known::of(facts);
         let fields = [&self.situation, &self.action, &self.risk];
-        let [situation, action, risk] = fields.map(|field| {
-            let field = field.trim();
-            known.accepts(field, plans).then_some(field)
-        });
-        let fields = [Some(situation?), Some(action?), risk];
-        Some(fields.into_iter().flatten().collect::<Vec<_>>().join(" "))
+        let checked = |index: usize| {
+            let (name, field) = (Fields::NAMES[index], fields[index].trim());
+            let fault = known.fault(field, plans);
+            fault.map_or(Ok(field), |it| {
+                Err(format!("the {name} of the answer {it}"))
+            })
+        };
+        let fields = [Some(checked(0)?), Some(checked(1)?), checked(2).ok()];
+        Ok(fields.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -60,10 +63,10 @@ pub fn facts_json(facts: &Facts) -> Map<String, Value> {
     json
 }
 
-/// The numbers and words of the facts.
+/// The numbers and phrases of the facts.
 struct Known {
     numbers: BTreeSet<(String, String)>,
-    words: BTreeSet<String>,
+    phrases: BTreeSet<String>,
 }
 
 impl Known {
@@ -71,31 +74,51 @@ impl Known {
         let texts = || facts.values().filter_map(Value::as_str);
         Known {
             numbers: texts().flat_map(fact_numbers).collect(),
-            words: texts().flat_map(words).collect(),
+            phrases: texts().flat_map(phrases).collect(),
         }
     }
 
-    fn accepts(&self, field: &str, plans: &[String]) -> bool {
-        const SPELLED: &str = "two three four five six seven eight nine ten eleven twelve twenty thirty forty \
-             fifty sixty seventy eighty ninety hundred thousand million billion dozen half twice double triple";
-        let is_plain = !field.is_empty()
-            && field.chars().count() <= FIELD_LENGTH
-            && !field.chars().any(|c| c.is_control() || "<>{}|".contains(c));
-        // Digits of other scripts are numbers of no fact.
-        let is_foreign = |c: char| c.is_numeric() && !c.is_ascii_digit();
-        is_plain
-            && !field.chars().any(is_foreign)
-            && numbers(field).all(|(number, unit)| {
-                // A fact without a unit may be followed by any word.
-                let is_known = |unit| self.numbers.contains(&(number.clone(), unit));
-                is_known(unit) || is_known(String::new())
-            })
-            && names(field).all(|name| words(&name).all(|word| self.words.contains(&word)))
-            && words(field).all(|word| {
-                let is_number = SPELLED.split_whitespace().any(|spelled| spelled == word);
-                let is_plan = plans.contains(&word);
-                self.words.contains(&word) || !(is_number || is_plan)
-            })
+    /// The fault of a field, if it has one.
+    fn fault(&self, field: &str, plans: &[String]) -> Option<String> {
+        // Letters and digits of other scripts may be numbers of no fact.
+        let is_plain = |c: char| match c.is_ascii() {
+            true => !c.is_control() && !"<>{}|".contains(c),
+            false => "\u{2013}\u{2014}\u{2018}\u{2019}\u{201c}\u{201d}\u{2026}\u{2212}".contains(c),
+        };
+        Some(match field.chars().find(|c| !is_plain(*c)) {
+            _ if field.is_empty() => "is missing or empty".to_owned(),
+            _ if field.chars().count() > FIELD_LENGTH => {
+                format!("is longer than {FIELD_LENGTH} characters")
+            }
+            Some(c) => format!("has the character U+{:04X}", u32::from(c)),
+            None => {
+                let what = self.unknown(field, plans)?;
+                format!("has `{what}`, a number, plan or name that is not in the facts")
+            }
+        })
+    }
+
+    /// The first number, plan or name that is not in the facts.
+    fn unknown(&self, field: &str, plans: &[String]) -> Option<String> {
+        /// How number words begin, and a plan's other name: a word that only looks like one is dropped as well.
+        const SPELLED: &str = "zero one two three thrice four five six seven eight nin ten eleven twel twen thir fort \
+             fift hundred thousand million billion trillion dozen half halv quarter twice doubl tripl quadrupl coupl asyougo";
+        let number = numbers(field).find(|(number, unit)| {
+            // A fact without a unit may be followed by any word.
+            let is_known = |unit| self.numbers.contains(&(number.clone(), unit));
+            !is_known(unit.clone()) && !is_known(String::new())
+        });
+        let plans: Vec<String> = plans.iter().filter_map(|it| phrases(it).pop()).collect();
+        let is_claim = |phrase: &String| {
+            let mut spelled = SPELLED.split_whitespace();
+            spelled.any(|it| phrase.starts_with(it)) || plans.contains(phrase)
+        };
+        let claims = phrases(field)
+            .into_iter()
+            .filter(is_claim)
+            .chain(names(field));
+        let mut unknown = claims.filter(|it| !self.phrases.contains(it));
+        number.map(|(number, _)| number).or_else(|| unknown.next())
     }
 }
 
@@ -151,28 +174,39 @@ fn names(field: &str) -> impl Iterator<Item = String> {
         (is_name && !PLAIN.split_whitespace().any(|it| it == word)).then_some(word)
     };
     let names: Vec<String> = all.iter().enumerate().filter_map(name).collect();
-    names.into_iter()
+    names.into_iter().filter_map(|it| phrases(&it).pop())
 }
 
-/// The words in a text, as plans are spelled.
-fn words(text: &str) -> impl Iterator<Item = String> {
-    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')));
-    parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
+/// The words in a text, and then those that follow each other joined: `fixed-5gb` and `fixed 5 GB` have `fixed5gb`.
+fn phrases(text: &str) -> Vec<String> {
+    let text = text.to_lowercase();
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    // No name of a plan has more words.
+    let joined = (1..=4).flat_map(|count| words.windows(count));
+    joined.map(<[&str]>::concat).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::recommendation::facts::Choice;
     use crate::domain::recommendation::sample::facts;
 
-    fn text(situation: &str) -> Option<String> {
+    fn text(situation: &str) -> Result<String, String> {
         let fields = Fields {
             situation: situation.to_owned(),
             action: "Change the plan.".to_owned(),
             risk: "It may cost 77 dollars.".to_owned(),
         };
-        let plans = ["free", "fixed-1gb", "fixed-5gb"].map(str::to_owned);
-        fields.text(&facts_json(&facts()), &plans)
+        let plans = ["free", "payg", "fixed-1gb", "fixed-5gb"].map(str::to_owned);
+        let facts = facts_json(&Facts {
+            target: Choice::Change {
+                plan: "fixed-1gb".to_owned(),
+            },
+            ..facts()
+        });
+        fields.text(&facts, &plans)
     }
 
     /// A number that only the interval of the days to the limit has.
@@ -187,12 +221,21 @@ mod tests {
         let usage = facts().usage.short();
         let good = format!("Storage is at {usage} on the plan free.");
         // The risk has a number that is not in the facts.
-        assert_eq!(text(&good), Some(format!("{good} Change the plan.")));
+        assert_eq!(text(&good), Ok(format!("{good} Change the plan.")));
+        let good = "Move to fixed-1gb \u{2014} it\u{2019}s larger.";
+        assert_eq!(text(good), Ok(format!("{good} Change the plan.")));
         for bad in [
-            "",
             "Storage is at 999 MB.",
-            "Storage is at ⅓ of the limit.",
             "Storage is at ninety percent.",
+            "Storage is at ninety-nine percent.",
+            "Storage is at Ninetynine percent.",
+            "It is three-quarters full.",
+            "It lasts for seventeen days.",
+            "Expect a thirty-day outage within a fortnight.",
+            "It may cost thrice as much.",
+            "Pay as you go instead.",
+            "Take fixed 5gb.",
+            "Take fixed-5 GB.",
             // The current plan has it in its name.
             "Full in 1 day.",
             // Of another unit.
@@ -209,10 +252,34 @@ mod tests {
             &format!("Storage is at {}.", usage.replace(' ', "x ")),
             &format!("Storage is at {}.", usage.replacen(' ', ",56 ", 1)),
             "Move to fixed-5gb.",
-            "See <b>this</b>.",
-            &"a".repeat(FIELD_LENGTH + 1),
         ] {
-            assert_eq!(text(bad), None, "{bad}");
+            let fault = text(bad).unwrap_err();
+            assert!(
+                fault.ends_with("that is not in the facts"),
+                "{bad}: {fault}"
+            );
+        }
+    }
+
+    #[test]
+    fn reason_names_the_fault() {
+        for (bad, expected) in [
+            ("", "is missing or empty"),
+            (
+                &"a".repeat(FIELD_LENGTH + 1),
+                "is longer than 240 characters",
+            ),
+            ("See <b>this</b>.", "has the character U+003C"),
+            ("At \u{202e}244\u{202c} MB.", "has the character U+202E"),
+            ("One\nline.", "has the character U+000A"),
+            ("Storage is at ⅓ of the limit.", "has the character U+2153"),
+            (
+                "Storage is at ninety percent.",
+                "has `ninety`, a number, plan or name that is not in the facts",
+            ),
+        ] {
+            let expected = format!("the situation of the answer {expected}");
+            assert_eq!(text(bad), Err(expected));
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
         day.unwrap_or_else(|| "beyond the forecast".to_owned())
     };
     let moves = match (before.reaches, after.reaches) {
+        // A limit that was reached is reached in every later run.
+        (Some(from), Some(to)) if from <= to && to <= new.measured_at => false,
         (Some(from), Some(to)) => {
             let (by, left) = ((to - from).abs(), (from - new.measured_at).abs());
             // A quarter of a few days is below the precision of the forecast.

@@ -36,19 +36,15 @@ const CLEARED_AGAIN: TimeDelta = TimeDelta::days(7);
 /// Such runs at least: a single one may be noise of the forecast.
 const CLEARED_RUNS: i32 = 2;
 
-/// The number of runs that do not reproduce a recommendation, and their time, after which it expires. One failed
-/// collection is not enough, and neither are many within a few days.
+/// The number of runs that find no limit of a recommendation any more, and their time, after which it expires.
 const UNSEEN_RUNS: i32 = 3;
 const UNSEEN_TIME: TimeDelta = TimeDelta::days(7);
 
 /// An expired recommendation may return for this time; later it is a new one with a predecessor.
 const RETURNS: TimeDelta = TimeDelta::days(30);
 
-/// Older measurements expire the recommendation that was made from them.
+/// Older measurements are too old to act on the recommendation that was made from them.
 const USABLE: TimeDelta = TimeDelta::days(14);
-
-/// Why such a recommendation expires.
-pub const TOO_OLD: &str = "the measurements are older than 14 days";
 
 /// A recommendation to be written, with its new history entries.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +160,7 @@ pub fn reconcile(
     let answer = match &assessed.assessment {
         Assessment::Recommend(facts) => answer(topic, facts, open, stored, now),
         Assessment::Keep(facts) => open.map(|it| refresh(it, facts, now)),
-        Assessment::Unknown => open.and_then(|it| unseen(it, now)),
+        Assessment::Unknown => open.and_then(|it| unseen(it, false, now)),
         Assessment::Clear => open.and_then(|it| cleared(it, now)),
     };
     other.into_iter().chain(answer).collect()
@@ -191,7 +187,7 @@ pub fn reconcile_rest(
         let mut limits = snapshot.limits.iter();
         match limits.find(|limit| (limit.service, limit.metric) == (it.service, metric)) {
             Some(limit) if limit.plan != it.current_plan => plan_changed(it, &limit.plan, now),
-            _ => unseen(it, now),
+            _ => unseen(it, true, now),
         }
     };
     stored.iter().filter_map(update).collect()
@@ -380,10 +376,8 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     expired_or_waiting(before, after, reason, now)
 }
 
-/// The run did not reproduce the recommendation.
-fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
-    let measured = before.facts().map(|facts| facts.measured_at);
-    let is_stale = measured.is_some_and(|measured| now - measured > USABLE);
+/// The run did not reproduce the recommendation. It expires only if its limits are gone: an unknown limit may be near.
+fn unseen(before: &Recommendation, is_gone: bool, now: DateTime<Utc>) -> Option<Update> {
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
     if tracking.cleared_count > 0 {
@@ -391,18 +385,12 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     }
     tracking.unseen_count = tracking.unseen_count.saturating_add(1);
     let since = *tracking.unseen_since.get_or_insert(now);
-    let reason = if is_stale {
-        Some(TOO_OLD)
-    } else if tracking.unseen_count >= UNSEEN_RUNS && now - since >= UNSEEN_TIME {
-        Some("not reproduced for a week")
-    } else {
-        None
-    };
+    let is_long = tracking.unseen_count >= UNSEEN_RUNS && now - since >= UNSEEN_TIME;
+    let reason = (is_gone && is_long).then_some("not reproduced for a week");
     expired_or_waiting(before, after, reason, now)
 }
 
-/// The recommendations whose measurements are too old, which expired so or are decided, and whose question has no newer
-/// answer: their limits may still be near.
+/// The open recommendations whose measurements are too old: their limits may still be near.
 pub fn still_unmeasured<'a>(
     all: &'a [Recommendation],
     assessed: &'a [Assessed],
@@ -413,11 +401,13 @@ pub fn still_unmeasured<'a>(
     unknown.filter_map(move |one| {
         let of_topic = all.iter().filter(|it| one.topic.matches(it));
         let newest = of_topic.max_by_key(|it| (it.created_at, &it.id))?;
-        let is_past = newest.expires_at.is_some_and(|last| now > last);
-        let is_decided = is_open(newest.status) && is_frozen(newest.status);
-        let is_old = has_expired_by_age(newest) || is_decided && is_past;
-        is_old.then_some(newest)
+        (is_open(newest.status) && is_too_old(newest, now)).then_some(newest)
     })
+}
+
+/// Whether the measurements that a recommendation was made from are too old to act on.
+pub fn is_too_old(it: &Recommendation, now: DateTime<Utc>) -> bool {
+    it.expires_at.is_some_and(|last| now > last)
 }
 
 /// The priority of a recommendation by the present state of its question: none if its limits are not near, and as it was
@@ -430,14 +420,6 @@ pub fn present_priority(it: &Recommendation, assessed: &[Assessed]) -> Option<Pr
         Some(Assessment::Clear) => None,
         Some(Assessment::Unknown) | None => Some(it.priority),
     }
-}
-
-/// Whether a recommendation expired because its measurements were too old: its limit may still be near.
-pub fn has_expired_by_age(it: &Recommendation) -> bool {
-    let tracking = it.tracking.as_ref();
-    let is_cleared = tracking.is_some_and(|own| own.cleared_count >= CLEARED_RUNS);
-    let closed = it.updated_at.zip(it.expires_at);
-    it.status == Status::Expired && !is_cleared && closed.is_some_and(|(at, last)| at > last)
 }
 
 /// Another plan is in use now. An approved answer is implemented by its own plan, and stays for a person otherwise.

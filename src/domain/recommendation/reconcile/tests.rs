@@ -114,6 +114,24 @@ fn small_changes_add_up_to_a_material_one() {
 }
 
 #[test]
+fn limit_that_stays_exceeded_is_no_change() {
+    let mut store = Store::default();
+    for day in 0..10 {
+        let mut facts = facts();
+        facts.measured_at = later(day);
+        facts.outlook.days_to_limit.value = Some(Decimal::ZERO);
+        let expected = if day == 0 { Created } else { Refreshed };
+        assert_eq!(store.run(&holds(facts), later(day)), [expected], "{day}");
+    }
+    assert_eq!(store.entries, 1);
+    // It is reached in ten days now.
+    let mut facts = facts();
+    facts.measured_at = later(10);
+    facts.outlook.days_to_limit.value = Some(Decimal::TEN);
+    assert_eq!(store.run(&holds(facts), later(10)), [Changed]);
+}
+
+#[test]
 fn material_change_reopens_reviewed_and_leaves_approved() {
     let mut store = Store::with_one();
     store.put(Status::Reviewed, now());
@@ -238,23 +256,39 @@ fn present_priority_is_that_of_the_assessment() {
 }
 
 #[test]
-fn unseen_for_three_runs_and_a_week_expires() {
-    let mut store = Store::with_one();
-    let unknown = Assessment::Unknown;
-    for day in 1..8 {
-        let done = store.run(&unknown, later(day));
-        // After the third run nothing more is counted or written.
-        let is_counted = done == [Waiting] || (day > 3 && done.is_empty());
-        assert!(is_counted, "{day}: {done:?}");
+fn unmeasured_stays_open_and_is_too_old_after_14_days() {
+    for status in [Status::Pending, Status::Reviewed, Status::Approved] {
+        let mut store = Store::with_one();
+        store.put(status, now());
+        for day in 1..40 {
+            let done = store.run(&Assessment::Unknown, later(day));
+            // After the third run nothing more is counted or written.
+            let is_counted = done.is_empty() || done == [Waiting] && day <= 3;
+            assert!(is_counted, "{status} {day}: {done:?}");
+        }
+        let (topic, assessment) = (topic(), Assessment::Unknown);
+        let assessed = [Assessed { topic, assessment }];
+        let is_old = |day| still_unmeasured(&store.all, &assessed, later(day)).count() == 1;
+        assert_eq!((is_old(13), is_old(15)), (false, true), "{status}");
     }
-    assert_eq!(store.run(&unknown, later(8)), [Expired]);
+}
+
+#[test]
+fn recommendation_without_limits_expires_after_three_runs_and_a_week() {
+    let mut store = Store::with_one();
+    let run = |store: &mut Store, day| {
+        let update = unseen(store.one(), true, later(day));
+        update.map(|it| store.take(it))
+    };
+    for day in 1..8 {
+        let counted = (day <= 3).then_some(Waiting);
+        assert_eq!(run(&mut store, day), counted, "{day}");
+    }
+    assert_eq!(run(&mut store, 8), Some(Expired));
     // Two runs are not enough.
     let mut store = Store::with_one();
-    assert_eq!(store.run(&unknown, later(1)), [Waiting]);
-    assert_eq!(store.run(&unknown, later(9)), [Waiting]);
-    // With measurements that are too old it expires at once.
-    let mut store = Store::with_one();
-    assert_eq!(store.run(&unknown, later(15)), [Expired]);
+    assert_eq!(run(&mut store, 1), Some(Waiting));
+    assert_eq!(run(&mut store, 9), Some(Waiting));
 }
 
 #[test]

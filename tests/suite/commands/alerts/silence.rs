@@ -150,3 +150,21 @@ fn silence_without_reason_end_or_matcher_is_refused(#[values(Sqlite, Postgresql)
         unmatched.stderr
     );
 }
+
+#[rstest]
+fn silence_of_limits_is_not_reported_as_unmatched(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let add = |of: &[&str]| {
+        let add = ["alerts", "silence", "add", "--for", "1h", "--reason", "x"];
+        let add = db.usagectl(add.iter().chain(of));
+        add.run().success().stderr
+    };
+    for pattern in ["VERCEL_KV*", "VERCEL_KV STORAGE_MB"] {
+        assert_eq!(add(&["--api", pattern]), "", "{pattern}");
+    }
+    let unmatched = add(&["--api", "VERCEL_KV*", "--type", "NO_DATA"]);
+    assert!(
+        unmatched.contains("no rule matches the silence now"),
+        "{unmatched}"
+    );
+}

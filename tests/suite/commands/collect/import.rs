@@ -229,6 +229,15 @@ fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Eng
         );
     }
     assert_eq!(total(), "11617");
+    let without = ["--cost", "effective", "--resource", "other", "-"];
+    let without = db.usagectl(args[..4].iter().copied().chain(without));
+    let without = without.stdin(&part).run();
+    let reason = "2 charges without an EffectiveCost; nothing was imported";
+    assert_eq!(
+        (without.code, without.stderr.contains(reason)),
+        (5, true),
+        "{without:?}"
+    );
     let own = import(&["--resource", "billing", "--cost", "effective", BILL]);
     assert!(
         own.stdout.contains("billed            $14.67\n"),

@@ -273,14 +273,15 @@ fn plain_http_requires_the_flag_and_a_private_address() {
 }
 
 #[rstest]
-fn negative_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn negative_and_impossible_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let exporter = Exporter::new("clients -5\nsize nan\n");
+    let exporter = Exporter::new("clients -5\nsize nan\ncalls 1e300\n");
     let run = db
         .usagectl(["collect", "run", "--prometheus-url", &exporter.url()])
         .args([
             "--map=clients=VERCEL_KV/CONNECTIONS",
             "--map=size=VERCEL_KV/STORAGE_MB",
+            "--map=calls=VERCEL_KV/COMMANDS_PER_DAY",
         ])
         .args(["--resource", "cache"])
         .run()
@@ -288,6 +289,7 @@ fn negative_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     for warning in [
         "VERCEL_KV CONNECTIONS cache is negative: -5",
         "currently has the value NaN",
+        "`calls=VERCEL_KV/COMMANDS_PER_DAY` currently has the value 1e300",
     ] {
         assert!(run.stderr.contains(warning), "{}", run.stderr);
     }

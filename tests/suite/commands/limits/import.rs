@@ -234,11 +234,11 @@ fn show_prints_all_rows_of_a_plan(#[values(Sqlite, Postgresql)] engine: Engine) 
     let pro = json(&db, ["limits", "show", "vercel", "--plan", "pro"]);
     assert_eq!(
         pro["rows"][0]["terms"],
-        "20 USD a month, credit 20, 1 seats included, 20 for each more"
+        "$20.00 a month, credit $20.00, 1 seats included, $20.00 for each more"
     );
     assert_eq!(
         pro["rows"][1]["terms"],
-        "1,000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1"
+        "1,000 per BILLING_MONTH, then $0.15 to $0.35 for 1"
     );
     assert_eq!(db.usagectl(["limits", "show", "heroku"]).run().code, 2);
     let unknown = ["limits", "show", "vercel", "--plan", "nix"];

@@ -340,3 +340,14 @@ fn billing_period_is_set_with_the_plans_and_corrected_from_an_earlier_day(
         2
     );
 }
+
+#[rstest]
+fn two_plans_of_a_provider_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let init = words("limits init --plan upstash=free --plan upstash=payg");
+    let run = db.usagectl(&init).run();
+    assert_eq!(run.code, 2, "{run:?}");
+    let message = "error: --plan: two plans of upstash\nnext: give one plan of each provider\n";
+    assert!(run.stderr.ends_with(message), "{run:?}");
+    assert_eq!(db.rows(STORED), [""; 0]);
+}

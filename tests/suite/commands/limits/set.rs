@@ -236,6 +236,10 @@ fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         2
     );
     assert_eq!(db.usagectl(["limits", "set", "256"]).run().code, 2);
+    let of_api = "limits set --api finnhub --per MINUTE 60 --warning 70";
+    let of_api = db.usagectl(words(of_api)).run().stderr;
+    let reason = "'--api <NAME>' cannot be used with '--warning <PERCENT>'";
+    assert!(of_api.contains(reason), "{of_api}");
     for args in [&["1e300"][..], &["--critical", "1e300", "256"]] {
         let run = db.usagectl(set.iter().chain(args)).run();
         let is_short = run.stderr.contains("1e300") && !run.stderr.contains("00000");

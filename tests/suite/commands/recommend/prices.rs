@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use super::agreement::{Case, compared, facts, lines};
+use super::agreement::{Case, NOW, compared, facts, lines};
 use crate::support::Engine;
 use crate::support::Engine::{Postgresql, Sqlite};
 
@@ -247,7 +247,7 @@ fn rate_has_no_forecast_with_any_number_of_readings(#[values(Sqlite, Postgresql)
     case.run(&set.split(' ').collect::<Vec<_>>());
     let latency = ("VERCEL_KV", "LATENCY_MS");
     case.import(&lines(latency, "2026-11-01T00:00:00Z", 6, &[], |_, _| {
-        Some(60.0)
+        Some(48.0)
     }));
     let [it] = &case.recommend()[..] else {
         panic!()
@@ -354,4 +354,65 @@ fn amounts_of_one_time_have_no_pace(#[values(Sqlite, Postgresql)] engine: Engine
     }
     let forecast = case.run(&["recommend", "forecast", "--metric", "REQUEST_COUNT"]);
     assert!(forecast.contains("insufficient data"), "{forecast}");
+}
+
+#[rstest]
+fn plan_outside_the_catalogue_keeps_its_included_amounts(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let levels = lines(
+        ("VERCEL_KV", "STORAGE_MB"),
+        "2026-09-25T00:00:00Z",
+        6,
+        &[],
+        |days, _| Some(119.0 + 2.1 * days),
+    );
+    case.import(&levels);
+    let renamed = case.run(&["limits", "catalogue"]).replace(
+        "provider = \"upstash\"\nplan = \"free\"",
+        "provider = \"upstash\"\nplan = \"starter\"",
+    );
+    let newer = renamed.replace("version = \"2026.11.21\"", "version = \"2026.12.3\"");
+    let import = case.db.usagectl(["limits", "import", "-"]).now(NOW);
+    let import = import.stdin(&newer).run().success();
+    assert!(
+        import
+            .stderr
+            .ends_with("next: usagectl limits plan upstash PLAN\n"),
+        "{}",
+        import.stderr
+    );
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let payg = compared(it, "payg");
+    assert_eq!(
+        payg["against"],
+        "not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT"
+    );
+}
+
+#[rstest]
+fn reduction_is_whole_and_no_more_than_is_in_use(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "neon=launch");
+    let set = "limits set --service VERCEL_POSTGRES --metric CONNECTIONS 100 --at-limit BILL";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let connections = lines(
+        ("VERCEL_POSTGRES", "CONNECTIONS"),
+        "2026-11-12T12:00:00Z",
+        6,
+        &[],
+        |days, _| Some((60.0 + 8.0 * days).round()),
+    );
+    case.import(&connections);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let [less, used] = ["reduction", "usage"].map(|name| number(&facts(it)[name]));
+    assert!(
+        less > 0.0 && less <= used && less.fract() == 0.0,
+        "{less} of {used}"
+    );
 }
