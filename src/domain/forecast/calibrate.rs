@@ -118,7 +118,7 @@ fn rule_weight(prepared: &Prepared, past: &[(usize, Prepared, Paths)]) -> f64 {
     }
     let prior = PRIOR * (own + plain + 0.01) / (2.0 * checks + 1.0);
     // The rules know no growth.
-    let caution = if prepared.grows() {
+    let caution = if prepared.trends() {
         1.0 / CAUTION
     } else {
         CAUTION

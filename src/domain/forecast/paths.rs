@@ -569,12 +569,12 @@ impl Prepared {
         all + share * (mean(&weekday) - all)
     }
 
-    /// Whether a line through the weeks says that amounts grow, beyond doubt; of two to four weeks their weekdays.
-    pub(super) fn grows(&self) -> bool {
+    /// Whether a line through the weeks says beyond doubt that amounts grow or fall; of two to four weeks their weekdays.
+    pub(super) fn trends(&self) -> bool {
         const WEEKS: usize = 8;
         const FEWEST: usize = 5;
         /// In standard errors.
-        const SURE: f64 = 3.5;
+        const SURE: f64 = 2.5;
         let values: Vec<f64> = self.points.iter().map(|(_, value)| *value).collect();
         let weeks = values.rchunks_exact(7).take(WEEKS).map(mean).enumerate();
         let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
@@ -591,7 +591,7 @@ impl Prepared {
             let squares: f64 = growth.iter().map(|it| (it - mean).powi(2)).sum();
             // Days of one week have errors in common: they count as one week's.
             let error = (squares / growth.len().max(1) as f64 / 7.0).sqrt();
-            return growth.len() >= 7 && mean > SURE * error;
+            return growth.len() >= 7 && mean.abs() > SURE * error;
         }
         let (at, slope) = regression(&weeks);
         let first = weeks[0].0;
@@ -603,7 +603,7 @@ impl Prepared {
             days += (x - middle).powi(2);
         }
         let error = (squares / (weeks.len() - 2) as f64 / days).sqrt();
-        slope > SURE * error
+        slope.abs() > SURE * error
     }
 
     /// Moves the amounts of each day towards the plain rules.
@@ -654,6 +654,8 @@ impl Prepared {
         count: usize,
         random: &mut Random,
     ) -> Paths {
+        /// In a logarithm: twentyfold.
+        const MOST_GROWTH: f64 = 3.0;
         let futures = fit.simulate(count, days, random);
         let (factor, max) = match self.scale {
             Scale::Plain => (1.0, f64::INFINITY),
@@ -663,7 +665,12 @@ impl Prepared {
         };
         let first = fit.last + 1;
         let ahead = (0..days).map(|day| first + day as DayNumber).cycle();
-        let measured = |(value, day)| (self.measured(day, value) * factor).min(max);
+        // Growth beyond doubt passes it.
+        let drift = if self.trends() { fit.drift } else { 0.0 };
+        let measured = |(value, day): (f64, DayNumber)| {
+            let growth = (drift * f64::from(day - fit.last)).clamp(0.0, MOST_GROWTH);
+            (self.measured(day, value) * factor).min(max * exp(growth))
+        };
         Paths {
             first,
             days,
@@ -671,7 +678,7 @@ impl Prepared {
         }
     }
 
-    /// The largest simulated amount of a day: 1.5 times the largest one seen. Without it, errors of logarithms
+    /// The largest simulated amount of a day without growth: 1.5 times the largest one seen. Without it, errors of logarithms
     /// sometimes add up to absurd amounts.
     fn max_amount(&self) -> f64 {
         let amounts = (0..self.points.len()).map(|index| self.value(index));
@@ -776,8 +783,8 @@ mod tests {
         ] {
             let amount = |day: i32| exp(pace * f64::from(day)) * (1.0 + noise[day as usize]);
             let amounts: Vec<Point> = (0..days).map(|day| (day, amount(day))).collect();
-            let grows = prepare(MetricKind::Period, &amounts).grows();
-            assert_eq!(grows, expected, "{pace} {days}");
+            let trends = prepare(MetricKind::Period, &amounts).trends();
+            assert_eq!(trends, expected, "{pace} {days}");
         }
     }
 
