@@ -174,7 +174,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         })?;
     }
     if is_preview {
-        if let Err(error) = owned {
+        if let Err(error) = check_blockers(&steps).and(owned) {
             let next = error.next().unwrap_or_default();
             context.warn(format_args!("{error}; {next}"));
         }

@@ -1,5 +1,10 @@
 -- All objects, one row each: kind, table, name, definition, body; see the query of PostgreSQL.
-SELECT 'table' AS kind, '' AS "table", name, '' AS how, NULL AS body, NULL AS numbers, NULL AS options
+SELECT 'table' AS kind, '' AS "table", name,
+    -- Our triggers and roll-ups use the rowid of the application's tables.
+    CASE WHEN name NOT LIKE 'usagectl\_%' ESCAPE '\'
+              AND (SELECT wr FROM pragma_table_list(tables.name) WHERE schema = 'main')
+         THEN 'without rowid' ELSE '' END AS how,
+    NULL AS body, NULL AS numbers, NULL AS options
 FROM tables
 UNION ALL
 SELECT 'column', t.name, c.name,
