@@ -119,7 +119,15 @@ impl Collector for Prometheus {
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
         let mut collected = Collected::default();
-        for rule in &self.rules {
+        for (index, rule) in self.rules.iter().enumerate() {
+            let target = |it: &MapRule| (it.service, it.metric);
+            let mut earlier = self.rules[..index].iter();
+            if let Some(other) = earlier.find(|it| target(it) == target(rule)) {
+                let (metric, one, two) = (rule.metric, &other.text, &rule.text);
+                let message = format!("`{one}` and `{two}` both give {} {metric}", rule.service);
+                let hint = "write sum(...) to add up series of one name, or give one of them another --resource";
+                return Err(CollectorError::new(message, hint));
+            }
             rule.apply(&exposition, &self.url, context, &mut collected)?;
         }
         // After the rules, whose warning is the reason if there are no values.

@@ -264,9 +264,11 @@ fn refused(stored: StoredBill, args: &ImportArgs) -> Error {
 }
 
 /// The refusal of files of one bill that would count a charge twice.
-fn same_charge(files: [&PathBuf; 2]) -> Error {
+fn same_charge(charge: &str, files: [&PathBuf; 2]) -> Error {
     let [one, other] = files.map(|file| printable(&file.to_string_lossy()).into_owned());
-    let message = format!("the same charge is in {one} and {other}; nothing was imported");
+    let charge = printable(charge);
+    let message =
+        format!("the same charge, {charge}, is in {one} and {other}; nothing was imported");
     let next = "give each charge once; if both are due, join the two files into one";
     Error::message(Exit::Refused, message).with_next(next)
 }
@@ -306,9 +308,11 @@ impl Import<'_> {
         let (is_parted, mut repeated, mut without_effective) = (inputs.len() > 1, None, 0);
         let broken = self.read(inputs, |import, charge: Charge| {
             let file = import.file;
-            if let Some(charge) = charge.fingerprint().filter(|_| is_parted) {
-                let first = *files.entry(charge).or_insert(file);
-                repeated = repeated.or((first != file).then_some([first, file]));
+            if let Some(hash) = charge.fingerprint().filter(|_| is_parted) {
+                let first = *files.entry(hash).or_insert(file);
+                if first != file && repeated.is_none() {
+                    repeated = Some((charge.to_string(), [first, file]));
+                }
             }
             without_effective += u64::from(charge.effective.is_none());
             bill.add(&charge);
@@ -319,8 +323,11 @@ impl Import<'_> {
             let message = format!("{charges} without an EffectiveCost; nothing was imported");
             return Err(Error::message(Exit::Refused, message).with_next("omit --cost effective"));
         }
-        if let Some(files) = repeated {
-            return Err(same_charge(files.map(|file| &args.files[file - 1])));
+        if let Some((charge, files)) = repeated {
+            return Err(same_charge(
+                &charge,
+                files.map(|file| &args.files[file - 1]),
+            ));
         }
         if broken.is_none() && self.report.read == 0 {
             self.context

@@ -6,6 +6,7 @@
 //! service names to metrics; other quantities are kept in the metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use super::names::{Metric, Service};
 use super::point::{NewPoint, Reading, Series};
+use crate::domain::format::usd;
 use crate::domain::id;
 use crate::domain::named::name_key;
 use crate::domain::plans::meter::{VendorMeter, factor};
@@ -44,6 +46,14 @@ impl Charge {
     pub fn fingerprint(&self) -> Option<u64> {
         ChargeHash::of(self)?;
         Some(short_hash(self.from, &format!("{self:?}")))
+    }
+}
+
+/// `$2.00 for EC2 on 2025-11-05`.
+impl Display for Charge {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (cost, day) = (usd(self.billed), self.from.date_naive());
+        write!(f, "{cost} for {} on {day}", self.owner.service)
     }
 }
 

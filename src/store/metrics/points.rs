@@ -141,6 +141,19 @@ pub enum BillConflict {
     Unclear,
 }
 
+/// A stored bill of another source.
+#[derive(Default)]
+struct OtherBill<'a> {
+    /// Those of the same bill: their ids, and the days that the new bill lacks.
+    rows: Vec<(String, Option<NaiveDate>)>,
+    /// The items of the new bill that it has.
+    items: HashSet<&'a str>,
+    /// Whether a charge is in both.
+    has_charge: bool,
+    /// Whether it has items that the new one lacks.
+    is_larger: bool,
+}
+
 /// Saves the points of a bill and removes those that an earlier import of the same source stored for the same providers,
 /// accounts and billing periods, in one transaction; if it `replaces` the bill, also those of other sources that are in
 /// conflict with it or have only its resources and SKUs. Saves nothing if another stored bill is in conflict with it.
@@ -177,10 +190,7 @@ pub fn save_bill(
     db.write_tx(|db| {
         let mut gone: Vec<String> = Vec::new();
         let mut removed_days = BTreeSet::new();
-        let mut others = BTreeSet::new();
-        let mut larger = BTreeSet::new();
-        let mut of_bill: BTreeMap<String, Vec<(String, Option<NaiveDate>)>> = BTreeMap::new();
-        let mut revised: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
+        let mut others: BTreeMap<String, OtherBill<'_>> = BTreeMap::new();
         let mut replaced: Vec<String> = Vec::new();
         let (mut is_revision, mut lost, mut overwritten) = (false, 0, 0);
         for (service, metric) in metrics {
@@ -198,24 +208,19 @@ pub fn save_bill(
                 let day = at.filter(|_| value != 0.0).map(|at| at.date_naive());
                 let lost_day = day.filter(|day| !days.contains(day));
                 if other != source {
+                    let bill = others.entry(other).or_default();
                     if is_of_bill {
-                        let stored = of_bill.entry(other.clone()).or_default();
-                        stored.push((id, lost_day));
+                        bill.rows.push((id, lost_day));
                     }
                     let is_absent = |it: &String| {
                         let is_item = item_of(it).is_some_and(|it| items.contains(it));
                         !is_item && !charges.contains(it)
                     };
-                    if stored.charges.iter().any(is_absent) {
-                        larger.insert(other.clone());
-                    }
-                    let is_same = stored.charges.iter().any(|it| charges.contains(it));
-                    let found = stored
-                        .charges
-                        .iter()
-                        .filter_map(|it| items.get(item_of(it)?));
-                    revised.entry(other.clone()).or_default().extend(found);
-                    others.extend(is_same.then_some(other));
+                    let stored = stored.charges.iter();
+                    bill.is_larger |= stored.clone().any(is_absent);
+                    bill.has_charge |= stored.clone().any(|it| charges.contains(it));
+                    let found = stored.filter_map(|it| items.get(item_of(it)?));
+                    bill.items.extend(found);
                     continue;
                 }
                 let is_kept = kept.contains(&id);
@@ -240,27 +245,29 @@ pub fn save_bill(
             }
         }
         // A few items in two files are a bill in parts.
-        let is_most = |found: &HashSet<&str>| found.len() * 2 > items.len();
-        let revised = revised.into_iter().filter(|(_, found)| is_most(found));
-        let mut revised: BTreeSet<String> = revised.map(|(source, _)| source).collect();
+        let is_revised = |it: &OtherBill<'_>| it.items.len() * 2 > items.len();
         // Files of the same bill that share charges with the new one, or have only items that it has, too.
-        of_bill.retain(|it, _| {
-            replaces && (others.contains(it) || revised.contains(it) || !larger.contains(it))
-        });
-        for (removed, stored) in &of_bill {
-            others.remove(removed);
-            revised.remove(removed);
-            let (ids, lost): (Vec<String>, Vec<_>) = stored.iter().cloned().unzip();
-            gone.extend(ids);
-            removed_days.extend(lost.into_iter().flatten());
+        let is_removed = |it: &OtherBill<'_>| {
+            replaces && !it.rows.is_empty() && (it.has_charge || is_revised(it) || !it.is_larger)
+        };
+        let all = others.into_iter();
+        let (removed, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.partition(|(_, it)| is_removed(it));
+        for (id, lost_day) in removed.values().flat_map(|it| &it.rows) {
+            gone.push(id.clone());
+            removed_days.extend(*lost_day);
         }
         let mut replaced_items = replaced.iter().filter_map(|it| item_of(it)).peekable();
         let is_named = !items.is_empty() && replaced_items.peek().is_some();
         let is_unrelated = !is_revision && replaced_items.all(|it| !items.contains(it));
         let is_unclear = is_unrelated && !replaces && source != STDIN;
-        let conflict = if let Some(source) = others.pop_first() {
+        let first = |is: &dyn Fn(&OtherBill<'_>) -> bool| {
+            let found = others.iter().find(|(_, it)| is(it));
+            found.map(|(source, _)| source.clone())
+        };
+        let conflict = if let Some(source) = first(&|it| it.has_charge) {
             Some((source, BillConflict::Charges))
-        } else if let Some(source) = revised.pop_first() {
+        } else if let Some(source) = first(&is_revised) {
             Some((source, BillConflict::Items))
         } else if is_unclear && is_named {
             Some((source.to_owned(), BillConflict::Name))
@@ -269,9 +276,12 @@ pub fn save_bill(
             is_unclear.then(|| (source.to_owned(), BillConflict::Unclear))
         };
         if let Some((source, conflict)) = conflict {
+            let mut in_conflict = others
+                .iter()
+                .filter(|(_, it)| it.has_charge || is_revised(it));
             return Ok(Err(StoredBill {
-                is_other_cut: larger.contains(&source)
-                    || others.iter().chain(&revised).any(|it| *it != source)
+                is_other_cut: others.get(&source).is_some_and(|it| it.is_larger)
+                    || in_conflict.any(|(name, _)| *name != source)
                     || !replaced.is_empty(),
                 source,
                 conflict,
@@ -289,7 +299,7 @@ pub fn save_bill(
             saved,
             removed_days,
             overwritten: if is_unrelated { overwritten } else { 0 },
-            removed_sources: of_bill.into_keys().collect(),
+            removed_sources: removed.into_keys().collect(),
         }))
     })
 }

@@ -311,7 +311,9 @@ fn line_in_two_files_of_one_command_is_refused(#[values(Sqlite, Postgresql)] eng
     let reason = "part-1.csv and ";
     assert!(
         refused.code == 5
-            && refused.stderr.contains("the same charge is in")
+            && refused
+                .stderr
+                .contains("the same charge, $2.00 for EC2 on 2025-11-05, is in")
             && refused.stderr.contains(reason),
         "{refused:?}"
     );

@@ -138,6 +138,28 @@ fn reason_of_no_values_is_the_rule_without_a_series(#[values(Sqlite, Postgresql)
     assert_eq!(stored(&db), ["INVOCATIONS|3"]);
 }
 
+#[rstest]
+fn two_rules_for_one_metric_and_a_huge_value_store_nothing(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("one 1e300\ntwo 2\n");
+    let rules = [
+        "--map=one=VERCEL_KV/STORAGE_MB",
+        "--map=two=VERCEL_KV/STORAGE_MB",
+    ];
+    let collect = |rules: &[&str]| {
+        let run = db.usagectl(["collect", "run", "--prometheus-url", &exporter.url()]);
+        run.args(rules).run()
+    };
+    let both = collect(&rules);
+    let message = "both give VERCEL_KV STORAGE_MB";
+    assert!(both.code == 1 && both.stdout.contains(message), "{both:?}");
+    let huge = collect(&rules[..1]).success();
+    assert!(huge.stdout.contains("has the value 1e300"), "{huge:?}");
+    assert_eq!(stored(&db), [""; 0]);
+}
+
 #[test]
 fn invalid_file_of_targets_is_refused_with_its_line() {
     let db = TestDatabase::migrated(Engine::Sqlite);
