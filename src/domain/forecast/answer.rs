@@ -674,5 +674,5 @@ mod tests {
         assert_eq!(bits, BITS, "{bits:#x}");
     }
 
-    const BITS: u64 = 0x02b4_da70_5966_2301;
+    const BITS: u64 = 0x3755_4643_0e00_1c08;
 }

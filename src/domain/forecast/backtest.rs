@@ -357,7 +357,7 @@ mod tests {
                 let usage = DailySeries::new("x", MetricKind::Period, days);
                 let many = Plan {
                     origins: 20,
-                    from: Some(28),
+                    from: Some(42),
                     ..plan(horizon)
                 };
                 backtest(&usage, &many).remove(0).trials

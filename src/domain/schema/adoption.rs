@@ -521,6 +521,12 @@ pub fn closing_sql(
                 let rename = |from| format!("ALTER TABLE {from} RENAME TO {};", quoted(name));
                 (1, vec![from.map(rename)])
             }
+            "table" if found.is_some() => {
+                if let Some(text) = tables.get_mut(name) {
+                    text.give_rowids();
+                }
+                continue;
+            }
             "table" => {
                 let statement = created_in(scripts, &format!("CREATE TABLE {name}"));
                 let text = statement.as_deref().unwrap_or_default();

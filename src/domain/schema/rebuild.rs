@@ -164,6 +164,25 @@ impl TableText {
         self.columns.push(column.to_owned());
     }
 
+    /// Makes it a table with rowids.
+    pub(super) fn give_rowids(&mut self) {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let is = |token: &Token<'_>, word: &str| token.text.eq_ignore_ascii_case(word);
+        let words = |pair: &&[Token<'_>]| is(&pair[0], "WITHOUT") && is(&pair[1], "ROWID");
+        let Some([first, last]) = tokens.windows(2).rfind(words) else {
+            return;
+        };
+        // With the comma of `STRICT, WITHOUT ROWID` or `WITHOUT ROWID, STRICT`.
+        let range = first.range.start..last.range.end;
+        let (before, after) = self.definition.split_at(range.end);
+        let before = before[..range.start].trim_end();
+        let after = after.trim_start();
+        let after = after.strip_prefix(',').unwrap_or(after).trim_start();
+        let before = before.strip_suffix(',').unwrap_or(before).trim_end();
+        self.definition = format!("{before} {after}").trim_end().to_owned();
+        self.is_changed = true;
+    }
+
     /// Removes the foreign keys that refer to `table`.
     pub fn drop_references(&mut self, table: &str) {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
@@ -343,6 +362,19 @@ mod tests {
         }
         for text in ["(id TEXT, c TEXT AS (id))", "(id TEXT, CHECK (c))", "(id"] {
             assert!(!table(text).change("c", true, None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn table_gets_rowids_and_keeps_its_other_options() {
+        let table_texts = "\
+            (id TEXT) WITHOUT ROWID | (id TEXT)
+            (id TEXT) without rowid, STRICT | (id TEXT) STRICT
+            (id TEXT) STRICT , WITHOUT  ROWID | (id TEXT) STRICT";
+        for [before, after] in cases(table_texts) {
+            let mut table = table(before);
+            table.give_rowids();
+            assert_eq!((table.definition.as_str(), table.is_changed), (after, true));
         }
     }
 

@@ -224,6 +224,8 @@ mod tests {
         assert_eq!(text(&good), Ok(format!("{good} Change the plan.")));
         let good = "Move to fixed-1gb \u{2014} it\u{2019}s larger.";
         assert_eq!(text(good), Ok(format!("{good} Change the plan.")));
+        let fault = text("It costs €20.00.").unwrap_err();
+        assert!(fault.ends_with("has the character U+20AC"), "{fault}");
         for bad in [
             "Storage is at 999 MB.",
             "Storage is at ninety percent.",
@@ -243,7 +245,6 @@ mod tests {
             &format!("Storage is at {}.", usage.replace(" MB", "%")),
             // The end of an interval has the unit of the fact.
             &format!("The limit is reached in {} hours.", interval_end()),
-            "It costs €20.00.",
             "Move to Team Pro.",
             "Move to the plan team pro.",
             "Move to the team pro plan.",
