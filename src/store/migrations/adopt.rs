@@ -409,8 +409,9 @@ fn existing(
                 existing.undecided.insert(difference.what.clone(), count);
             }
         }
-        let column = difference.what.strip_prefix("column ");
-        if let Some((table, _)) = column.and_then(|it| it.split_once('.'))
+        // A table that differs, or one of its columns.
+        let whole = difference.what.strip_prefix("table ");
+        if let Some(table) = difference.column().map(|(table, _)| table).or(whole)
             && let Some(text) = tables::text(db, table)?
         {
             existing.tables.insert(table.to_owned(), text);

@@ -618,15 +618,20 @@ fn printed_sql_converts_values_and_lists_those_of_no_other_type(
     assert_works(&db);
 }
 
-#[test]
-fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
+#[rstest]
+#[case("TEXT", "")]
+#[case("TEXT NOT NULL", " WITHOUT ROWID")]
+fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
+    #[case] id: &str,
+    #[case] options: &str,
+) {
     let db = TestDatabase::empty(Sqlite);
-    db.execute(
+    db.execute(&format!(
         "CREATE TABLE api_usage (
-             id TEXT PRIMARY KEY CHECK (id <> ''), -- the key
+             id {id} PRIMARY KEY CHECK (id <> ''), -- the key
              api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
              success BOOLEAN NULL DEFAULT (1), status_code INTEGER, created_at DATETIME,
-             region TEXT DEFAULT 'eu, us', host TEXT AS (region || '1'), UNIQUE (region, id));
+             region TEXT DEFAULT 'eu, us', host TEXT AS (region || '1'), UNIQUE (region, id)){options};
          CREATE INDEX api_usage_api_name_timestamp_idx ON api_usage (api_name, timestamp);
          CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp);
          CREATE INDEX own ON api_usage (region) WHERE success;
@@ -637,8 +642,8 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
          END;
          INSERT INTO api_usage (id, api_name, success, status_code) VALUES
              ('a', 'tmdb', NULL, NULL), ('b', 'tmdb', NULL, 500);
-         INSERT INTO owners VALUES ('o', 'a')",
-    );
+         INSERT INTO owners VALUES ('o', 'a')"
+    ));
     let others = "SELECT type, name, sql FROM sqlite_master
                   WHERE name NOT LIKE 'sqlite%' AND name <> 'api_usage' ORDER BY type, name";
     let before = db.rows(others);
@@ -651,6 +656,7 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite() {
     let failed = "SELECT id FROM api_usage WHERE NOT success";
     assert_eq!(db.rows(failed), ["b"]);
     let table = db.rows("SELECT sql FROM sqlite_master WHERE name = 'api_usage'");
+    assert!(!table[0].contains("ROWID"), "{table:?}");
     for kept in [
         "CHECK (id <> '')",
         "-- the key",
