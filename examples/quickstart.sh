@@ -1,14 +1,17 @@
 #!/bin/sh
 # Builds usagectl and demonstrates it on the example data, in a fresh embedded database.
+# USAGECTL may name a binary that is built already.
 set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
 
-# The demonstration needs no TLS, whose OpenSSL would double the time of the build.
-echo "Building usagectl without TLS: up to five minutes the first time ..." >&2
-quiet=--quiet
-[ ! -t 2 ] || quiet=
-cargo build --release --locked --no-default-features $quiet --manifest-path "$project/Cargo.toml"
-usagectl=${CARGO_TARGET_DIR:-$project/target}/release/usagectl
+usagectl=${USAGECTL:-${CARGO_TARGET_DIR:-$project/target}/release/usagectl}
+if [ -z "${USAGECTL:-}" ]; then
+    # The demonstration needs no TLS, whose OpenSSL would double the time of the build.
+    echo "Building usagectl without TLS: up to five minutes the first time ..." >&2
+    quiet=--quiet
+    [ ! -t 2 ] || quiet=
+    cargo build --release --locked --no-default-features $quiet --manifest-path "$project/Cargo.toml"
+fi
 
 # The embedded default database is under XDG_DATA_HOME; no other may be named.
 XDG_DATA_HOME=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-demo-XXXXXX")
