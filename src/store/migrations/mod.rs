@@ -51,6 +51,7 @@ use sha2::{Digest, Sha256};
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::schema_objects;
 use super::url::{DatabaseTarget, DatabaseUrl};
+use super::usage::lookback;
 use crate::domain::format::hex;
 use crate::domain::schema::adoption::Dialect;
 use crate::domain::schema::migration;
@@ -170,16 +171,20 @@ impl Migration {
         })
     }
 
-    /// The SQL that is run: PostgreSQL builds no index of a partitioned table concurrently.
+    /// The SQL that is run: PostgreSQL builds no index of a partitioned table concurrently, and triggers are left out where
+    /// they would miss rows.
     pub fn runnable_sql(
         &self,
         db: &mut Db,
         direction: Direction,
     ) -> QueryResult<Cow<'static, str>> {
         let sql = self.sql(db, direction);
-        Ok(match sql.contains(CONCURRENTLY) && is_partitioned(db)? {
-            true => sql.replace(CONCURRENTLY, " ").into(),
-            false => sql,
+        if sql.contains(CONCURRENTLY) && is_partitioned(db)? {
+            return Ok(sql.replace(CONCURRENTLY, " ").into());
+        }
+        Ok(match sql.find(FIRST_USAGE_TRIGGER) {
+            Some(start) if lookback::escapes_triggers(db)? => sql[..start].to_owned().into(),
+            _ => sql,
         })
     }
 
@@ -215,6 +220,9 @@ impl Migration {
         }
     }
 }
+
+/// The triggers of `api_usage` are the end of their migration.
+const FIRST_USAGE_TRIGGER: &str = "CREATE TRIGGER usagectl_after_insert ";
 
 /// Only indexes of `api_usage` are built and dropped so.
 const CONCURRENTLY: &str = " CONCURRENTLY ";

@@ -28,13 +28,10 @@ const BUDGET: Duration = Duration::from_secs(10);
 
 /// How changed hours are found; nothing if the triggers are missing, which is not by choice.
 pub fn mode(db: &mut Db, settings: Settings) -> QueryResult<Option<Mode>> {
-    if settings.mode == Mode::Lookback {
+    if settings.mode == Mode::Lookback || escapes_triggers(db)? {
         return Ok(Some(Mode::Lookback));
     }
-    if TriggerSet::Usage.is_in_place(db)? {
-        return Ok(Some(Mode::Triggers));
-    }
-    Ok(is_distributed(db)?.then_some(Mode::Lookback))
+    Ok(TriggerSet::Usage.is_in_place(db)?.then_some(Mode::Triggers))
 }
 
 /// Whether each change of a row leaves a mark at once, so that roll-ups without a mark are not stale.
@@ -43,21 +40,31 @@ pub fn marks_at_once(db: &mut Db) -> Result<bool, Error> {
     Ok(mode(db, settings)? == Some(Mode::Triggers))
 }
 
-/// Whether the triggers are missing by choice, or since Citus allows none.
+/// Whether `aggregate` does without triggers, by choice or since they would miss rows.
 pub fn is_chosen(db: &mut Db) -> QueryResult<bool> {
-    Ok(settings::mode(db)? == Some(Mode::Lookback) || is_distributed(db)?)
+    Ok(settings::mode(db)? == Some(Mode::Lookback) || escapes_triggers(db)?)
 }
 
-/// Whether Citus distributes the table: then it can have no triggers.
-fn is_distributed(db: &mut Db) -> QueryResult<bool> {
+/// Whether rows of `api_usage` can change without its triggers: where Citus distributes it, and where other tables inherit
+/// from it without being partitions, as TimescaleDB's chunks do.
+///
+/// TimescaleDB before 2.18 allows our triggers on a hypertable, but then cannot create a chunk, and the insert fails. Its own
+/// trigger tells a hypertable that is still without chunks.
+pub fn escapes_triggers(db: &mut Db) -> QueryResult<bool> {
     let Db::Pg(postgres) = db else {
         return Ok(false);
     };
-    let citus = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL";
-    let table = "SELECT count(*) > 0 FROM pg_dist_partition
-                 WHERE logicalrelid = to_regclass('api_usage') AND partmethod <> 'n'";
-    postgres
-        .run(|conn| Ok(diesel::sql_query(citus).row(conn)? && diesel::sql_query(table).row(conn)?))
+    let inherited = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
+        EXISTS (SELECT FROM pg_class c
+                WHERE c.oid = to_regclass('api_usage') AND c.relkind = 'r'
+                  AND (EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+                       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'ts_insert_blocker')))";
+    let distributed = "SELECT count(*) > 0 FROM pg_dist_partition
+                       WHERE logicalrelid = to_regclass('api_usage') AND partmethod <> 'n'";
+    postgres.run(|conn| {
+        let (has_citus, is_inherited): (bool, bool) = diesel::sql_query(inherited).row(conn)?;
+        Ok(is_inherited || has_citus && diesel::sql_query(distributed).row(conn)?)
+    })
 }
 
 /// The hours that every run compares.

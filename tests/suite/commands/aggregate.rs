@@ -546,6 +546,63 @@ fn roll_ups_of_a_distributed_table_equal_their_rows_citus() {
     checked.unwrap();
 }
 
+/// A trigger of the table sees no row that is written to a table that inherits from it, as TimescaleDB's chunks do; on a
+/// hypertable ours would make the next insert fail.
+#[test]
+fn rows_in_tables_that_inherit_are_counted_without_triggers_postgresql() {
+    let add = |db: &TestDatabase, table: &str, id: &str, at: &str| {
+        db.execute(&format!(
+            "INSERT INTO {table} (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '{at}')"
+        ));
+    };
+    let aggregated = |db: &TestDatabase| {
+        db.usagectl(["aggregate"]).run().success();
+        db.usagectl(["status"]).run().success();
+        db.rows("SELECT sum(total_requests) FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'")
+    };
+    let child = "CREATE TABLE api_usage_old () INHERITS (api_usage)";
+
+    // Inherited from before the triggers: none is created.
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute(child);
+    add(&db, "api_usage_old", "a", "2026-01-02 10:00");
+    db.usagectl(["migrate"]).run().success();
+    let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'usagectl_after%'";
+    assert_eq!(db.rows(triggers), ["0"]);
+    assert_eq!(aggregated(&db), ["1"]);
+    add(&db, "api_usage_old", "b", "2026-01-03 10:30");
+    add(&db, "api_usage", "c", "2026-01-31 10:00");
+    assert_eq!(aggregated(&db), ["3"]);
+    db.execute("DELETE FROM api_usage_old WHERE id = 'b'");
+    assert_eq!(aggregated(&db), ["2"]);
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(db.rows(triggers), ["0"]);
+
+    // Inherited from afterwards: the triggers are not relied on.
+    let db = TestDatabase::migrated(Postgresql);
+    add(&db, "api_usage", "a", "2026-01-31 10:00");
+    assert_eq!(aggregated(&db), ["1"]);
+    db.execute(child);
+    add(&db, "api_usage_old", "b", "2026-01-30 10:30");
+    assert_eq!(aggregated(&db), ["2"]);
+
+    // A hypertable without chunks.
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute(
+        "CREATE FUNCTION blocker() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER ts_insert_blocker BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION blocker()",
+    );
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(db.rows(triggers), ["0"]);
+    db.usagectl(["status"]).run().success();
+}
+
 #[rstest]
 fn without_triggers_by_choice_everything_goes_on(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
