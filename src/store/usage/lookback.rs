@@ -45,8 +45,9 @@ pub fn is_chosen(db: &mut Db) -> QueryResult<bool> {
     Ok(settings::mode(db)? == Some(Mode::Lookback) || escapes_triggers(db)?)
 }
 
-/// Whether rows of `api_usage` can change without its triggers: where Citus distributes it, and where other tables inherit
-/// from it without being partitions, as TimescaleDB's chunks do.
+/// Whether rows of `api_usage` can change without its triggers: where Citus distributes it, where a subscription writes it
+/// (logical replication fires no statement triggers), and where other tables inherit from it without being partitions, as
+/// TimescaleDB's chunks do.
 ///
 /// TimescaleDB before 2.18 allows our triggers on a hypertable, but then cannot create a chunk, and the insert fails. Its own
 /// trigger tells a hypertable that is still without chunks.
@@ -54,16 +55,19 @@ pub fn escapes_triggers(db: &mut Db) -> QueryResult<bool> {
     let Db::Pg(postgres) = db else {
         return Ok(false);
     };
-    let inherited = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
+    let escapes = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
         EXISTS (SELECT FROM pg_class c
                 WHERE c.oid = to_regclass('api_usage') AND c.relkind = 'r'
                   AND (EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-                       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'ts_insert_blocker')))";
+                       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'ts_insert_blocker')))
+        OR EXISTS (SELECT FROM pg_subscription_rel
+                   WHERE srrelid = to_regclass('api_usage')
+                      OR srrelid IN (SELECT relid FROM pg_partition_tree(to_regclass('api_usage'))))";
     let distributed = "SELECT count(*) > 0 FROM pg_dist_partition
                        WHERE logicalrelid = to_regclass('api_usage') AND partmethod <> 'n'";
     postgres.run(|conn| {
-        let (has_citus, is_inherited): (bool, bool) = diesel::sql_query(inherited).row(conn)?;
-        Ok(is_inherited || has_citus && diesel::sql_query(distributed).row(conn)?)
+        let (has_citus, escapes): (bool, bool) = diesel::sql_query(escapes).row(conn)?;
+        Ok(escapes || has_citus && diesel::sql_query(distributed).row(conn)?)
     })
 }
 

@@ -546,6 +546,28 @@ fn roll_ups_of_a_distributed_table_equal_their_rows_citus() {
     checked.unwrap();
 }
 
+/// Logical replication fires no statement triggers.
+#[test]
+fn rows_that_a_subscription_writes_are_counted_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let administrator = OtherRole::new(&db);
+    // A subscription would require a second server.
+    administrator.administer(&[
+        "SET allow_system_table_mods = on",
+        "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) VALUES (1, 'api_usage'::regclass, 'r')",
+    ]);
+    for (id, total) in [("a", "1"), ("b", "2")] {
+        administrator.administer(&[
+            "SET session_replication_role = replica",
+            &format!("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '2026-01-31 10:00')"),
+        ]);
+        aggregate(&db).success();
+        let counted =
+            "SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'";
+        assert_eq!(db.rows(counted), [total]);
+    }
+}
+
 /// A trigger of the table sees no row that is written to a table that inherits from it, as TimescaleDB's chunks do; on a
 /// hypertable ours would make the next insert fail.
 #[test]
