@@ -621,6 +621,7 @@ fn printed_sql_converts_values_and_lists_those_of_no_other_type(
 #[rstest]
 #[case("TEXT", "")]
 #[case("TEXT NOT NULL", " WITHOUT ROWID")]
+#[case("TEXT", " WITHOUT ROWID")]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     #[case] id: &str,
     #[case] options: &str,
@@ -667,6 +668,36 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
         assert!(table[0].contains(kept), "{table:?}");
     }
     adopt(&db).success();
+    assert_works(&db);
+}
+
+/// The new table has an index of its key.
+#[rstest]
+#[case("INTEGER NOT NULL PRIMARY KEY", "")]
+#[case("INTEGER PRIMARY KEY AUTOINCREMENT", "")]
+#[case("INTEGER", ", PRIMARY KEY (id)")]
+fn replaced_table_has_one_index_of_its_key_sqlite(#[case] id: &str, #[case] constraint: &str) {
+    let db = TestDatabase::empty(Sqlite);
+    db.execute(&format!(
+        "CREATE TABLE api_usage (id {id}, api_name TEXT NOT NULL, endpoint TEXT,
+             timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL DEFAULT true,
+             status_code INTEGER, created_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP{constraint})"
+    ));
+    let insert = "INSERT INTO api_usage (api_name, timestamp) VALUES ('tmdb', '2026-01-31T10:00:00.000+00:00')";
+    db.execute(insert);
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&sql.stdout);
+    let unique = "SELECT count(*) FROM pragma_index_list('api_usage') WHERE \"unique\"";
+    assert_eq!(db.rows(unique), ["1"]);
+    adopt(&db).success();
+    // The application's inserts go on.
+    db.execute(insert);
+    assert_eq!(
+        db.rows("SELECT typeof(id), id = '1' FROM api_usage ORDER BY rowid"),
+        ["text|1", "text|0"]
+    );
+    let strict = db.usagectl(["status", "--strict"]).run().success();
+    assert!(!strict.stdout.contains("id_key"), "{}", strict.stdout);
     assert_works(&db);
 }
 
@@ -1997,13 +2028,15 @@ fn generated_column_is_left_to_the_user(#[values(Sqlite, Postgresql)] engine: En
     let decision = "-- to be decided: the column api_usage.success is generated, ";
     assert!(sql.stdout.contains(decision), "{}", sql.stdout);
     db.run_script(&sql.stdout);
-    if engine == Postgresql {
-        db.execute("ALTER TABLE api_usage ALTER COLUMN success DROP EXPRESSION");
-        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
-        db.run_script(&sql.stdout);
-        adopt(&db).success();
-        assert_works(&db);
-    }
+    db.execute("INSERT INTO api_usage (id, api_name, status_code) VALUES ('a', 'tmdb', 500)");
+    let (_, decided) = sql.stdout.split_once(decision).unwrap();
+    let statements = decided.lines().filter_map(|it| it.strip_prefix("-- "));
+    db.run_script(&statements.collect::<Vec<_>>().join("\n"));
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&sql.stdout);
+    assert_eq!(db.rows("SELECT success FROM api_usage"), ["0"]);
+    adopt(&db).success();
+    assert_works(&db);
 }
 
 #[test]
