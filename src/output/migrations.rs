@@ -84,24 +84,34 @@ impl Answer for Plan<'_> {
     }
 }
 
-/// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them.
+/// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them; then the
+/// triggers of partitions.
 pub(super) fn plan_text(verb: &str, repairs: &[Repair], steps: &[PlanStep]) -> String {
+    let (last, first): (Vec<_>, Vec<_>) = repairs.iter().partition(|it| it.is_partition);
+    let mut text = repairs_text(&first);
+    for step in steps {
+        text.push_str(&format!("{verb} {}\n", step.full_name()));
+        text.push_str(&changes(step));
+        text.push_str(&steps_table(&step.steps));
+    }
+    text + &repairs_text(&last)
+}
+
+fn repairs_text(repairs: &[&Repair]) -> String {
     let mut text = String::new();
     for repair in repairs {
         let table = &repair.table;
         let line = match (&repair.dropped_trigger, &repair.index) {
             (Some(name), _) => format!("drop trigger {table}.{name}, whose tables are missing"),
+            (None, None) if repair.is_partition => {
+                format!("create the triggers on the partition {table}")
+            }
             (None, None) => format!("restore the triggers on {table}"),
             (None, Some(index)) => format!("rebuild the invalid index {index} on {table}"),
         };
         text += &printable(&line);
         text.push('\n');
         text.push_str(&steps_table(&repair.steps));
-    }
-    for step in steps {
-        text.push_str(&format!("{verb} {}\n", step.full_name()));
-        text.push_str(&changes(step));
-        text.push_str(&steps_table(&step.steps));
     }
     text
 }

@@ -114,7 +114,8 @@ pub(super) fn run(
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
         let orphaned = &findings.orphaned_triggers;
-        repairs = migrations::estimate_repairs(&mut db, &findings.survey, orphaned)?;
+        let (survey, pending) = (&findings.survey, &findings.pending);
+        repairs = migrations::estimate_repairs(&mut db, survey, orphaned, pending)?;
     }
     let mut answer = Adoption {
         repairs: &repairs,

@@ -674,7 +674,7 @@ fn preview(
     }
     let steps = migrations::planned_steps(&mut db, &survey, &plan)?;
     let mut answer = Plan::new(PlanAction::Migrate, place, &steps);
-    answer.repairs = migrations::estimate_repairs(&mut db, &survey, &orphaned)?;
+    answer.repairs = migrations::estimate_repairs(&mut db, &survey, &orphaned, &plan)?;
     context.finish(&answer)
 }
 

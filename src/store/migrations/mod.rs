@@ -267,6 +267,27 @@ impl Survey {
         self.progress(migration).map_or(0, Progress::done)
     }
 
+    /// The migrations that are pending.
+    pub fn pending(&self) -> Vec<&'static Migration> {
+        let pending = self.statuses.iter();
+        let pending = pending.filter(|status| status.state == MigrationState::Pending);
+        pending
+            .filter_map(|status| Migration::find(&status.version))
+            .collect()
+    }
+
+    /// The states after these migrations are applied.
+    fn after(&self, plan: &[&Migration]) -> Vec<MigrationStatus> {
+        let mut statuses = self.statuses.clone();
+        for status in &mut statuses {
+            if plan.iter().any(|it| it.version == status.version) {
+                status.state = MigrationState::Applied;
+                status.applied_at.get_or_insert_default();
+            }
+        }
+        statuses
+    }
+
     /// Whether its last run was interrupted.
     pub fn is_partial(&self, migration: &Migration) -> bool {
         self.progress(migration).is_some()

@@ -910,6 +910,59 @@ fn adopted_partitions() -> TestDatabase {
     db
 }
 
+/// A partition may be in another schema, with any name.
+#[rstest]
+fn printed_script_creates_the_triggers_on_partitions_as_the_command_does(
+    #[values(&["migrate", "--adopt", "--yes"], &["migrate"])] command: &[&str],
+) {
+    let databases = [(); 2].map(|()| {
+        let db = partitioned("RANGE (timestamp)", "id, timestamp", JANUARY);
+        db.execute(
+            "CREATE SCHEMA old;
+             CREATE TABLE old.\"New.One\" PARTITION OF api_usage FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
+        );
+        if command.len() == 1 {
+            adopt(&db).success();
+            let back = ["rollback", "--to", "create_api_usage", "--yes"];
+            db.usagectl(back).run().success();
+        }
+        db
+    });
+    let [db, scripted] = &databases;
+    let triggers = |db: &TestDatabase| {
+        db.rows("SELECT tgrelid::regclass || ' ' || tgname FROM pg_trigger WHERE tgname LIKE 'usagectl%' ORDER BY 1")
+    };
+    assert_eq!(triggers(db), [""; 0]);
+    let plan = scripted.usagectl(command).arg("--dry-run").run();
+    let plan = plan.success().stdout;
+    for (name, table) in [
+        ("api_usage_1", "api_usage_1"),
+        ("old.\"New.One\"", "old.\"New.One\""),
+    ] {
+        let line = format!("create the triggers on the partition {name}\n");
+        let (migrations, estimate) = plan.split_once(&line).unwrap_or_else(|| panic!("{plan}"));
+        assert!(migrations.contains("apply "), "{plan}");
+        let estimate = estimate.lines().nth(1).unwrap_or_default();
+        assert!(
+            estimate.contains(table) && estimate.contains("ACCESS EXCLUSIVE"),
+            "{plan}"
+        );
+    }
+    let script = scripted.usagectl(command).arg("--sql").run().success();
+    scripted.run_script(&script.stdout);
+    db.usagectl(command).run().success();
+    assert_eq!(triggers(db).len(), 14);
+    assert_eq!(triggers(scripted), triggers(db));
+    assert_eq!(whole_catalogue(scripted), whole_catalogue(db));
+    let again = scripted.usagectl(["migrate"]).run().success();
+    assert_eq!(again.stdout, "nothing to do, 0 pending\n");
+
+    db.execute("DROP TRIGGER usagectl_after_insert ON api_usage_1");
+    let sql = db.usagectl(["migrate", "--sql"]).run().success().stdout;
+    db.run_script(&sql);
+    assert_eq!(triggers(scripted), triggers(db));
+}
+
 /// A statement trigger fires only for the table that the statement names.
 #[test]
 fn rows_written_to_a_partition_by_its_name_are_counted() {
