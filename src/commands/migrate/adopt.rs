@@ -1,5 +1,6 @@
 //! `migrate --adopt`: records the migrations whose objects exist, then applies the others.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 
 use chrono::{DateTime, Utc};
@@ -91,6 +92,7 @@ pub(super) fn run(
     let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
     args.prisma
         .warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
+    findings.warn_of_edited(context);
     let schema = migrations::application_schema(url);
     let mut closing = Vec::new();
     if is_partial {
@@ -279,6 +281,19 @@ impl Findings {
         let mut evidence = self.evidence.iter();
         evidence.all(|it| !it.is_adopted() && it.differences.is_empty() && it.restored.is_empty())
             && self.orphaned_triggers.is_empty()
+    }
+
+    /// Warns of Prisma's migrations whose text is not the one that was applied.
+    fn warn_of_edited(&self, context: &mut Context) {
+        let prisma = self.evidence.iter().filter_map(|it| it.prisma.as_ref());
+        let edited = prisma.filter(|it| it.is_edited).map(|it| it.name.as_str());
+        let edited: BTreeSet<&str> = edited.collect();
+        for name in edited {
+            context.warn(format_args!(
+                "{name} has another checksum in Prisma's ledger than its migration.sql: `prisma migrate dev` would offer a \
+                 reset; after the adoption usagectl status --verify prints the SQL that corrects it"
+            ));
+        }
     }
 
     fn adopted(&self) -> usize {

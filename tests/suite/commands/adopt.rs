@@ -1887,6 +1887,34 @@ fn repair_prisma_ledger(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
+fn edited_migration_of_prisma_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 2);
+    copy_prisma_folder(&db);
+    let edited = db
+        .sandbox()
+        .work()
+        .join("prisma/migrations")
+        .join(PRISMA_MIGRATIONS[1])
+        .join("migration.sql");
+    fs::write(&edited, fs::read_to_string(&edited).unwrap() + "-- later\n").unwrap();
+    let warning = format!(
+        "warning: {} has another checksum in Prisma's ledger than its migration.sql",
+        PRISMA_MIGRATIONS[1]
+    );
+    let plan = db.usagectl(["migrate", "--adopt", "--dry-run"]).run();
+    for run in [plan, adopt(&db)] {
+        assert_eq!(
+            run.stderr.matches(&warning).count(),
+            1,
+            "{}",
+            run.snapshot()
+        );
+        run.success();
+    }
+    repair_prisma_ledger(&db);
+}
+
+#[rstest]
 fn unknown_names_of_prisma_are_not_recorded(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = deployed(engine, 1);
     add_calls(&db);
