@@ -403,7 +403,7 @@ pub struct RestoredTable {
     pub unchanged: u64,
     /// Written since the rollback, and different.
     pub kept: u64,
-    /// Deleted since the rollback.
+    /// Rows that were deleted since the rollback, so that their values cannot be written.
     pub missing: u64,
     /// Rows with a value that the table cannot hold.
     pub refused: u64,
@@ -421,11 +421,15 @@ pub struct RestoredObject {
 }
 
 impl Restored {
-    /// Whether the database has everything that was exported, but what was deleted since.
+    /// Whether the database has everything that was exported.
     pub fn is_complete(&self) -> bool {
         let mut tables = self.tables.iter();
-        let is_complete = tables.all(|table| table.kept == 0);
-        is_complete && !self.has_refused_rows() && self.has_all_objects()
+        let is_complete = tables.all(|table| table.missing == 0);
+        is_complete && !self.has_kept_rows() && !self.has_refused_rows() && self.has_all_objects()
+    }
+
+    pub fn has_kept_rows(&self) -> bool {
+        self.tables.iter().any(|table| table.kept > 0)
     }
 
     pub fn has_refused_rows(&self) -> bool {
@@ -475,6 +479,15 @@ impl Answer for Restored {
             if others > 0 {
                 let others = counted_as(others, "other row", "other rows");
                 text.push_str(&format!("cannot restore {others} of {}\n", table.table));
+            }
+            if table.missing > 0 {
+                let rows = counted_as(table.missing, "row", "rows");
+                text += &printable(&format!(
+                    "missing: {rows} of {} deleted since the rollback; the exported values of such rows were not written \
+                     and remain in {}",
+                    table.table, self.folder
+                ));
+                text.push('\n');
             }
         }
         for object in &self.objects {

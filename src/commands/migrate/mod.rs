@@ -43,8 +43,9 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
 /// --restore reads an export of `rollback --export`: it verifies the files, applies their migrations, and writes every
-/// row and value. Newer values in the database are kept and counted (exit code 3). It may be repeated. If the export of
-/// an interrupted one is lost, --accept-data-loss keeps the rows that were restored.
+/// row and value. Newer values in the database are kept and counted, and rows that were deleted since stay deleted (exit
+/// code 3). It may be repeated. If the export of an interrupted one is lost, --accept-data-loss keeps the rows that were
+/// restored.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
