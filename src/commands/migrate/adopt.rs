@@ -83,7 +83,7 @@ pub(super) fn run(
     }
     if !is_partial {
         let expected = migrations::expected(&db, &findings.survey.statuses);
-        migrations::require_tables(&expected, &findings.objects, true)?;
+        migrations::require_tables(&mut db, &expected, &findings.objects, true)?;
     }
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
@@ -108,7 +108,7 @@ pub(super) fn run(
         return context.finish(&Script { sql }).map(Some);
     }
     if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
-        return Err(name_taken(&taken));
+        return Err(name_taken(taken));
     }
     // It would block other runs while the prompt waits.
     drop(lock);

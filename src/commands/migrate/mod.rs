@@ -18,7 +18,6 @@ use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::place::Place;
-use crate::domain::schema::script::NameKind;
 use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{
@@ -588,7 +587,7 @@ fn plan(
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
-    migrations::require_tables(&expected, &found, false)?;
+    migrations::require_tables(db, &expected, &found, false)?;
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),
@@ -597,7 +596,7 @@ fn plan(
     .map_err(|error| continued(plan_error(error), survey))?;
     let plan = migrations::with_versions(&versions);
     match migrations::taken_name(db, survey, &plan)? {
-        Some(taken) => Err(name_taken(&taken)),
+        Some(taken) => Err(name_taken(taken)),
         None => Ok(plan),
     }
 }
@@ -621,25 +620,9 @@ fn drop_orphaned(db: &mut Db, mut retry: Retry<'_>) -> Result<Vec<OrphanedTrigge
 }
 
 /// The error about an object that has the name of another one of a pending migration.
-fn name_taken(taken: &TakenName) -> Error {
-    let TakenName {
-        kind,
-        name,
-        created,
-        rename,
-    } = taken;
-    let message = match kind == "index" && *created == NameKind::Index {
-        true => format!(
-            "the index {name} has other columns than the one that a pending migration creates under this name; \
-             nothing was changed"
-        ),
-        false => format!(
-            "the {kind} {name} has the name of {} that a pending migration creates; nothing was changed",
-            created.described()
-        ),
-    };
-    let next = format!("{rename} then run the same command again");
-    Error::message(Exit::Refused, message).with_next(next)
+fn name_taken(taken: TakenName) -> Error {
+    let next = format!("{} then run the same command again", taken.rename);
+    Error::from(SchemaError::NameTaken(taken)).with_next(next)
 }
 
 fn preview(

@@ -342,10 +342,11 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
 
 /// Refuses a database that lacks expected tables; with `restores_own` only if they are the application's.
 pub fn require_tables(
+    db: &mut Db,
     expected: &SchemaObjects,
     found: &SchemaObjects,
     restores_own: bool,
-) -> Result<(), SchemaError> {
+) -> Result<()> {
     let is_missing = |it: &&str| {
         let is_restored = restores_own && it.starts_with("usagectl_");
         !is_restored && found.get(&format!("table {it}")).is_none()
@@ -357,7 +358,7 @@ pub fn require_tables(
         .collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(SchemaError::MissingTables(missing)),
+        false => Err(ledger::lost_tables(db, &missing)?.into()),
     }
 }
 

@@ -1243,6 +1243,109 @@ fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_kee
     }
 }
 
+const BEFORE_ADOPTION: [(&[&str], i32); 4] = [
+    (&["status"], 4),
+    (&["migrate"], 5),
+    (&["migrate", "--adopt", "--yes"], 5),
+    (&["record", "--api", "tmdb"], 5),
+];
+
+/// Of another table, or of the application's in another schema.
+#[test]
+fn partition_is_not_taken_for_the_table() {
+    let create = |schema: &str, table: &str| {
+        let db = TestDatabase::empty(Postgresql);
+        db.execute(&format!(
+            "CREATE SCHEMA parts; CREATE SCHEMA IF NOT EXISTS {schema};
+             CREATE TABLE {schema}.{table} (id text, api_name text) PARTITION BY LIST (api_name);
+             CREATE TABLE parts.api_usage PARTITION OF {schema}.{table} FOR VALUES IN ('x')"
+        ));
+        db
+    };
+    let (other, moved) = (create("public", "events"), create("zoo", "api_usage"));
+    let cases = [
+        (
+            &other,
+            "",
+            "public to the URL for new tables",
+            "a partition of events",
+        ),
+        (
+            &other,
+            "?schema=parts",
+            "use the schema of the application's tables",
+            "a partition of public.events",
+        ),
+        (
+            &moved,
+            "",
+            "add ?schema=zoo to the URL, or ?schema=public for new tables",
+            "in the schema `zoo`",
+        ),
+        (
+            &moved,
+            "?schema=parts",
+            "add ?schema=zoo to the URL",
+            "a partition of zoo.api_usage",
+        ),
+    ];
+    for (db, schema, next, message) in cases {
+        let url = format!("{}{schema}", db.url());
+        for (command, code) in BEFORE_ADOPTION {
+            let run = db.sandbox().usagectl(command).database(&url).run();
+            assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+            assert!(run.stderr.contains(message), "{}", run.snapshot());
+            assert!(
+                run.stderr.ends_with(&format!("{next}\n")),
+                "{}",
+                run.snapshot()
+            );
+        }
+    }
+}
+
+#[rstest]
+fn view_with_the_name_of_the_table_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let view = "CREATE VIEW api_usage AS SELECT * FROM calls";
+    db.execute(&format!("CREATE TABLE calls (id TEXT PRIMARY KEY); {view}"));
+    for (command, code) in BEFORE_ADOPTION {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+        let problem = "view api_usage has the name of a table that a pending migration creates";
+        let output = run.stdout.clone() + &run.stderr;
+        assert!(output.contains(problem), "{}", run.snapshot());
+    }
+    let status = db.usagectl(["status"]).run().stdout;
+    let (_, fix) = status
+        .split_once("  fix: ")
+        .unwrap_or_else(|| panic!("{status}"));
+    db.run_script(fix.lines().next().unwrap());
+    db.usagectl(["migrate"]).run().success();
+
+    let db = TestDatabase::migrated(engine);
+    db.execute(&format!("ALTER TABLE api_usage RENAME TO calls; {view}"));
+    for command in [
+        &["migrate"][..],
+        &["migrate", "--adopt", "--yes"],
+        &["record", "--api", "tmdb"],
+    ] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        assert!(
+            run.stderr.contains("are missing: api_usage (a view "),
+            "{}",
+            run.snapshot()
+        );
+    }
+    let status = db.usagectl(["status"]).run();
+    assert!(
+        status.stdout.contains("api_usage is a view;"),
+        "{}",
+        status.snapshot()
+    );
+}
+
 #[test]
 fn tables_in_another_schema_are_not_created_again() {
     let db = pushed(Postgresql, 3);
