@@ -185,7 +185,7 @@ impl Context {
 
     fn open_to(&mut self, url: &DatabaseUrl, access: Access, how: Use) -> Result<Db> {
         let mut db = self.open_unchecked(url, access)?;
-        let newer = migrations::require_current(&mut db, how)?;
+        let newer = migrations::require_current(&mut db, url, how)?;
         if !newer.is_empty() {
             self.warn(format_args!(
                 "a newer version of usagectl has migrated the database ({}); \

@@ -215,7 +215,7 @@ fn require_adopted(db: &mut Db, url: &DatabaseUrl) -> Result<()> {
         return Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused));
     }
     let expected = migrations::expected(db, &survey.statuses);
-    Ok(migrations::require_tables(&expected, &found, false)?)
+    migrations::require_tables(db, &expected, &found, false)
 }
 
 /// Refuses before the first step what the server would refuse at a later one.

@@ -141,13 +141,7 @@ fn report(
     }
     let found = migrations::found(db)?;
     let expected = migrations::expected(db, &survey.statuses);
-    let pending: Vec<String> = survey
-        .statuses
-        .iter()
-        .filter(|status| status.state == MigrationState::Pending)
-        .map(|status| status.version.clone())
-        .collect();
-    let pending = migrations::with_versions(&pending);
+    let pending = survey.pending();
     let is_adoptable = adopt::is_needed(db, &survey, &found);
     let mut origin = None;
     if is_adoptable {
@@ -214,6 +208,16 @@ fn report(
         && !unrenamed.is_empty()
     {
         defects.get_or_insert_default().extend(unrenamed);
+    }
+    if !is_adoptable && let Some(taken) = migrations::taken_name(db, &survey, &pending)? {
+        defects.get_or_insert_default().push(Defect {
+            problem: format!(
+                "has the name of {} that a pending migration creates",
+                taken.created.described()
+            ),
+            object: format!("{} {}", taken.kind, taken.name),
+            fix: Some(taken.rename),
+        });
     }
     Ok(StatusReport {
         engine: db.engine(),

@@ -84,24 +84,34 @@ impl Answer for Plan<'_> {
     }
 }
 
-/// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them.
+/// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them; then the
+/// triggers of partitions.
 pub(super) fn plan_text(verb: &str, repairs: &[Repair], steps: &[PlanStep]) -> String {
+    let (last, first): (Vec<_>, Vec<_>) = repairs.iter().partition(|it| it.is_partition);
+    let mut text = repairs_text(&first);
+    for step in steps {
+        text.push_str(&format!("{verb} {}\n", step.full_name()));
+        text.push_str(&changes(step));
+        text.push_str(&steps_table(&step.steps));
+    }
+    text + &repairs_text(&last)
+}
+
+fn repairs_text(repairs: &[&Repair]) -> String {
     let mut text = String::new();
     for repair in repairs {
         let table = &repair.table;
         let line = match (&repair.dropped_trigger, &repair.index) {
             (Some(name), _) => format!("drop trigger {table}.{name}, whose tables are missing"),
+            (None, None) if repair.is_partition => {
+                format!("create the triggers on the partition {table}")
+            }
             (None, None) => format!("restore the triggers on {table}"),
             (None, Some(index)) => format!("rebuild the invalid index {index} on {table}"),
         };
         text += &printable(&line);
         text.push('\n');
         text.push_str(&steps_table(&repair.steps));
-    }
-    for step in steps {
-        text.push_str(&format!("{verb} {}\n", step.full_name()));
-        text.push_str(&changes(step));
-        text.push_str(&steps_table(&step.steps));
     }
     text
 }
@@ -393,7 +403,7 @@ pub struct RestoredTable {
     pub unchanged: u64,
     /// Written since the rollback, and different.
     pub kept: u64,
-    /// Deleted since the rollback.
+    /// Rows that were deleted since the rollback, so that their values cannot be written.
     pub missing: u64,
     /// Rows with a value that the table cannot hold.
     pub refused: u64,
@@ -411,11 +421,15 @@ pub struct RestoredObject {
 }
 
 impl Restored {
-    /// Whether the database has everything that was exported, but what was deleted since.
+    /// Whether the database has everything that was exported.
     pub fn is_complete(&self) -> bool {
         let mut tables = self.tables.iter();
-        let is_complete = tables.all(|table| table.kept == 0);
-        is_complete && !self.has_refused_rows() && self.has_all_objects()
+        let is_complete = tables.all(|table| table.missing == 0);
+        is_complete && !self.has_kept_rows() && !self.has_refused_rows() && self.has_all_objects()
+    }
+
+    pub fn has_kept_rows(&self) -> bool {
+        self.tables.iter().any(|table| table.kept > 0)
     }
 
     pub fn has_refused_rows(&self) -> bool {
@@ -465,6 +479,15 @@ impl Answer for Restored {
             if others > 0 {
                 let others = counted_as(others, "other row", "other rows");
                 text.push_str(&format!("cannot restore {others} of {}\n", table.table));
+            }
+            if table.missing > 0 {
+                let rows = counted_as(table.missing, "row", "rows");
+                text += &printable(&format!(
+                    "missing: {rows} of {} deleted since the rollback; the exported values of such rows were not written \
+                     and remain in {}",
+                    table.table, self.folder
+                ));
+                text.push('\n');
             }
         }
         for object in &self.objects {

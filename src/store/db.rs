@@ -316,7 +316,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
             open_sqlite(path, access).map(Db::Sqlite)
         }
         DatabaseTarget::Postgres(target) => {
-            let mut postgres = open_postgres(target, &url.application)?;
+            let mut postgres = open_postgres(url, target)?;
             // Waiting for locks has limits of its own.
             postgres.lift_time_limits();
             Ok(Db::Pg(postgres))
@@ -456,14 +456,19 @@ fn sqlite_uri(path: &Path, parameters: &str) -> String {
     format!("file:{path}?{parameters}")
 }
 
-fn open_postgres(target: &PostgresTarget, application: &str) -> Result<Postgres, OpenError> {
-    Postgres::connect(target, application).map_err(|error| {
-        let reason = match error {
+fn open_postgres(url: &DatabaseUrl, target: &PostgresTarget) -> Result<Postgres, OpenError> {
+    Postgres::connect(target, &url.application).map_err(|error| {
+        let mut reason = match error {
             ConnectionError::BadConnection(reason) => reason,
             other => other.to_string(),
         };
+        // libpq names the values that it was given, not those of the URL.
+        if reason.to_lowercase().contains("ssl") || reason.contains("certificate") {
+            let notes = url.notes.iter().filter(|it| it.contains("` as `ssl"));
+            reason.extend(notes.map(|note| format!("\nusagectl {note}")));
+        }
         OpenError::Postgres {
-            target: DatabaseTarget::Postgres(target.clone()).to_string(),
+            target: url.target.to_string(),
             reason: one_line(&target.without_secrets(&reason)),
         }
     })

@@ -21,7 +21,12 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
         on!(db, |conn| role.row(conn))?;
     let schemas = sql_query(
         "SELECT nspname::text, has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE')
-         FROM pg_namespace WHERE nspname IN ($1, $2) ORDER BY nspname",
+         FROM pg_namespace
+         WHERE nspname IN ($1, $2) OR oid IN (
+             SELECT p.relnamespace FROM pg_class p JOIN pg_class root ON root.oid = pg_partition_root(p.oid)
+             JOIN pg_namespace n ON n.oid = root.relnamespace AND n.nspname = $1 WHERE p.relispartition
+         )
+         ORDER BY nspname",
     )
     .bind::<Text, _>(application_schema)
     .bind::<Text, _>(OWN_SCHEMA);
@@ -36,31 +41,34 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
                 pg_has_role(owner.oid, 'USAGE'),
                 NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER'),
                 ARRAY(SELECT verb FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRIGGER}'::text[]) AS verb
-                    WHERE has_table_privilege(c.oid, verb))::text
+                    WHERE has_table_privilege(c.oid, verb))::text,
+                CASE WHEN c.relispartition THEN root.relname::text END
          FROM pg_class c
+         JOIN pg_class root ON root.oid = CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END
          JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_namespace s ON s.oid = root.relnamespace
          JOIN pg_roles owner ON owner.oid = c.relowner
-         WHERE n.nspname IN ($1, $2) AND c.relkind IN ('r', 'p')
+         WHERE s.nspname IN ($1, $2) AND c.relkind IN ('r', 'p')
          ORDER BY n.nspname, c.relname",
     )
     .bind::<Text, _>(application_schema)
     .bind::<Text, _>(OWN_SCHEMA);
-    let tables: Vec<(String, String, String, bool, bool, String)> =
-        on!(db, |conn| tables.rows(conn))?;
-    let table =
-        |(schema, name, owner, is_owner, owner_can_be_granted, verbs): (_, _, _, _, _, String)| {
-            let verbs = verbs.split(['{', ',', '}']);
-            HeldOnTable {
-                schema,
-                name,
-                verbs: verbs.filter_map(Verb::named).collect(),
-                is_owner,
-                owner: Owner {
-                    name: owner,
-                    can_be_granted: owner_can_be_granted,
-                },
-            }
-        };
+    type Table = (String, String, String, bool, bool, String, Option<String>);
+    let tables: Vec<Table> = on!(db, |conn| tables.rows(conn))?;
+    let table = |(schema, name, owner, is_owner, owner_can_be_granted, verbs, root): Table| {
+        let verbs = verbs.split(['{', ',', '}']);
+        HeldOnTable {
+            schema,
+            name,
+            partition_of: root,
+            verbs: verbs.filter_map(Verb::named).collect(),
+            is_owner,
+            owner: Owner {
+                name: owner,
+                can_be_granted: owner_can_be_granted,
+            },
+        }
+    };
     let foreign = sql_query(
         "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
          FROM (

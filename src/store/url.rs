@@ -453,7 +453,7 @@ fn parse_postgres(rest: &str) -> Parsed {
         kept.push(("sslmode".to_owned(), "require".to_owned()));
         notes.push("read `ssl` as `sslmode=require`".to_owned());
     }
-    use_system_certificates(&mut kept);
+    notes.extend(use_system_certificates(&mut kept));
     // libpq's default is to wait indefinitely.
     if !has(&kept, "connect_timeout") {
         kept.push(("connect_timeout".to_owned(), "10".to_owned()));
@@ -509,8 +509,9 @@ fn is_percent_encoded(text: &str) -> bool {
     })
 }
 
-/// Names the system's certificate bundle: the bundled OpenSSL looks in a directory that does not exist.
-fn use_system_certificates(parameters: &mut Parameters) {
+/// Names the system's certificate bundle: the bundled OpenSSL looks in a directory that does not exist. Returns a note if
+/// this changes the given mode.
+fn use_system_certificates(parameters: &mut Parameters) -> Option<String> {
     let value = |name: &str| {
         let found = parameters.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone())
@@ -527,17 +528,20 @@ fn use_system_certificates(parameters: &mut Parameters) {
         None => verifies && !own_roots.is_some_and(|path| path.exists()),
     };
     if !use_bundle {
-        return;
+        return None;
     }
-    if let Some(bundle) = openssl_probe::probe().cert_file {
-        // libpq's own `sslrootcert=system` implies verify-full.
-        let mode = mode
-            .filter(|_| verifies)
-            .unwrap_or_else(|| "verify-full".to_owned());
-        parameters.retain(|(name, _)| name != "sslrootcert" && name != "sslmode");
-        parameters.push(("sslmode".to_owned(), mode));
-        parameters.push(("sslrootcert".to_owned(), bundle.display().to_string()));
-    }
+    let bundle = openssl_probe::probe().cert_file?;
+    // libpq's own `sslrootcert=system` implies verify-full.
+    const STRICT: &str = "verify-full";
+    let note = mode.as_ref().filter(|_| !verifies).map(|mode| {
+        format!("read `sslmode={mode}` with `sslrootcert=system` as `sslmode={STRICT}`")
+    });
+    let mode = mode.filter(|_| verifies);
+    let mode = mode.unwrap_or_else(|| STRICT.to_owned());
+    parameters.retain(|(name, _)| name != "sslrootcert" && name != "sslmode");
+    parameters.push(("sslmode".to_owned(), mode));
+    parameters.push(("sslrootcert".to_owned(), bundle.display().to_string()));
+    note
 }
 
 /// The passwords in a URL, encoded and decoded.

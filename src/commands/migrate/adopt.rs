@@ -1,5 +1,6 @@
 //! `migrate --adopt`: records the migrations whose objects exist, then applies the others.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 
 use chrono::{DateTime, Utc};
@@ -82,7 +83,7 @@ pub(super) fn run(
     }
     if !is_partial {
         let expected = migrations::expected(&db, &findings.survey.statuses);
-        migrations::require_tables(&expected, &findings.objects, true)?;
+        migrations::require_tables(&mut db, &expected, &findings.objects, true)?;
     }
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;
@@ -91,6 +92,7 @@ pub(super) fn run(
     let recorded = recorded.filter(|it| it.is_adopted() || it.is_pending());
     args.prisma
         .warn_of_unknown(context, &findings.prisma, recorded.map(|it| it.version))?;
+    findings.warn_of_edited(context);
     let schema = migrations::application_schema(url);
     let mut closing = Vec::new();
     if is_partial {
@@ -106,7 +108,7 @@ pub(super) fn run(
         return context.finish(&Script { sql }).map(Some);
     }
     if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
-        return Err(name_taken(&taken));
+        return Err(name_taken(taken));
     }
     // It would block other runs while the prompt waits.
     drop(lock);
@@ -114,7 +116,8 @@ pub(super) fn run(
     if args.dry_run && !is_partial {
         planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
         let orphaned = &findings.orphaned_triggers;
-        repairs = migrations::estimate_repairs(&mut db, &findings.survey, orphaned)?;
+        let (survey, pending) = (&findings.survey, &findings.pending);
+        repairs = migrations::estimate_repairs(&mut db, survey, orphaned, pending)?;
     }
     let mut answer = Adoption {
         repairs: &repairs,
@@ -278,6 +281,19 @@ impl Findings {
         let mut evidence = self.evidence.iter();
         evidence.all(|it| !it.is_adopted() && it.differences.is_empty() && it.restored.is_empty())
             && self.orphaned_triggers.is_empty()
+    }
+
+    /// Warns of Prisma's migrations whose text is not the one that was applied.
+    fn warn_of_edited(&self, context: &mut Context) {
+        let prisma = self.evidence.iter().filter_map(|it| it.prisma.as_ref());
+        let edited = prisma.filter(|it| it.is_edited).map(|it| it.name.as_str());
+        let edited: BTreeSet<&str> = edited.collect();
+        for name in edited {
+            context.warn(format_args!(
+                "{name} has another checksum in Prisma's ledger than its migration.sql: `prisma migrate dev` would offer a \
+                 reset; after the adoption usagectl status --verify prints the SQL that corrects it"
+            ));
+        }
     }
 
     fn adopted(&self) -> usize {

@@ -18,7 +18,6 @@ use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::place::Place;
-use crate::domain::schema::script::NameKind;
 use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{
@@ -43,8 +42,9 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
 /// --restore reads an export of `rollback --export`: it verifies the files, applies their migrations, and writes every
-/// row and value. Newer values in the database are kept and counted (exit code 3). It may be repeated. If the export of
-/// an interrupted one is lost, --accept-data-loss keeps the rows that were restored.
+/// row and value. Newer values in the database are kept and counted, and rows that were deleted since stay deleted (exit
+/// code 3). It may be repeated. If the export of an interrupted one is lost, --accept-data-loss keeps the rows that were
+/// restored.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
@@ -587,7 +587,7 @@ fn plan(
         let message = format!("tables of usagectl were deleted: {lost}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
-    migrations::require_tables(&expected, &found, false)?;
+    migrations::require_tables(db, &expected, &found, false)?;
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),
@@ -596,7 +596,7 @@ fn plan(
     .map_err(|error| continued(plan_error(error), survey))?;
     let plan = migrations::with_versions(&versions);
     match migrations::taken_name(db, survey, &plan)? {
-        Some(taken) => Err(name_taken(&taken)),
+        Some(taken) => Err(name_taken(taken)),
         None => Ok(plan),
     }
 }
@@ -620,25 +620,9 @@ fn drop_orphaned(db: &mut Db, mut retry: Retry<'_>) -> Result<Vec<OrphanedTrigge
 }
 
 /// The error about an object that has the name of another one of a pending migration.
-fn name_taken(taken: &TakenName) -> Error {
-    let TakenName {
-        kind,
-        name,
-        created,
-        rename,
-    } = taken;
-    let message = match kind == "index" && *created == NameKind::Index {
-        true => format!(
-            "the index {name} has other columns than the one that a pending migration creates under this name; \
-             nothing was changed"
-        ),
-        false => format!(
-            "the {kind} {name} has the name of {} that a pending migration creates; nothing was changed",
-            created.described()
-        ),
-    };
-    let next = format!("{rename} then run the same command again");
-    Error::message(Exit::Refused, message).with_next(next)
+fn name_taken(taken: TakenName) -> Error {
+    let next = format!("{} then run the same command again", taken.rename);
+    Error::from(SchemaError::NameTaken(taken)).with_next(next)
 }
 
 fn preview(
@@ -674,7 +658,7 @@ fn preview(
     }
     let steps = migrations::planned_steps(&mut db, &survey, &plan)?;
     let mut answer = Plan::new(PlanAction::Migrate, place, &steps);
-    answer.repairs = migrations::estimate_repairs(&mut db, &survey, &orphaned)?;
+    answer.repairs = migrations::estimate_repairs(&mut db, &survey, &orphaned, &plan)?;
     context.finish(&answer)
 }
 

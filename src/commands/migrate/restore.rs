@@ -114,13 +114,17 @@ pub(super) fn run(
     if complete {
         return Ok(Outcome::DONE);
     }
+    let command = migrations::restore_command(&restored.folder);
     let next = if restored.has_refused_rows() {
-        let command = migrations::restore_command(&restored.folder);
         format!("change the columns named above so that they can hold the values, then: {command}")
-    } else if restored.has_all_objects() {
+    } else if !restored.has_all_objects() {
+        "create the objects named above by hand; manifest.json has their SQL".to_owned()
+    } else if restored.has_kept_rows() {
         "compare the kept rows with the files of the export".to_owned()
     } else {
-        "create the objects named above by hand; manifest.json has their SQL".to_owned()
+        format!(
+            "nothing, if the missing rows were deleted on purpose; else insert them again, then: {command}"
+        )
     };
     Ok(Outcome::with_next(Exit::Incomplete, next))
 }

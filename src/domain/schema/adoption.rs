@@ -450,23 +450,54 @@ fn default_decision(
     let names: Vec<String> = columns.iter().map(|it| format!("{table}.{it}")).collect();
     let statements = match dialect {
         Dialect::Postgres => columns.iter().map(|it| set_default(table, it)).collect(),
-        Dialect::Sqlite => {
-            let mut text = text.cloned().unwrap_or_default();
+        Dialect::Sqlite => replacement(table, text, |text| {
             for column in columns {
                 text.change(column, true, Some(Some(CHOSEN)), None);
             }
-            let mut statements = text.statements(table);
-            statements.insert(0, ".bail on".to_owned());
-            statements
-        }
+        }),
     };
     let title = format!(
         "to be decided: a default for {}, which usagectl does not write; replace {CHOSEN} and run:",
         names.join(" and ")
     );
-    let statements = statements.join("\n");
-    let lines = std::iter::once(title.as_str()).chain(statements.lines());
-    let lines: Vec<String> = lines.map(|line| format!("-- {line}")).collect();
+    commented(title, statements)
+}
+
+/// The comment with the statement that makes a generated column an ordinary one. The application then has to write it.
+fn storage_decision(name: &str, text: Option<&TableText>, dialect: Dialect) -> String {
+    let (table, column) = name.split_once('.').unwrap_or((name, ""));
+    let statements = match dialect {
+        Dialect::Postgres => {
+            let (table, column) = (quoted(table), quoted(column));
+            vec![format!(
+                "ALTER TABLE {table} ALTER COLUMN {column} DROP EXPRESSION;"
+            )]
+        }
+        Dialect::Sqlite => replacement(table, text, |text| text.store(column)),
+    };
+    let title = format!(
+        "to be decided: the column {name} is generated, and usagectl writes it; make it an ordinary column, which the \
+         application then has to write too, and print this SQL again:"
+    );
+    commented(title, statements)
+}
+
+/// The statements that replace a table of SQLite by a changed one.
+fn replacement(
+    table: &str,
+    text: Option<&TableText>,
+    change: impl FnOnce(&mut TableText),
+) -> Vec<String> {
+    let mut text = text.cloned().unwrap_or_default();
+    change(&mut text);
+    let stop = std::iter::once(".bail on".to_owned());
+    stop.chain(text.statements(table)).collect()
+}
+
+fn commented(title: String, statements: Vec<String>) -> String {
+    let lines = std::iter::once(title).chain(statements);
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let lines: Vec<String> = lines.lines().map(|line| format!("-- {line}")).collect();
     lines.join("\n")
 }
 
@@ -501,6 +532,7 @@ pub fn closing_sql(
     let mut taken = existing.index_names.clone();
     let mut tables = existing.tables.clone();
     let mut unfilled: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut generated = Vec::new();
     for difference in differences {
         let Difference {
             what,
@@ -542,6 +574,10 @@ pub fn closing_sql(
                 }
                 continue;
             }
+            "column" if is_generated(found.as_deref()) => {
+                generated.push(name);
+                continue;
+            }
             "column" if existing.is_unconvertible(what, expected) => (2, vec![None]),
             "column" => {
                 let (table, _) = name.split_once('.').unwrap_or((name, ""));
@@ -569,6 +605,7 @@ pub fn closing_sql(
                     .extend(undecided.map(|count| Some(decision(difference, *count, dialect))));
                 (2, statements)
             }
+            "unique" if is_in_replacement(what, &tables) => continue,
             "unique" | "index" if existing.undecided.contains_key(what) => (
                 3,
                 vec![
@@ -631,6 +668,13 @@ pub fn closing_sql(
     // A shell that continues after an error would drop the table whose copy failed.
     let stop = (!replaced.is_empty()).then(|| ".bail on".to_owned());
     groups[2].extend(replaced);
+    // These replace the table as it is by then.
+    for name in generated {
+        let text = name
+            .split_once('.')
+            .and_then(|(table, _)| tables.get(table));
+        groups[4].push(storage_decision(name, text, dialect));
+    }
     for (table, columns) in unfilled {
         groups[4].push(default_decision(
             table,
@@ -662,6 +706,20 @@ fn released_names(statement: &str, taken: &mut BTreeSet<String>) -> Vec<Option<S
         taken.insert(name.to_owned());
     }
     statements
+}
+
+/// Whether a column has a value that only the database writes.
+fn is_generated(definition: Option<&str>) -> bool {
+    let head = definition.and_then(|it| it.split(" default ").next());
+    head.is_some_and(|it| it.contains(" generated"))
+}
+
+/// Whether the table that replaces one on SQLite has the unique columns in its definition.
+fn is_in_replacement(what: &str, tables: &BTreeMap<String, TableText>) -> bool {
+    Index::parse(what).is_some_and(|index| {
+        let text = tables.get(index.table);
+        text.is_some_and(|text| index.rest.is_empty() && text.will_be_unique(&index.columns))
+    })
 }
 
 /// The only table of another name that has exactly the columns of a missing table and its unique columns.
@@ -844,22 +902,6 @@ fn column(
         text.change(bare, wanted.not_null, Some(wanted.default), None);
         return [add("")].into_iter().chain(fill).collect();
     };
-    let mut definition = found.split(" default ");
-    if definition
-        .next()
-        .is_some_and(|it| it.contains(" generated"))
-    {
-        let how = match dialect {
-            Dialect::Postgres => {
-                format!(":\n-- ALTER TABLE {table} ALTER COLUMN {column} DROP EXPRESSION;")
-            }
-            Dialect::Sqlite => String::new(),
-        };
-        return vec![Some(format!(
-            "-- to be decided: the column {name} is generated, and usagectl writes it; make it an ordinary column, which \
-             the application then has to write too{how}"
-        ))];
-    }
     if is_undecided {
         return Vec::new();
     }
@@ -868,7 +910,12 @@ fn column(
     let fill = fill.filter(|_| !found.not_null);
     if dialect == Dialect::Sqlite {
         let not_null = wanted.not_null || found.not_null && fit.null;
-        let default = (!fit.default).then_some(wanted.default);
+        let mut default = (!fit.default).then_some(wanted.default);
+        let is_integer = found.data_type.eq_ignore_ascii_case("INTEGER");
+        // Inserts of the application without a value go on.
+        if !fit.data_type && is_integer && text.as_ref().is_some_and(|it| it.is_row_number(bare)) {
+            default = Some(Some(ANY_TEXT));
+        }
         let data_type = (!fit.data_type).then_some(data_type);
         let is_changed = text.is_some_and(|text| text.change(bare, not_null, default, data_type));
         return match is_changed {
@@ -921,6 +968,9 @@ fn column(
     }
     statements
 }
+
+/// A default in place of the number of a row on SQLite.
+const ANY_TEXT: &str = "(lower(hex(randomblob(16))))";
 
 /// The part of a statement that changes the type of a column.
 const CHANGE_TYPE: &str = "TYPE ";

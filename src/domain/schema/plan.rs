@@ -19,8 +19,8 @@ pub struct PlanStep {
     pub steps: Vec<StepEstimate>,
 }
 
-/// The creation of missing or changed triggers on a table, or of an invalid index, or the drop of a trigger without its
-/// tables.
+/// The creation of missing or changed triggers on a table or a partition, or of an invalid index, or the drop of a trigger
+/// without its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repair {
     pub table: String,
@@ -28,6 +28,9 @@ pub struct Repair {
     pub index: Option<String>,
     /// The name of the dropped trigger.
     pub dropped_trigger: Option<String>,
+    /// Whether the table is a partition; its triggers are created after the migrations.
+    #[serde(rename = "partition")]
+    pub is_partition: bool,
     /// Those of an index and of a drop are not estimated.
     pub steps: Vec<StepEstimate>,
 }

@@ -60,11 +60,7 @@ impl TableText {
         data_type: Option<&str>,
     ) -> bool {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
-        let is_column = |item: &Range<usize>| {
-            let first = &tokens[item.start];
-            !is_table_constraint(first) && first.name().eq_ignore_ascii_case(column)
-        };
-        let Some(item) = items(&tokens).into_iter().find(is_column) else {
+        let Some(item) = item_of(&tokens, column) else {
             return false;
         };
         let tokens = &tokens[item];
@@ -92,6 +88,9 @@ impl TableText {
             } else if is(tokens.get(at), "DEFAULT") {
                 at = end_of_value(tokens, at + 1);
                 default.is_some()
+            } else if is(tokens.get(at), "AUTOINCREMENT") {
+                at += 1;
+                data_type.is_some()
             } else if is(tokens.get(at), "(") {
                 at = end_of_group(tokens, at);
                 false
@@ -140,10 +139,7 @@ impl TableText {
     /// A column as it is declared, with its name; nothing if it has a comment, which would hide the rest of a line.
     pub fn declaration(&self, column: &str) -> Option<String> {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
-        let item = items(&tokens).into_iter().find(|item| {
-            let first = &tokens[item.start];
-            !is_table_constraint(first) && first.name().eq_ignore_ascii_case(column)
-        })?;
+        let item = item_of(&tokens, column)?;
         let (first, last) = (tokens[item.clone()].first()?, tokens[item].last()?);
         let text = &self.definition[first.range.start..last.range.end];
         let has_comment = text.contains("--") || text.contains("/*");
@@ -164,8 +160,80 @@ impl TableText {
         self.columns.push(column.to_owned());
     }
 
-    /// Makes it a table with rowids.
+    /// Makes a generated column an ordinary one with the values that it has.
+    pub(super) fn store(&mut self, column: &str) {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let Some(item) = item_of(&tokens, column) else {
+            return;
+        };
+        let tokens = &tokens[item];
+        let is = |at: usize, word: &str| {
+            let token = tokens.get(at);
+            token.is_some_and(|token| token.text.eq_ignore_ascii_case(word))
+        };
+        let Some(at) = (1..tokens.len()).find(|at| is(*at, "AS")) else {
+            return;
+        };
+        let is_long = at > 2 && is(at - 2, "GENERATED") && is(at - 1, "ALWAYS");
+        let start = if is_long { at - 2 } else { at };
+        let mut end = end_of_group(tokens, at + 1);
+        end += usize::from(is(end, "STORED") || is(end, "VIRTUAL"));
+        let range = tokens[start - 1].range.end..tokens[end - 1].range.end;
+        self.definition.replace_range(range, "");
+        self.columns.push(column.to_owned());
+        self.is_changed = true;
+    }
+
+    /// The columns of its keys and unique constraints.
+    fn keys(&self) -> Vec<(&'static str, Vec<String>)> {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let mut keys = Vec::new();
+        for item in items(&tokens) {
+            let tokens = &tokens[item];
+            let words = ["PRIMARY", "UNIQUE"].into_iter();
+            let found = words.filter_map(|word| {
+                let mut places = tokens.iter();
+                Some((
+                    word,
+                    places.position(|it| it.text.eq_ignore_ascii_case(word))?,
+                ))
+            });
+            for (word, at) in found {
+                let names = match is_table_constraint(&tokens[0]) {
+                    false => &tokens[..1],
+                    true => {
+                        let open = tokens[at..].iter().position(|it| it.text == "(");
+                        let open = open.map_or(tokens.len(), |open| at + open);
+                        &tokens[open..end_of_group(tokens, open)]
+                    }
+                };
+                let names = names.iter().filter(|it| it.is_name());
+                keys.push((word, names.map(Token::name).collect()));
+            }
+        }
+        keys
+    }
+
+    /// Whether the database numbers the rows in this column, if its type is INTEGER.
+    pub(super) fn is_row_number(&self, column: &str) -> bool {
+        let is_its = |(word, names): &(&str, Vec<String>)| *word == "PRIMARY" && names == &[column];
+        self.keys().iter().any(is_its)
+    }
+
+    /// Whether the table that replaces it has an index of its own for these unique columns.
+    pub(super) fn will_be_unique(&self, columns: &[&str]) -> bool {
+        self.is_changed && self.keys().iter().any(|(_, names)| names == columns)
+    }
+
+    /// Makes it a table with rowids, whose key would else be nullable.
     pub(super) fn give_rowids(&mut self) {
+        let keys = self
+            .keys()
+            .into_iter()
+            .filter(|(word, _)| *word == "PRIMARY");
+        for column in keys.flat_map(|(_, names)| names) {
+            self.change(&column, true, None, None);
+        }
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
         let is = |token: &Token<'_>, word: &str| token.text.eq_ignore_ascii_case(word);
         let words = |pair: &&[Token<'_>]| is(&pair[0], "WITHOUT") && is(&pair[1], "ROWID");
@@ -280,6 +348,14 @@ fn references(tokens: &[Token<'_>], table: &str) -> Vec<Range<usize>> {
         at = end;
     }
     found
+}
+
+/// The tokens of a column.
+fn item_of(tokens: &[Token<'_>], column: &str) -> Option<Range<usize>> {
+    items(tokens).into_iter().find(|item| {
+        let first = &tokens[item.start];
+        !is_table_constraint(first) && first.name().eq_ignore_ascii_case(column)
+    })
 }
 
 fn is_table_constraint(token: &Token<'_>) -> bool {

@@ -31,9 +31,9 @@ pub struct Held {
     pub application_schema: String,
     pub creates_schemas: bool,
     pub creates_temporary_tables: bool,
-    /// The application's schema and ours, if they exist.
+    /// The application's schema and ours, if they exist, and those of partitions.
     pub schemas: Vec<HeldOnSchema>,
-    /// All tables in them.
+    /// All tables in the first two, and all partitions of these.
     pub tables: Vec<HeldOnTable>,
     /// Our functions, and the types of the application's tables, that the role does not own.
     pub foreign: Vec<ForeignObject>,
@@ -50,6 +50,8 @@ pub struct HeldOnSchema {
 pub struct HeldOnTable {
     pub schema: String,
     pub name: String,
+    /// The name of the partitioned table, if it is a partition.
+    pub partition_of: Option<String>,
     pub verbs: Vec<Verb>,
     pub is_owner: bool,
     pub owner: Owner,
@@ -227,7 +229,7 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
 /// `with_types`. Only an owner may.
 pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: bool) -> Vec<String> {
     let role = quoted(&held.role);
-    let is_altered = |table: &&HeldOnTable| !table.is_owner && tables.contains(&table.name);
+    let is_altered = |table: &&HeldOnTable| !table.is_owner && tables.contains(table.whole());
     let tables = held.tables.iter().filter(is_altered);
     let tables = tables.map(|it| (format!("TABLE {}", it.qualified()), &it.owner));
     let others = held.foreign.iter().filter(|_| with_types);
@@ -254,7 +256,10 @@ enum Change {
 
 fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<String> {
     let role = quoted(&held.role);
-    let closed = held.schemas.iter().filter(|schema| !schema.usage);
+    // Rows are read and written by the name of the partitioned table.
+    let is_named = |it: &&HeldOnSchema| it.name == OWN || it.name == held.application_schema;
+    let closed = held.schemas.iter().filter(is_named);
+    let closed = closed.filter(|schema| !schema.usage);
     let closed: Vec<String> = closed.map(|schema| identifier(&schema.name)).collect();
     let mut statements = Vec::new();
     if !closed.is_empty() {
@@ -263,6 +268,9 @@ fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<St
     }
     let mut lacking: BTreeMap<Vec<Verb>, Vec<&HeldOnTable>> = BTreeMap::new();
     for table in &held.tables {
+        if table.partition_of.is_some() {
+            continue;
+        }
         let of_application = application.iter().find(|(name, _)| *name == table.name);
         let required = match of_application {
             _ if table.schema == OWN => own,
@@ -300,7 +308,10 @@ fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<St
 fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<String> {
     let role = quoted(&held.role);
     let mut statements = Vec::new();
-    for name in [held.application_schema.as_str(), OWN] {
+    let all = [held.application_schema.as_str(), OWN].into_iter();
+    let others = held.schemas.iter().map(|it| it.name.as_str());
+    let others = others.filter(|it| *it != OWN && *it != held.application_schema);
+    for name in all.chain(others) {
         let schema = identifier(name);
         match held.schemas.iter().find(|it| it.name == name) {
             None if !held.creates_schemas => {
@@ -315,7 +326,7 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
     for table in held.tables.iter().filter(|table| !table.is_owner) {
         let change = match table.schema == OWN {
             true => Change::Definition,
-            false => change(&table.name),
+            false => change(table.whole()),
         };
         let statement = match change {
             Change::None => continue,
@@ -342,6 +353,11 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
 }
 
 impl HeldOnTable {
+    /// The table that migrations name.
+    fn whole(&self) -> &String {
+        self.partition_of.as_ref().unwrap_or(&self.name)
+    }
+
     fn qualified(&self) -> String {
         format!("{}.{}", identifier(&self.schema), identifier(&self.name))
     }
@@ -374,6 +390,7 @@ mod tests {
             HeldOnTable {
                 schema: schema.to_owned(),
                 name: name.to_owned(),
+                partition_of: None,
                 verbs: verbs.split(' ').filter_map(Verb::named).collect(),
                 is_owner: false,
                 owner: Owner {

@@ -38,7 +38,8 @@ pub struct StatusReport {
     pub fix: Vec<String>,
     /// `--strict`: objects on the tables of the migrations that no migration creates.
     pub extras: Vec<Difference>,
-    /// The findings of `--verify`, and tables that `prisma db push` did not rename; nothing without both.
+    /// The findings of `--verify`, tables that `prisma db push` did not rename, and an object with a name that a pending
+    /// migration needs; nothing without any.
     pub defects: Option<Vec<Defect>>,
     /// Existing objects that a pending migration would create.
     pub conflicts: Vec<String>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::{OptionalExtension, QueryResult, sql_query};
 
-use super::triggers::broken_triggers;
+use super::triggers::{broken_triggers, of_partitions};
 use super::{Direction, Migration, Survey, dialect, indexes, losses};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::locks::{Access, Lock, StepEstimate, TableSize, Work, accesses};
@@ -63,11 +63,12 @@ pub fn estimate(
 }
 
 /// The drop of `orphaned` triggers, and the repair of missing and changed triggers and of invalid indexes, which `migrate`
-/// does first.
+/// does before `plan`; after it the triggers on partitions.
 pub fn estimate_repairs(
     db: &mut Db,
     survey: &Survey,
     orphaned: &[OrphanedTrigger],
+    plan: &[&Migration],
 ) -> QueryResult<Vec<Repair>> {
     let broken = broken_triggers(db, &survey.statuses)?;
     let mut estimator = Estimator::new(db)?;
@@ -75,6 +76,7 @@ pub fn estimate_repairs(
         table: it.table.clone(),
         index: None,
         dropped_trigger: Some(it.name.clone()),
+        is_partition: false,
         steps: Vec::new(),
     });
     let mut repairs: Vec<Repair> = dropped.collect();
@@ -89,6 +91,7 @@ pub fn estimate_repairs(
             table: triggers.table().to_owned(),
             index: None,
             dropped_trigger: None,
+            is_partition: false,
             steps,
         });
     }
@@ -97,8 +100,29 @@ pub fn estimate_repairs(
         table,
         index: Some(index),
         dropped_trigger: None,
+        is_partition: false,
         steps: Vec::new(),
     }));
+    for (partition, sql) in of_partitions(estimator.db, &survey.after(plan))? {
+        let mut step = StepEstimate::new(1, "", None, dialect(estimator.db));
+        let size = relation_size(estimator.db, &partition, &partition)?;
+        estimator.sizes.insert(partition.clone(), size);
+        for statement in script::parse(&sql).iter().flat_map(|it| &it.statements) {
+            let accesses = accesses(statement, dialect(estimator.db)).into_iter();
+            let table = |it| Access {
+                table: partition.clone(),
+                ..it
+            };
+            estimator.add(&mut step, accesses.map(table))?;
+        }
+        repairs.push(Repair {
+            table: partition,
+            index: None,
+            dropped_trigger: None,
+            is_partition: true,
+            steps: vec![step],
+        });
+    }
     Ok(repairs)
 }
 
@@ -169,7 +193,11 @@ const LARGEST_FILE_BYTES: i64 = 1 << 30;
 /// On PostgreSQL rows are estimated as its planner does: the density at the last ANALYZE, or VACUUM, times the current
 /// pages; without either, the density of the first pages. On SQLite rows are those up to the greatest rowid.
 pub(super) fn table_size(db: &mut Db, table: &str) -> QueryResult<Option<TableSize>> {
-    let quoted = quote_identifier(table);
+    relation_size(db, table, &quote_identifier(table))
+}
+
+/// The size of a table by its name, which is in quotes on PostgreSQL.
+fn relation_size(db: &mut Db, table: &str, quoted: &str) -> QueryResult<Option<TableSize>> {
     let size = match db {
         Db::Pg(postgres) => postgres.run(|conn| {
             let sized = sql_query(
@@ -182,7 +210,7 @@ pub(super) fn table_size(db: &mut Db, table: &str) -> QueryResult<Option<TableSi
                  WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')",
             );
             let size: Option<(Option<i64>, Option<i64>)> =
-                sized.bind::<Text, _>(&quoted).row(conn).optional()?;
+                sized.bind::<Text, _>(quoted).row(conn).optional()?;
             let Some((None, bytes)) = size else {
                 return Ok(size);
             };

@@ -18,6 +18,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::MigrationHarness;
 
+use super::names::{TakenName, taken_name};
 use super::script::literal;
 use super::{ALL, Migration, application_schema};
 use crate::domain::format::{counted_as, time_ms};
@@ -160,6 +161,17 @@ pub enum SchemaError {
     /// New tables would be a second set.
     #[error("the table api_usage is in the schema `{found}`, not in `{requested}`")]
     OtherSchema { found: String, requested: String },
+    /// Its triggers and columns are those of another table.
+    #[error(
+        "api_usage in the schema `{schema}` is a partition of {of}, not the application's table"
+    )]
+    Partition {
+        schema: String,
+        of: String,
+        next: String,
+    },
+    #[error("{}; nothing was changed", .0.problem())]
+    NameTaken(TakenName),
 }
 
 impl From<SchemaError> for Error {
@@ -204,6 +216,11 @@ impl From<SchemaError> for Error {
                     url::encoded(found),
                     url::encoded(requested)
                 ),
+            ),
+            SchemaError::Partition { next, .. } => (Exit::Refused, next.clone()),
+            SchemaError::NameTaken(taken) => (
+                Exit::Refused,
+                format!("{} then usagectl migrate", taken.rename),
             ),
         };
         Error::new(exit, error).with_next(next)
@@ -299,8 +316,8 @@ pub struct Bookkeeping {
     pub reverted_before_interrupt: usize,
     /// Of the last row of the log.
     served: Option<String>,
-    /// Without a ledger, another schema that has the application's tables.
-    elsewhere: Option<String>,
+    /// Without a ledger, an `api_usage` that is not the application's table in the search path.
+    elsewhere: Option<Elsewhere>,
     /// Without a log and any table, the recorded versions of ours, and the ledger.
     without_tables: Option<(&'static str, String)>,
 }
@@ -431,25 +448,78 @@ impl Bookkeeping {
         if let Some((ledger, versions)) = self.without_tables.clone() {
             return Err(SchemaError::NoTables { ledger, versions });
         }
+        self.check_schema(url)
+    }
+
+    /// Refuses a partition, and a schema without the application's tables if another one has them and the URL names none.
+    fn check_schema(&self, url: &DatabaseUrl) -> Result<(), SchemaError> {
         match (&url.target, self.elsewhere.clone()) {
-            (DatabaseTarget::Postgres(target), Some(found)) if !target.names_schema => {
-                Err(SchemaError::OtherSchema { found, requested })
+            (DatabaseTarget::Postgres(target), Some(found))
+                if found.is_requested || !target.names_schema =>
+            {
+                Err(found.error(application_schema(url)))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The first other schema of PostgreSQL that has the application's tables, if the search path has none.
-fn elsewhere(db: &mut Db) -> QueryResult<Option<String>> {
+/// A table `api_usage` of PostgreSQL.
+#[derive(Clone, Debug)]
+struct Elsewhere {
+    schema: String,
+    /// The table that it is a partition of, and the schema of that one if it is another `api_usage`.
+    partition_of: Option<(String, Option<String>)>,
+    /// Whether it is in the search path; then it is a partition.
+    is_requested: bool,
+}
+
+impl Elsewhere {
+    fn error(self, requested: &str) -> SchemaError {
+        let add = |schema: &str| format!("add ?schema={} to the URL", url::encoded(schema));
+        match self.partition_of {
+            None => SchemaError::OtherSchema {
+                found: self.schema,
+                requested: requested.to_owned(),
+            },
+            Some((of, root)) => SchemaError::Partition {
+                schema: self.schema,
+                of,
+                next: match root {
+                    Some(root) => add(&root),
+                    None if self.is_requested => {
+                        "use the schema of the application's tables".to_owned()
+                    }
+                    None => add(requested) + " for new tables",
+                },
+            },
+        }
+    }
+}
+
+/// The table `api_usage` that a command without a ledger must not take for the application's, if any: a partition in the
+/// search path, or one of another schema if the search path has none.
+fn elsewhere(db: &mut Db) -> QueryResult<Option<Elsewhere>> {
+    type Row = (String, Option<String>, Option<String>, bool);
     let Db::Pg(postgres) = db else {
         return Ok(None);
     };
-    let query =
-        "SELECT min(n.nspname::text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    let query = "SELECT n.nspname::text, root.oid::regclass::text, s.nspname::text, n.nspname = ANY (current_schemas(false))
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_class root ON c.relispartition AND root.oid = pg_partition_root(c.oid)
+         LEFT JOIN pg_namespace s ON s.oid = root.relnamespace AND root.relname = 'api_usage'
          WHERE c.relname = 'api_usage' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-         HAVING NOT bool_or(n.nspname = ANY (current_schemas(false)))";
-    postgres.run(|conn| sql_query(query).row(conn).optional())
+         ORDER BY 4 DESC, c.relispartition, 1
+         LIMIT 1";
+    let found: Option<Row> = postgres.run(|conn| sql_query(query).row(conn).optional())?;
+    Ok(found.and_then(|(schema, of, root, is_requested)| {
+        let partition_of = of.map(|of| (of, root));
+        (partition_of.is_some() || !is_requested).then_some(Elsewhere {
+            schema,
+            partition_of,
+            is_requested,
+        })
+    }))
 }
 
 /// Adds a migration to Diesel's ledger, or removes it; inside a transaction. Diesel's harness writes the row.
@@ -549,7 +619,7 @@ pub(super) fn exists(db: &Db, schema: &str, name: &str) -> String {
 
 /// Checks in one query that exactly this program's migrations are applied. A database that a newer version has
 /// migrated may be enough for `how` it is used; then returns the unknown versions.
-pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
+pub fn require_current(db: &mut Db, url: &DatabaseUrl, how: Use) -> Result<Vec<String>> {
     // Version, served and requested schema, whether a restore was ever started.
     type Applied = (String, Option<String>, Option<String>, bool);
     let ledger = ledger_name(db);
@@ -569,12 +639,12 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
         Err(error) => {
             return Err(match existing(db)? {
                 (true, true) => error.into(),
-                _ => not_migrated(db, SchemaError::NotMigrated)?.into(),
+                _ => not_migrated(db, url, SchemaError::NotMigrated)?.into(),
             });
         }
     };
     let Some(first) = rows.first() else {
-        return Err(not_migrated(db, SchemaError::NotMigrated)?.into());
+        return Err(not_migrated(db, url, SchemaError::NotMigrated)?.into());
     };
     let (_, served, requested, was_restored) = first;
     if let (Some(served), Some(requested)) = (served, requested)
@@ -603,12 +673,12 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     let missing = ALL.len() - known.len();
     if unknown.is_empty() {
         return match missing {
-            _ if known.is_empty() => Err(not_migrated(db, SchemaError::NotMigrated)?.into()),
+            _ if known.is_empty() => Err(not_migrated(db, url, SchemaError::NotMigrated)?.into()),
             0 => match missing_tables(db)?.as_slice() {
                 [] => Ok(Vec::new()),
-                tables => Err(SchemaError::MissingTables(tables.to_vec()).into()),
+                tables => Err(lost_tables(db, tables)?.into()),
             },
-            missing => Err(not_migrated(db, SchemaError::Behind(missing))?.into()),
+            missing => Err(not_migrated(db, url, SchemaError::Behind(missing))?.into()),
         };
     }
     let last = ALL.last().map_or("", |migration| migration.version);
@@ -645,6 +715,31 @@ fn missing_tables(db: &mut Db) -> QueryResult<Vec<String>> {
     Ok(missing.collect())
 }
 
+/// The error about missing tables. It names the objects that have their names.
+pub(super) fn lost_tables(db: &mut Db, tables: &[String]) -> QueryResult<SchemaError> {
+    let names: Vec<String> = tables.iter().map(|it| literal(it)).collect();
+    let names = names.join(", ");
+    let query = match db {
+        Db::Pg(_) => format!(
+            "SELECT c.relname::text, CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
+                 WHEN 'f' THEN 'a foreign table' ELSE 'a table' END || ' in the schema ' || quote_ident(n.nspname)
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname IN ({names}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+             ORDER BY n.nspname <> ALL (current_schemas(false)), n.nspname"
+        ),
+        Db::Sqlite(_) => format!(
+            "SELECT name, 'a view' FROM sqlite_master WHERE type = 'view' AND name IN ({names})"
+        ),
+    };
+    let found: Vec<(String, String)> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let described = tables.iter().map(|table| {
+        let same = found.iter().find(|(name, _)| name == table);
+        let what = same.map(|(_, what)| format!(" ({what} has this name)"));
+        table.clone() + &what.unwrap_or_default()
+    });
+    Ok(SchemaError::MissingTables(described.collect()))
+}
+
 /// The tables of all migrations.
 fn all_tables(db: &Db) -> Vec<String> {
     let last = ALL.last().map_or("", |migration| migration.version);
@@ -653,8 +748,11 @@ fn all_tables(db: &Db) -> Vec<String> {
 }
 
 /// `reason`, unless a run was interrupted or the objects of a pending migration exist.
-fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
+fn not_migrated(db: &mut Db, url: &DatabaseUrl, reason: SchemaError) -> Result<SchemaError> {
     let survey = super::survey(db)?;
+    if let Err(error) = survey.bookkeeping.check_schema(url) {
+        return Ok(error);
+    }
     let mut statuses = survey.statuses.iter();
     let partial = statuses.find_map(|status| Some((status.full_name(), status.partial()?)));
     let is_reverted = matches!(partial, Some((_, Direction::Down)));
@@ -674,8 +772,9 @@ fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
         });
     }
     let found = schema_objects::read(db)?;
-    Ok(match super::adopt::is_needed(db, &survey, &found) {
-        true => SchemaError::NotAdopted,
-        false => reason,
-    })
+    if super::adopt::is_needed(db, &survey, &found) {
+        return Ok(SchemaError::NotAdopted);
+    }
+    let taken = taken_name(db, &survey, &survey.pending())?;
+    Ok(taken.map_or(reason, SchemaError::NameTaken))
 }

@@ -275,6 +275,27 @@ impl Survey {
         self.progress(migration).map_or(0, Progress::done)
     }
 
+    /// The migrations that are pending.
+    pub fn pending(&self) -> Vec<&'static Migration> {
+        let pending = self.statuses.iter();
+        let pending = pending.filter(|status| status.state == MigrationState::Pending);
+        pending
+            .filter_map(|status| Migration::find(&status.version))
+            .collect()
+    }
+
+    /// The states after these migrations are applied.
+    fn after(&self, plan: &[&Migration]) -> Vec<MigrationStatus> {
+        let mut statuses = self.statuses.clone();
+        for status in &mut statuses {
+            if plan.iter().any(|it| it.version == status.version) {
+                status.state = MigrationState::Applied;
+                status.applied_at.get_or_insert_default();
+            }
+        }
+        statuses
+    }
+
     /// Whether its last run was interrupted.
     pub fn is_partial(&self, migration: &Migration) -> bool {
         self.progress(migration).is_some()
@@ -329,10 +350,11 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
 
 /// Refuses a database that lacks expected tables; with `restores_own` only if they are the application's.
 pub fn require_tables(
+    db: &mut Db,
     expected: &SchemaObjects,
     found: &SchemaObjects,
     restores_own: bool,
-) -> Result<(), SchemaError> {
+) -> Result<()> {
     let is_missing = |it: &&str| {
         let is_restored = restores_own && it.starts_with("usagectl_");
         !is_restored && found.get(&format!("table {it}")).is_none()
@@ -344,7 +366,7 @@ pub fn require_tables(
         .collect();
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(SchemaError::MissingTables(missing)),
+        false => Err(ledger::lost_tables(db, &missing)?.into()),
     }
 }
 

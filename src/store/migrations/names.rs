@@ -21,6 +21,27 @@ pub struct TakenName {
     pub rename: String,
 }
 
+impl TakenName {
+    /// A sentence about it.
+    pub fn problem(&self) -> String {
+        let TakenName {
+            kind,
+            name,
+            created,
+            ..
+        } = self;
+        match kind == "index" && *created == NameKind::Index {
+            true => format!(
+                "the index {name} has other columns than the one that a pending migration creates under this name"
+            ),
+            false => format!(
+                "the {kind} {name} has the name of {} that a pending migration creates",
+                created.described()
+            ),
+        }
+    }
+}
+
 /// A relation or type of the application's schema or ours.
 struct Named {
     is_own_schema: bool,

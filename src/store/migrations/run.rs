@@ -229,6 +229,8 @@ pub fn run(db: &mut Db, task: Task<'_>, observer: &mut dyn Observer) -> Result<D
     if matches!(db, Db::Sqlite(_)) {
         // Replacing a table would delete the rows that refer to it. It cannot be changed in a transaction.
         db.batch_execute("PRAGMA foreign_keys = OFF")?;
+        // Writers wait while an index is built. On a busy machine its sort took two thirds of the time with more threads.
+        db.batch_execute("PRAGMA threads = 4")?;
     }
     for (position, step) in steps.iter().enumerate().skip(task.done) {
         let step = RunningStep {

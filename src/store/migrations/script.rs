@@ -8,7 +8,7 @@ use diesel::QueryResult;
 use super::estimate::table_size;
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
-use super::triggers::broken_triggers;
+use super::triggers::{broken_triggers, of_partitions};
 use super::{Direction, Migration, Survey, indexes, owners, tables};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::meaning::NOW_IN_SQLITE;
@@ -118,6 +118,15 @@ pub fn script(
                 }
             }
             let _ = writeln!(out, "{begin}{path}{statements}{done}COMMIT;");
+        }
+    }
+    if direction == Direction::Up {
+        let plan: Vec<&Migration> = plan.iter().map(|(migration, _)| *migration).collect();
+        for (_, sql) in of_partitions(db, &survey.after(&plan))? {
+            let _ = write!(
+                out,
+                "\n-- create the triggers on a partition\n{begin}{path}{sql}\nCOMMIT;\n"
+            );
         }
     }
     Ok(out)

@@ -219,13 +219,11 @@ fn differences(
     Ok(differences)
 }
 
-/// Creates the triggers that partitions of `api_usage` lack, and returns these partitions, and the first error. The next
-/// `aggregate` compares them: they are others than it saved. TRUNCATE of a partition is found so, too.
-pub fn cover_partitions(
+/// The partitions of `api_usage` that lack triggers, each with the statements that create them.
+pub(super) fn of_partitions(
     db: &mut Db,
     statuses: &[MigrationStatus],
-    retry: &mut Retry<'_>,
-) -> Result<(BTreeSet<String>, Option<Error>)> {
+) -> QueryResult<Vec<(String, String)>> {
     let expected = expected(db, statuses);
     let found = schema_objects::read(db)?;
     let lacking = differences(db, &expected, &found, true)?;
@@ -234,29 +232,43 @@ pub fn cover_partitions(
         let is_parent = TriggerSet::ALL.iter().any(|set| set.table() == table);
         (!is_parent).then(|| table.to_owned())
     };
-    let mut partitions: BTreeSet<String> = lacking.iter().filter_map(of_partition).collect();
+    let partitions: BTreeSet<String> = lacking.iter().filter_map(of_partition).collect();
     let set = TriggerSet::Usage;
     let script = set.sql(db);
     let created = script.split_once(STEP).unwrap_or_default().0;
     let created = &created[created.find("CREATE TRIGGER ").unwrap_or_default()..];
     let parent = quote_identifier(set.table());
     let sql = set.drop_statements(db, created).join("\n") + "\n" + created;
-    let mut first_error = None;
-    partitions.retain(|partition| {
-        let sql = sql.replace(&parent, partition);
-        let created = retry.transaction(db, std::slice::from_ref(partition), |db| {
+    let statements = |it: String| {
+        let sql = sql.replace(&parent, &it);
+        (it, sql)
+    };
+    Ok(partitions.into_iter().map(statements).collect())
+}
+
+/// Creates the triggers that partitions of `api_usage` lack, and returns these partitions, and the first error. The next
+/// `aggregate` compares them: they are others than it saved. TRUNCATE of a partition is found so, too.
+pub fn cover_partitions(
+    db: &mut Db,
+    statuses: &[MigrationStatus],
+    retry: &mut Retry<'_>,
+) -> Result<(Vec<String>, Option<Error>)> {
+    let (mut covered, mut first_error) = (Vec::new(), None);
+    for (partition, sql) in of_partitions(db, statuses)? {
+        let created = retry.transaction(db, std::slice::from_ref(&partition), |db| {
             Ok(db.batch_execute(&sql)?)
         });
-        let failed = created.err().map(|error| {
-            error.context(format!(
-                "{partition} lacks triggers, and rows written to it by its name are not counted"
-            ))
-        });
-        let is_created = failed.is_none();
-        first_error = first_error.take().or(failed);
-        is_created
-    });
-    Ok((partitions, first_error))
+        match created {
+            Ok(()) => covered.push(partition),
+            Err(error) => {
+                let error = error.context(format!(
+                    "{partition} lacks triggers, and rows written to it by its name are not counted until its owner runs usagectl migrate"
+                ));
+                first_error = first_error.or(Some(error));
+            }
+        }
+    }
+    Ok((covered, first_error))
 }
 
 /// Drops the triggers on present and former partitions, which use the functions that a rollback drops.

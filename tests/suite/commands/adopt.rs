@@ -621,6 +621,7 @@ fn printed_sql_converts_values_and_lists_those_of_no_other_type(
 #[rstest]
 #[case("TEXT", "")]
 #[case("TEXT NOT NULL", " WITHOUT ROWID")]
+#[case("TEXT", " WITHOUT ROWID")]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     #[case] id: &str,
     #[case] options: &str,
@@ -667,6 +668,36 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
         assert!(table[0].contains(kept), "{table:?}");
     }
     adopt(&db).success();
+    assert_works(&db);
+}
+
+/// The new table has an index of its key.
+#[rstest]
+#[case("INTEGER NOT NULL PRIMARY KEY", "")]
+#[case("INTEGER PRIMARY KEY AUTOINCREMENT", "")]
+#[case("INTEGER", ", PRIMARY KEY (id)")]
+fn replaced_table_has_one_index_of_its_key_sqlite(#[case] id: &str, #[case] constraint: &str) {
+    let db = TestDatabase::empty(Sqlite);
+    db.execute(&format!(
+        "CREATE TABLE api_usage (id {id}, api_name TEXT NOT NULL, endpoint TEXT,
+             timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL DEFAULT true,
+             status_code INTEGER, created_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP{constraint})"
+    ));
+    let insert = "INSERT INTO api_usage (api_name, timestamp) VALUES ('tmdb', '2026-01-31T10:00:00.000+00:00')";
+    db.execute(insert);
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&sql.stdout);
+    let unique = "SELECT count(*) FROM pragma_index_list('api_usage') WHERE \"unique\"";
+    assert_eq!(db.rows(unique), ["1"]);
+    adopt(&db).success();
+    // The application's inserts go on.
+    db.execute(insert);
+    assert_eq!(
+        db.rows("SELECT typeof(id), id = '1' FROM api_usage ORDER BY rowid"),
+        ["text|1", "text|0"]
+    );
+    let strict = db.usagectl(["status", "--strict"]).run().success();
+    assert!(!strict.stdout.contains("id_key"), "{}", strict.stdout);
     assert_works(&db);
 }
 
@@ -877,6 +908,59 @@ fn adopted_partitions() -> TestDatabase {
     );
     adopt(&db).success();
     db
+}
+
+/// A partition may be in another schema, with any name.
+#[rstest]
+fn printed_script_creates_the_triggers_on_partitions_as_the_command_does(
+    #[values(&["migrate", "--adopt", "--yes"], &["migrate"])] command: &[&str],
+) {
+    let databases = [(); 2].map(|()| {
+        let db = partitioned("RANGE (timestamp)", "id, timestamp", JANUARY);
+        db.execute(
+            "CREATE SCHEMA old;
+             CREATE TABLE old.\"New.One\" PARTITION OF api_usage FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
+        );
+        if command.len() == 1 {
+            adopt(&db).success();
+            let back = ["rollback", "--to", "create_api_usage", "--yes"];
+            db.usagectl(back).run().success();
+        }
+        db
+    });
+    let [db, scripted] = &databases;
+    let triggers = |db: &TestDatabase| {
+        db.rows("SELECT tgrelid::regclass || ' ' || tgname FROM pg_trigger WHERE tgname LIKE 'usagectl%' ORDER BY 1")
+    };
+    assert_eq!(triggers(db), [""; 0]);
+    let plan = scripted.usagectl(command).arg("--dry-run").run();
+    let plan = plan.success().stdout;
+    for (name, table) in [
+        ("api_usage_1", "api_usage_1"),
+        ("old.\"New.One\"", "old.\"New.One\""),
+    ] {
+        let line = format!("create the triggers on the partition {name}\n");
+        let (migrations, estimate) = plan.split_once(&line).unwrap_or_else(|| panic!("{plan}"));
+        assert!(migrations.contains("apply "), "{plan}");
+        let estimate = estimate.lines().nth(1).unwrap_or_default();
+        assert!(
+            estimate.contains(table) && estimate.contains("ACCESS EXCLUSIVE"),
+            "{plan}"
+        );
+    }
+    let script = scripted.usagectl(command).arg("--sql").run().success();
+    scripted.run_script(&script.stdout);
+    db.usagectl(command).run().success();
+    assert_eq!(triggers(db).len(), 14);
+    assert_eq!(triggers(scripted), triggers(db));
+    assert_eq!(whole_catalogue(scripted), whole_catalogue(db));
+    let again = scripted.usagectl(["migrate"]).run().success();
+    assert_eq!(again.stdout, "nothing to do, 0 pending\n");
+
+    db.execute("DROP TRIGGER usagectl_after_insert ON api_usage_1");
+    let sql = db.usagectl(["migrate", "--sql"]).run().success().stdout;
+    db.run_script(&sql);
+    assert_eq!(triggers(scripted), triggers(db));
 }
 
 /// A statement trigger fires only for the table that the statement names.
@@ -1157,6 +1241,109 @@ fn partition_key_in_the_primary_key_is_no_difference_and_a_dropped_partition_kee
         let comment = "-- not possible where the partition key is another column: CREATE UNIQUE INDEX \"api_usage_id_key\"";
         assert!(run.stdout.contains(comment), "{}", run.stdout);
     }
+}
+
+const BEFORE_ADOPTION: [(&[&str], i32); 4] = [
+    (&["status"], 4),
+    (&["migrate"], 5),
+    (&["migrate", "--adopt", "--yes"], 5),
+    (&["record", "--api", "tmdb"], 5),
+];
+
+/// Of another table, or of the application's in another schema.
+#[test]
+fn partition_is_not_taken_for_the_table() {
+    let create = |schema: &str, table: &str| {
+        let db = TestDatabase::empty(Postgresql);
+        db.execute(&format!(
+            "CREATE SCHEMA parts; CREATE SCHEMA IF NOT EXISTS {schema};
+             CREATE TABLE {schema}.{table} (id text, api_name text) PARTITION BY LIST (api_name);
+             CREATE TABLE parts.api_usage PARTITION OF {schema}.{table} FOR VALUES IN ('x')"
+        ));
+        db
+    };
+    let (other, moved) = (create("public", "events"), create("zoo", "api_usage"));
+    let cases = [
+        (
+            &other,
+            "",
+            "public to the URL for new tables",
+            "a partition of events",
+        ),
+        (
+            &other,
+            "?schema=parts",
+            "use the schema of the application's tables",
+            "a partition of public.events",
+        ),
+        (
+            &moved,
+            "",
+            "add ?schema=zoo to the URL, or ?schema=public for new tables",
+            "in the schema `zoo`",
+        ),
+        (
+            &moved,
+            "?schema=parts",
+            "add ?schema=zoo to the URL",
+            "a partition of zoo.api_usage",
+        ),
+    ];
+    for (db, schema, next, message) in cases {
+        let url = format!("{}{schema}", db.url());
+        for (command, code) in BEFORE_ADOPTION {
+            let run = db.sandbox().usagectl(command).database(&url).run();
+            assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+            assert!(run.stderr.contains(message), "{}", run.snapshot());
+            assert!(
+                run.stderr.ends_with(&format!("{next}\n")),
+                "{}",
+                run.snapshot()
+            );
+        }
+    }
+}
+
+#[rstest]
+fn view_with_the_name_of_the_table_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let view = "CREATE VIEW api_usage AS SELECT * FROM calls";
+    db.execute(&format!("CREATE TABLE calls (id TEXT PRIMARY KEY); {view}"));
+    for (command, code) in BEFORE_ADOPTION {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+        let problem = "view api_usage has the name of a table that a pending migration creates";
+        let output = run.stdout.clone() + &run.stderr;
+        assert!(output.contains(problem), "{}", run.snapshot());
+    }
+    let status = db.usagectl(["status"]).run().stdout;
+    let (_, fix) = status
+        .split_once("  fix: ")
+        .unwrap_or_else(|| panic!("{status}"));
+    db.run_script(fix.lines().next().unwrap());
+    db.usagectl(["migrate"]).run().success();
+
+    let db = TestDatabase::migrated(engine);
+    db.execute(&format!("ALTER TABLE api_usage RENAME TO calls; {view}"));
+    for command in [
+        &["migrate"][..],
+        &["migrate", "--adopt", "--yes"],
+        &["record", "--api", "tmdb"],
+    ] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        assert!(
+            run.stderr.contains("are missing: api_usage (a view "),
+            "{}",
+            run.snapshot()
+        );
+    }
+    let status = db.usagectl(["status"]).run();
+    assert!(
+        status.stdout.contains("api_usage is a view;"),
+        "{}",
+        status.snapshot()
+    );
 }
 
 #[test]
@@ -1803,6 +1990,34 @@ fn repair_prisma_ledger(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
+fn edited_migration_of_prisma_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 2);
+    copy_prisma_folder(&db);
+    let edited = db
+        .sandbox()
+        .work()
+        .join("prisma/migrations")
+        .join(PRISMA_MIGRATIONS[1])
+        .join("migration.sql");
+    fs::write(&edited, fs::read_to_string(&edited).unwrap() + "-- later\n").unwrap();
+    let warning = format!(
+        "warning: {} has another checksum in Prisma's ledger than its migration.sql",
+        PRISMA_MIGRATIONS[1]
+    );
+    let plan = db.usagectl(["migrate", "--adopt", "--dry-run"]).run();
+    for run in [plan, adopt(&db)] {
+        assert_eq!(
+            run.stderr.matches(&warning).count(),
+            1,
+            "{}",
+            run.snapshot()
+        );
+        run.success();
+    }
+    repair_prisma_ledger(&db);
+}
+
+#[rstest]
 fn unknown_names_of_prisma_are_not_recorded(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = deployed(engine, 1);
     add_calls(&db);
@@ -1997,13 +2212,15 @@ fn generated_column_is_left_to_the_user(#[values(Sqlite, Postgresql)] engine: En
     let decision = "-- to be decided: the column api_usage.success is generated, ";
     assert!(sql.stdout.contains(decision), "{}", sql.stdout);
     db.run_script(&sql.stdout);
-    if engine == Postgresql {
-        db.execute("ALTER TABLE api_usage ALTER COLUMN success DROP EXPRESSION");
-        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
-        db.run_script(&sql.stdout);
-        adopt(&db).success();
-        assert_works(&db);
-    }
+    db.execute("INSERT INTO api_usage (id, api_name, status_code) VALUES ('a', 'tmdb', 500)");
+    let (_, decided) = sql.stdout.split_once(decision).unwrap();
+    let statements = decided.lines().filter_map(|it| it.strip_prefix("-- "));
+    db.run_script(&statements.collect::<Vec<_>>().join("\n"));
+    let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    db.run_script(&sql.stdout);
+    assert_eq!(db.rows("SELECT success FROM api_usage"), ["0"]);
+    adopt(&db).success();
+    assert_works(&db);
 }
 
 #[test]

@@ -99,6 +99,29 @@ fn unreachable_postgresql_exits_7() {
     ");
 }
 
+/// libpq names the mode that it was given.
+#[test]
+fn error_about_tls_names_the_mode_of_the_url() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    for (parameter, read) in [
+        (
+            "sslmode=no-verify",
+            "read `sslmode=no-verify` as `sslmode=require`",
+        ),
+        (
+            "sslaccept=strict",
+            "read Prisma's `sslaccept=strict` as `sslmode=verify-full`",
+        ),
+        ("ssl=true", "read `ssl` as `sslmode=require`"),
+        ("sslmode=maybe", "invalid sslmode value: \"maybe\""),
+    ] {
+        let separator = if db.url().contains('?') { '&' } else { '?' };
+        let run = migrate(db.sandbox(), &format!("{}{separator}{parameter}", db.url()));
+        assert_eq!(run.code, 7, "{}", run.snapshot());
+        assert!(run.stderr.contains(read), "{}", run.snapshot());
+    }
+}
+
 #[test]
 fn rejected_login_exits_7() {
     let db = TestDatabase::empty(Engine::Postgresql);

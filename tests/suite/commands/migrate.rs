@@ -604,9 +604,10 @@ fn edited_or_unknown_migration_stops_every_command(#[values(Sqlite, Postgresql)]
 #[rstest]
 fn other_commands_require_exactly_our_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    require_current(&mut db.open(), Use::Change).unwrap();
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
+    require_current(&mut db.open(), &url, Use::Change).unwrap();
     let refusal = || {
-        let error = require_current(&mut db.open(), Use::Change).unwrap_err();
+        let error = require_current(&mut db.open(), &url, Use::Change).unwrap_err();
         (error.exit(), error.to_string())
     };
     db.execute(&format!(
@@ -682,10 +683,10 @@ fn second_application_schema_is_refused_postgresql() {
     let before = whole_catalogue(&db);
     let separator = if db.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}schema=shop", db.url());
-    let opened = url::parse(&url, UrlSource::Flag).unwrap();
-    let mut opened = db::open(&opened, Access::Write).unwrap();
+    let target = url::parse(&url, UrlSource::Flag).unwrap();
+    let mut opened = db::open(&target, Access::Write).unwrap();
     assert_eq!(
-        require_current(&mut opened, Use::Change)
+        require_current(&mut opened, &target, Use::Change)
             .unwrap_err()
             .exit(),
         Exit::Refused

@@ -498,6 +498,31 @@ fn restore_waits_for_a_locked_row_as_long_as_allowed_and_names_its_holder_postgr
 }
 
 #[rstest]
+fn values_of_deleted_rows_remain_in_the_export(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 3);
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.execute("DELETE FROM api_usage WHERE id = 'old2'");
+    let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    let run = restore();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    let missing = "missing: 1 row of api_usage deleted since the rollback; the exported values of such rows were not written";
+    assert!(run.stdout.contains(missing), "{}", run.snapshot());
+    let next = "next: nothing, if the missing rows were deleted on purpose; else insert them again, then: usagectl migrate --restore ";
+    assert!(run.stderr.contains(next), "{}", run.snapshot());
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('old2', 'finnhub', '2026-01-01T00:00:00.000+00:00')");
+    restore().success();
+    assert_eq!(
+        db.rows("SELECT user_id FROM api_usage WHERE id = 'old2'"),
+        ["old"]
+    );
+}
+
+#[rstest]
 fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_old_rows(&db, 3);
@@ -519,6 +544,7 @@ fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engi
         MIGRATION               TABLE                WRITTEN  UNCHANGED  KEPT  MISSING  REFUSED
         enhance_api_monitoring  api_usage                  2          0     1        1        0
         add_alerting            usagectl_api_limits        0          0     1        0        0
+        missing: 1 row of api_usage deleted since the rollback; the exported values of such rows were not written and remain in [dir]/export
         restored 2 rows from [dir]/export
         ------- stderr -------
         next: compare the kept rows with the files of the export

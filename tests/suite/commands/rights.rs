@@ -185,6 +185,30 @@ fn role_that_does_not_own_the_tables_can_adopt_after_printed_statements_postgres
     role.usagectl(["status"]).run();
 }
 
+/// The partitions are a superuser's, one of them in another schema.
+#[test]
+fn role_that_does_not_own_the_partitions_can_adopt_after_printed_statements_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    let role = OtherRole::new(&db);
+    role.administer(&[
+        "CREATE TABLE api_usage (id text NOT NULL, api_name text NOT NULL, endpoint text,
+             timestamp timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, success boolean NOT NULL DEFAULT true,
+             status_code integer, created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             PRIMARY KEY (id, timestamp)) PARTITION BY RANGE (timestamp);
+         CREATE SCHEMA old;
+         CREATE TABLE old.first PARTITION OF api_usage FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         CREATE TABLE second PARTITION OF api_usage FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+         CREATE INDEX ON api_usage (api_name, timestamp);
+         CREATE INDEX ON api_usage (timestamp)",
+    ]);
+    let steps = until_success(&role, &["migrate", "--adopt", "--yes"], "");
+    assert!(steps.len() <= 2, "{steps:#?}");
+    role.usagectl(["status", "--verify"]).run().success();
+    let record = role.usagectl(["record", "--api", "tmdb"]).run();
+    record.success();
+    role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
+}
+
 #[rstest]
 #[case(&["status", "--verify"])]
 #[case(&["rollback", "--dry-run"])]
