@@ -54,7 +54,11 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
 /// never one, since its next neighbour is unknown.
 pub(super) fn spikes(values: &[f64], limit: f64) -> Vec<bool> {
     let all = spread(values);
-    let around = |at: usize| &values[at.saturating_sub(3)..(at + 4).min(values.len())];
+    let around = |at: usize| {
+        // At the begin, the first seven.
+        let from = at.saturating_sub(3);
+        &values[from..(from + 7).min(values.len())]
+    };
     let far: Vec<bool> = (0..values.len())
         .map(|at| {
             let around = around(at);
@@ -93,6 +97,12 @@ pub(super) fn slope(points: &[(i32, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spike_on_the_second_day_of_a_week_is_found() {
+        let week = [100.0, 240.0, 100.0, 100.0, 100.0, 100.0, 100.0];
+        assert_eq!(spikes(&week, 5.0), week.map(|value| value > 200.0));
+    }
 
     #[test]
     fn quantiles_are_interpolated() {
