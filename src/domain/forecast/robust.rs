@@ -54,17 +54,18 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
 /// never one, since its next neighbour is unknown.
 pub(super) fn spikes(values: &[f64], limit: f64) -> Vec<bool> {
     let all = spread(values);
-    let around = |at: usize| {
-        // At the begin, the first seven.
-        let from = at.saturating_sub(3);
-        &values[from..(from + 7).min(values.len())]
-    };
+    let around = |at: usize| &values[at.saturating_sub(3)..(at + 4).min(values.len())];
     let far: Vec<bool> = (0..values.len())
         .map(|at| {
             let around = around(at);
             let middle = median(around);
             // A window of equal values has no spread of its own.
-            let spread = spread(around).max(all * 0.1);
+            let mut spread = spread(around).max(all * 0.1);
+            let equal = around.iter().filter(|value| **value == middle).count();
+            if 2 * equal > around.len() {
+                // It is that of the one value that differs.
+                spread = spread.min(all);
+            }
             (values[at] - middle).abs() > limit * spread && values[at] != middle
         })
         .collect();
