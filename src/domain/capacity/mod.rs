@@ -297,9 +297,9 @@ impl Capacity {
         forecast.map_err(|error| *error)
     }
 
-    /// The forecast, where the metric is one that is forecast and has enough data.
+    /// The forecast, where the metric is one that is forecast, has enough data, and is known at present.
     pub fn known_forecast(&self) -> Option<&Forecast> {
-        (self.kind != MetricKind::Rate).then(|| self.forecast().ok())?
+        (self.kind != MetricKind::Rate && self.is_assessable()).then(|| self.forecast().ok())?
     }
 
     /// The forecast crossing of the warning line (0), the critical line (1) or the limit (2).
