@@ -233,6 +233,15 @@ impl Capacity {
         }
     }
 
+    /// The highest usage of the last days, today included; of an amount, the usage.
+    pub fn highest(&self, days: DayNumber) -> Option<f64> {
+        let first = self.request.today - days + 1;
+        let is_level = matches!(self.measure, Measure::Level | Measure::Peak);
+        let recent = self.daily.days.iter().rev();
+        let recent = recent.take_while(|(day, _)| is_level && *day >= first);
+        Some(recent.map(|(_, level)| *level).fold(self.peak?, f64::max))
+    }
+
     /// The name of the database, project or team; empty where the series has no name of its own.
     pub fn resource(&self) -> &str {
         &self.series.resource
