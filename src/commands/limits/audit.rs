@@ -10,8 +10,8 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
 /// Finds sources older than 180 days or without a date, limits without a source, values that differ from the
 /// catalogue, and invalid rows. A date without a day or month counts from its first day.
 ///
-/// Exits with 4 if a limit is invalid, differs from the catalogue or has no plan, and with 3 if only sources are to be
-/// reviewed.
+/// Exits with 4 if a limit is invalid, differs from the catalogue or has no plan, and with 3 if only sources
+/// require a review.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl limits init && usagectl limits audit || echo 'review the sources'"

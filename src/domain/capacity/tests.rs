@@ -331,7 +331,7 @@ fn forecast_counts_each_day_once(
     let found = Capacity::new(&series, Some(&limit(Metric::BandwidthGb)), now, None);
     let total = found.forecast().unwrap().periods[0].total.p50;
     assert!((total - 310.0).abs() < 9.0, "{total}");
-    // What is stale has no forecast to rely on.
+    // Stale usage has no known forecast.
     assert_eq!(found.known_forecast().is_none(), found.state.is_unknown());
 }
 

@@ -85,7 +85,7 @@ pub fn factor(from: &str, to: &str) -> Option<Decimal> {
         let amount = match (bytes(from_of), bytes(of)) {
             (Some(from), Some(to)) => from.checked_div(to)?,
             (None, None) => Decimal::ONE,
-            // Only one of the units names what is counted for a time.
+            // Only one of the units names the thing that is counted.
             _ if of.is_empty() || from_of.is_empty() => Decimal::ONE,
             _ => return None,
         };
@@ -114,7 +114,7 @@ fn bytes(unit: &str) -> Option<Decimal> {
     }))
 }
 
-/// A unit of time, after that of what is counted for it, if any: `gb hour`.
+/// A unit of time, after the unit of the counted thing, if there is one: `gb hour`.
 fn seconds(unit: &str) -> Option<(&str, Decimal)> {
     let (of, time) = unit.rsplit_once(' ').unwrap_or(("", unit));
     let seconds = match time {
