@@ -128,6 +128,9 @@ impl Neon {
             let path = self.path(context, cursors.last().map(String::as_str));
             answer = self.endpoint.get_json(&path, context.timeout)?;
         }
+        if cursors.len() == MAX_PAGES {
+            return Err(self.endpoint.too_many_pages(MAX_PAGES));
+        }
         let points = days.into_iter();
         let points = points.flat_map(|(at, day)| day.points(at, context));
         Ok(Collected {

@@ -49,13 +49,17 @@ impl Collector for OpenAi {
                 let cost = new(Metric::CostUsd, cost).with_reading(Reading::Amount);
                 collected.points.push(cost);
             }
+            let has_more = answer.get("has_more").and_then(Value::as_bool);
             match answer.get("next_page").and_then(Value::as_str) {
+                Some(next) if page.as_deref() == Some(next) => break,
                 Some(next) => page = Some(next.to_owned()),
+                None if has_more == Some(true) => {
+                    return Err(self.endpoint.unexpected("next_page"));
+                }
                 None => return Ok(collected),
             }
         }
-        let message = format!("more than {MAX_PAGES} pages of costs");
-        Err(self.endpoint.error(message, "run it again later"))
+        Err(self.endpoint.too_many_pages(MAX_PAGES))
     }
 }
 

@@ -157,6 +157,12 @@ impl Endpoint {
         self.error(message, "see whether a newer usagectl knows the new answer")
     }
 
+    /// A server that repeats pages, or has more than any account: a part of them would be a wrong sum.
+    pub(super) fn too_many_pages(&self, most: usize) -> CollectorError {
+        let message = format!("a repeated page, or more than {most}");
+        self.error(message, "run it again later")
+    }
+
     pub(super) fn error(&self, message: impl Display, hint: &str) -> CollectorError {
         CollectorError::new(format!("{}: {message}", self.vendor), hint)
     }

@@ -45,6 +45,9 @@ use crate::store::plans::{catalogues, selections};
 ///
 /// usage: --usage-api; requests and credits recorded in this database.
 ///
+/// USAGECTL_UPSTASH_API_URL, USAGECTL_NEON_API_URL, USAGECTL_VERCEL_API_URL and USAGECTL_OPENAI_API_URL replace the address
+/// of an API, such as by that of a gateway.
+///
 /// Vendors are asked for the days since the last successful run, or since --since; those before that may be revised for
 /// three days. Vercel has 365 past days, OpenAI 180, Neon 60.
 ///

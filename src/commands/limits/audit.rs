@@ -1,7 +1,7 @@
 //! `limits audit`: outdated, undated and conflicting limits.
 
 use crate::commands::prelude::*;
-use crate::domain::plans::audit::{self, AuditInput};
+use crate::domain::plans::audit::{self, AuditInput, Issue};
 use crate::output::limits::audit::Audit;
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
@@ -10,7 +10,8 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
 /// Finds sources older than 180 days or without a date, limits without a source, values that differ from the
 /// catalogue, and invalid rows. A date without a day or month counts from its first day.
 ///
-/// Exits with 3 if there are findings.
+/// Exits with 4 if a limit is invalid, differs from the catalogue or has no plan, and with 3 if only sources
+/// require a review.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl limits init && usagectl limits audit || echo 'review the sources'"
@@ -40,5 +41,11 @@ pub fn run(context: &mut Context, _: AuditArgs) -> Result<Outcome> {
         return Ok(Outcome::DONE);
     }
     let next = "review the sources, then run usagectl limits set --source, or limits import with a newer catalogue";
-    Ok(Outcome::with_next(Exit::Incomplete, next))
+    let is_wrong = answer.findings.iter().any(|it| it.issue < Issue::NoSource);
+    let exit = if is_wrong {
+        Exit::Untrustworthy
+    } else {
+        Exit::Incomplete
+    };
+    Ok(Outcome::with_next(exit, next))
 }

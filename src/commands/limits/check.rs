@@ -22,7 +22,7 @@ use crate::store::plans::limits;
 /// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
 /// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero: if days of
 /// the period are missing, the sum is a lower bound, and below the warning threshold the state is UNKNOWN if they could
-/// change it. Where the plan counts all resources of the account together, their sum is compared with the limit. An
+/// change it. A resource has a line for each limit of its plan, measured or not. Where the plan counts all resources of the account together, their sum is compared with the limit. An
 /// amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and never
 /// critical.
 ///
@@ -130,17 +130,14 @@ pub(crate) fn limited(
     stale_after: Option<TimeDelta>,
 ) -> Result<Vec<Capacity>> {
     let mut limits = limits::limits_in_force(db, now)?;
-    limits.retain(|limit| {
-        service.is_none_or(|service| service == limit.service)
-            && metric.is_none_or(|metric| metric == limit.metric)
-    });
-    if limits.is_empty() {
+    let is_wanted = |it: Metric| metric.is_none_or(|metric| metric == it);
+    limits.retain(|limit| service.is_none_or(|service| service == limit.service));
+    if !limits.iter().any(|limit| is_wanted(limit.metric)) {
         return Ok(Vec::new());
     }
-    // Commands by the month may only be measured by the day.
-    let metric = metric.filter(|metric| *metric != Metric::RequestCount);
-    let mut all = readings::capacities(db, (service, metric), &limits, now, stale_after)?;
-    all.retain(|it| it.limit.is_some());
+    // Other metrics name the resources, and commands by the month may only be measured by the day.
+    let mut all = readings::capacities(db, (service, None), &limits, now, stale_after)?;
+    all.retain(|it| it.limit.is_some() && is_wanted(it.series.metric));
     Ok(all)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{PlanTerms, catalogue_name, select};
+use super::plan::{PlanTerms, catalogue_name, select, warn_of_calendar};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
 use crate::commands::prelude::*;
@@ -59,6 +59,12 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
         return Err(Error::usage(message).with_next("give one plan of each provider"));
     }
     let mut db = context.open(Access::Write)?;
+    if args.anchor_day.is_some() {
+        let catalogue = catalogues::active(&mut db)?;
+        for (provider, plan) in &args.plans {
+            warn_of_calendar(context, catalogue.plan(provider, plan), args.anchor_day);
+        }
+    }
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };
     let work = |db: &mut Db| initialise(db, &args, signature);

@@ -10,7 +10,7 @@ use crate::domain::named::name_key;
 use crate::domain::period::start_of_day;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
-use crate::domain::plans::{Catalogue, Plan, selection};
+use crate::domain::plans::{Catalogue, LimitPeriod, Plan, selection};
 use crate::domain::zone::Zone;
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
@@ -102,8 +102,13 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
         let by = args.author.name();
         let signature = Signature { by: &by, now };
         let mut db = context.open(Access::Write)?;
+        let catalogue = catalogues::active(&mut db)?;
+        warn_of_calendar(
+            context,
+            catalogue.plan(provider, plan),
+            args.terms.anchor_day,
+        );
         db.write_tx(|db| -> Result<_> {
-            let catalogue = catalogues::active(db)?;
             let is_new = select(db, &catalogue, provider, plan, args.terms, signature)?;
             let mut changes = sync(db, &catalogue, signature)?;
             changes.retain_changed();
@@ -136,6 +141,24 @@ fn history(db: &mut Db, provider: Option<&str>, now: DateTime<Utc>) -> Result<Se
         now,
         selected: None,
     })
+}
+
+/// Warns if an anchor day is given and all amounts that a plan limits are those of calendar months.
+pub(super) fn warn_of_calendar(
+    context: &mut Context,
+    plan: Option<&Plan>,
+    anchor_day: Option<u32>,
+) {
+    let Some(plan) = plan.filter(|_| anchor_day.is_some_and(|day| day != 1)) else {
+        return;
+    };
+    let mut periods = plan.limits_in_use().filter_map(|it| it.period).peekable();
+    if periods.peek().is_some() && periods.all(|it| it != LimitPeriod::BillingMonth) {
+        let (provider, name) = (&plan.provider, &plan.name);
+        context.warn(format_args!(
+            "--anchor-day changes no limit of {provider} {name}, which are by the calendar month"
+        ));
+    }
 }
 
 /// Stores a selection, unless the same is in use; returns whether it is new.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
+use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::prose::model::facts_json;
 use crate::domain::recommendation::prose::summary::summary as template;
-use crate::domain::recommendation::{Facts, Recommendation};
 use crate::http::{Client, Policy, Secret, Url};
 use crate::llm::Endpoint;
 use crate::output::recommend::show::{AiRequest, Summary};
@@ -19,7 +19,7 @@ pub struct AiArgs {
     /// Let a language model write the summary
     ///
     /// The model receives the facts as JSON, without resources, ids and names, and answers with short fields. A field
-    /// with a number or plan that is not in the facts is dropped; its other words are not checked, so the text is
+    /// with a number, time or plan that is not in the facts is dropped; its other words are not checked, so the text is
     /// labelled with the name of the model. If too little is left, the summary is the template.
     #[arg(long)]
     pub ai: bool,
@@ -57,16 +57,14 @@ impl AiArgs {
             let message = format!("--ai requires {what}");
             Error::usage(message).with_next("usagectl recommend show --help")
         };
-        let url = self.ai_url.as_deref();
-        let url = url.ok_or_else(|| missing("--ai-url or USAGECTL_AI_URL"))?;
-        let base = Url::parse(url).map_err(|error| missing(&format!("a valid URL: {error}")))?;
-        Client::new(Policy::default())
-            .allows(&base)
-            .map_err(|error| missing(&format!("a safe URL: {error}")))?;
-        let model = self.ai_model.clone();
+        let given = |value: &Option<String>, what| value.clone().ok_or_else(|| missing(what));
+        let url = given(&self.ai_url, "--ai-url or USAGECTL_AI_URL")?;
+        let base = Url::parse(&url).map_err(|error| missing(&format!("a valid URL: {error}")))?;
+        let allowed = Client::new(Policy::default()).allows(&base);
+        allowed.map_err(|error| missing(&format!("a safe URL: {error}")))?;
         Ok(Endpoint {
             base,
-            model: model.ok_or_else(|| missing("--ai-model or USAGECTL_AI_MODEL"))?,
+            model: given(&self.ai_model, "--ai-model or USAGECTL_AI_MODEL")?,
             key: None,
             timeout: self.ai_timeout,
         })
@@ -92,48 +90,41 @@ pub(super) fn summary(
     it: &Recommendation,
     args: &AiArgs,
 ) -> Result<Option<Summary>> {
-    let Some(facts) = it.facts() else {
-        return if args.ai {
-            Err(without_facts(it))
-        } else {
-            Ok(None)
-        };
+    let facts = match it.facts() {
+        Some(facts) => facts,
+        None if args.ai => return Err(without_facts(it)),
+        None => return Ok(None),
     };
-    let by_template = |refused| Summary {
+    let mut refused = None;
+    if args.ai {
+        let mut endpoint = args.endpoint()?;
+        if let Some(variable) = &args.ai_key_variable {
+            let hint = "set the variable, or omit --ai-key-variable";
+            let key = Secret::from_variable(variable);
+            endpoint.key = Some(key.map_err(|error| Error::usage(error).with_next(hint))?);
+        }
+        let plans = catalogues::active(db)?.plans.into_iter();
+        let plans: Vec<String> = plans.map(|plan| plan.name).collect();
+        let json = facts_json(facts);
+        match endpoint.ask(&json).and_then(|it| it.text(&json, &plans)) {
+            Ok(text) => {
+                return Ok(Some(Summary {
+                    text,
+                    model: Some(endpoint.model),
+                    refused,
+                }));
+            }
+            Err(reason) => {
+                context.warn(format_args!("the summary is the template: {reason}"));
+                refused = Some(reason);
+            }
+        }
+    }
+    Ok(Some(Summary {
         text: template(facts),
         model: None,
         refused,
-    };
-    if !args.ai {
-        return Ok(Some(by_template(None)));
-    }
-    let mut endpoint = args.endpoint()?;
-    if let Some(variable) = &args.ai_key_variable {
-        let key = Secret::from_variable(variable).map_err(|error| {
-            Error::usage(error).with_next("set the variable, or omit --ai-key-variable")
-        })?;
-        endpoint.key = Some(key);
-    }
-    let catalogue = catalogues::active(db)?;
-    let plans: Vec<String> = catalogue.plans.into_iter().map(|plan| plan.name).collect();
-    Ok(Some(match text(&endpoint, facts, &plans) {
-        Ok(text) => Summary {
-            text,
-            model: Some(endpoint.model),
-            refused: None,
-        },
-        Err(reason) => {
-            context.warn(format_args!("the summary is the template: {reason}"));
-            by_template(Some(reason))
-        }
     }))
-}
-
-/// The text of the model, or why it is not used.
-fn text(endpoint: &Endpoint, facts: &Facts, plans: &[String]) -> Result<String, String> {
-    let json = facts_json(facts);
-    let fields = endpoint.ask(&json)?;
-    fields.text(&json, plans)
 }
 
 fn without_facts(it: &Recommendation) -> Error {

@@ -2,7 +2,7 @@
 //!
 //! A condition has a step in each of two respects. A channel is notified when an episode begins, when a step rises or
 //! clearly falls, and when it ends. Where it has fallen and returned within a month, its next fall or end must have lasted
-//! for a day. Its state is that of the last notice to the channel, so that nothing else is stored.
+//! for longer than the one before: a rhythm of days or weeks is notified once. Its state is that of the last notice to the channel, so that nothing else is stored.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,6 +16,9 @@ use crate::domain::{format, id};
 /// The ids of conditions begin with it; those of rules do not.
 pub const ID_PREFIX: &str = "capacity/";
 
+/// A condition that returns within this time does so again.
+const RECENT: TimeDelta = TimeDelta::days(30);
+
 /// The type of a limit's condition, and that of a recommendation's.
 pub const LIMIT: &str = "LIMIT";
 pub const RECOMMENDATION: &str = "RECOMMENDATION";
@@ -24,8 +27,8 @@ pub const RECOMMENDATION: &str = "RECOMMENDATION";
 pub struct Condition {
     pub alert: AlertRef,
     pub level: Level,
-    /// The first step at the highest usage of the last day, with the margin.
-    pub held_for_a_day: u32,
+    /// The first step at the highest usage of the last one, two and more days, with the margin.
+    pub held_for_days: Vec<u32>,
     pub observed: Observation,
     /// The current state in one sentence, without its subject.
     pub text: String,
@@ -69,7 +72,7 @@ impl Condition {
                 period: String::new(),
             },
             level,
-            held_for_a_day: 0,
+            held_for_days: Vec::new(),
             observed: Observation::default(),
             text,
         }
@@ -111,14 +114,15 @@ pub fn notices(
                 silences.any(|it| it.is_active(now) && it.matches_alert(alert))
             };
             let wants = |severity| receiver.min_severity.is_none_or(|least| severity >= least);
-            let held_for_a_day = match has_returned(&sent, &alert.alert_id, now) {
-                true => condition.held_for_a_day,
-                false => 0,
-            };
+            let held_for_days = days_to_hold(&sent, &alert.alert_id, now).and_then(|days| {
+                let of_days = &condition.held_for_days;
+                of_days.get(days - 1).or(of_days.last()).copied()
+            });
+            let held_for_days = held_for_days.unwrap_or(0);
             let notified = open.and_then(|last| last.content.steps).unwrap_or_default();
             let was_unknown = open.is_some_and(|it| it.content.kind == NoticeKind::Unknown);
             match (condition.level, open) {
-                (Level::Clear, Some(_)) if held_for_a_day > 0 => {}
+                (Level::Clear, Some(_)) if held_for_days > 0 => {}
                 (Level::Clear, Some(last)) => {
                     let text = format!("{} {}", alert.api_name, condition.text);
                     new.push(ended(last, &sent, condition.observed, &text, now));
@@ -133,9 +137,9 @@ pub fn notices(
                     last,
                 ) => {
                     // With the usage, so does its forecast.
-                    let is_held = held_for_a_day > 0 && held_for_a_day >= notified[0];
+                    let is_held = held_for_days > 0 && held_for_days >= notified[0];
                     let forecast = if is_held { u32::MAX } else { held[1] };
-                    let held = [held[0].max(held_for_a_day), forecast];
+                    let held = [held[0].max(held_for_days), forecast];
                     let kept = [0, 1].map(|it| steps[it].max(notified[it].min(held[it])));
                     let has_fallen = (0..2).any(|it| notified[it] > kept[it]);
                     let is_new = last.is_none() || notified != kept;
@@ -143,28 +147,28 @@ pub fn notices(
                     let steps = if has_fallen { steps } else { kept };
                     if (is_new || was_unknown) && wants(severity) && !is_silenced() {
                         let content = (NoticeKind::Firing, level, severity, steps);
-                        new.push(firing(condition, content, receiver, last, now));
+                        new.push(firing(condition, content, receiver, &sent, last, now));
                     }
                 }
                 (Level::Keep { held }, Some(last))
-                    if notified[0] > held.max(held_for_a_day)
+                    if notified[0] > held.max(held_for_days)
                         && wants(Severity::Warning)
                         && !is_silenced() =>
                 {
                     let content = (NoticeKind::Firing, 1, Severity::Warning, [0, notified[1]]);
-                    new.push(firing(condition, content, receiver, Some(last), now));
+                    new.push(firing(condition, content, receiver, &sent, Some(last), now));
                 }
                 (Level::Unknown { .. }, Some(last)) if !was_unknown && !is_silenced() => {
                     let told = &last.content;
                     let steps = told.steps.unwrap_or_default();
                     let content = (NoticeKind::Unknown, told.level, told.severity, steps);
-                    new.push(firing(condition, content, receiver, Some(last), now));
+                    new.push(firing(condition, content, receiver, &sent, Some(last), now));
                 }
                 (Level::Unknown { begins: true }, None)
                     if wants(Severity::Warning) && !is_silenced() =>
                 {
                     let content = (NoticeKind::Unknown, 1, Severity::Warning, [0, 0]);
-                    new.push(firing(condition, content, receiver, None, now));
+                    new.push(firing(condition, content, receiver, &sent, None, now));
                 }
                 (Level::Clear, None) | (Level::Keep { .. } | Level::Unknown { .. }, _) => {}
             }
@@ -183,26 +187,38 @@ pub fn notices(
     new
 }
 
-/// Whether within a month a notice of this condition said that it had fallen or ended, and a later one that it fires.
-fn has_returned(sent: &[&Notice], alert_id: &str, now: DateTime<Utc>) -> bool {
-    const RECENT: TimeDelta = TimeDelta::days(30);
+/// The days for which a fall or end must have lasted, if within a month one was notified before a rise: more than it
+/// lasted then.
+fn days_to_hold(sent: &[&Notice], alert_id: &str, now: DateTime<Utc>) -> Option<usize> {
     let is_recent = |it: &&&Notice| {
         it.content.alert.alert_id == alert_id && now - it.content.created_at <= RECENT
     };
-    let (mut before, mut has_fallen) = (0, false);
-    sent.iter().filter(is_recent).any(|it| {
-        let usage = it.content.steps.unwrap_or_default()[0];
-        let has_returned = has_fallen && it.content.kind == NoticeKind::Firing && usage > before;
-        has_fallen |= it.content.kind.is_last() || usage < before;
-        before = if it.content.kind.is_last() { 0 } else { usage };
-        has_returned
-    })
+    let (mut before, mut longest) = (0, None);
+    let mut fallen_at: Option<DateTime<Utc>> = None;
+    for it in sent.iter().filter(is_recent).map(|it| &it.content) {
+        let usage = match it.kind.is_last() {
+            true => 0,
+            false => it.steps.unwrap_or_default()[0],
+        };
+        if it.kind == NoticeKind::Firing && usage > before {
+            let days = fallen_at.take().map(|at| (it.created_at - at).num_days());
+            longest = longest.max(days);
+        } else if it.kind.is_last() || usage < before {
+            fallen_at = fallen_at.or(Some(it.created_at));
+        }
+        before = usage;
+    }
+    match usize::try_from(longest?).ok()? {
+        0 => Some(1),
+        days => Some(days + 2),
+    }
 }
 
 fn firing(
     condition: &Condition,
     (kind, level, severity, steps): (NoticeKind, u32, Severity, [u32; 2]),
     receiver: &Receiver,
+    sent: &[&Notice],
     last: Option<&Notice>,
     now: DateTime<Utc>,
 ) -> Notice {
@@ -215,9 +231,14 @@ fn firing(
     let key = key(&episode, &receiver.channel, kind, number, now);
     let before = last.and_then(|last| last.content.steps).unwrap_or(steps);
     let has_fallen = before != steps && (0..2).all(|it| steps[it] <= before[it]);
-    let change = match has_fallen {
-        true => ", less urgent than before",
-        false => "",
+    let ended = sent.iter().rev().map(|it| &it.content);
+    let mut ended = ended.filter(|it| it.alert.alert_id == alert.alert_id);
+    let change = match ended.find_map(|it| it.ended_at) {
+        _ if has_fallen => ", less urgent than before".to_owned(),
+        Some(at) if last.is_none() && now - at <= RECENT => {
+            format!(", again after its end on {}", at.date_naive())
+        }
+        _ => String::new(),
     };
     let content = Content {
         severity,
@@ -319,7 +340,7 @@ mod tests {
             let condition = level.map(|level| {
                 let near = "is near".to_owned();
                 Condition {
-                    held_for_a_day: 2,
+                    held_for_days: vec![2],
                     ..Condition::new(LIMIT, "a", "KV".to_owned(), level, near)
                 }
             });

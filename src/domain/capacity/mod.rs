@@ -7,6 +7,7 @@ pub mod readings;
 pub mod state;
 mod together;
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
@@ -23,7 +24,7 @@ use super::metrics::day::MetricDay;
 use super::metrics::names::{Measure, Metric, MetricKind};
 use super::metrics::point::Series;
 use super::period::Window;
-use super::plans::{Billing, LimitInForce, LimitPeriod, default_kind};
+use super::plans::{Billing, LimitInForce, LimitPeriod, Origin, default_kind};
 
 /// Days of history that are used.
 pub const HISTORY_DAYS: i64 = 180;
@@ -95,16 +96,49 @@ pub fn capacities(
             let capacity = |it: &&SeriesDays| Capacity::new(it, Some(limit), now, stale_after);
             all.extend(of_meter.iter().map(capacity));
         }
-        if of_meter.is_empty() || of_meter.len() > 1 && is_shared(limit) {
+        let unmeasured = unmeasured(limit, limits, &series);
+        if of_meter.is_empty() && unmeasured.is_empty() || of_meter.len() > 1 && is_shared(limit) {
             let sum = Series::new(limit.service, limit.metric, "");
             all.push(Capacity::of(sum, &of_meter, Some(limit), now, stale_after));
         }
+        all.extend(unmeasured.into_iter().map(|resource| {
+            let none = Series::new(limit.service, limit.metric, resource);
+            Capacity::of(none, &[], Some(limit), now, stale_after)
+        }));
     }
     let limited: Vec<_> = limits.iter().map(|it| (it.service, it.metric)).collect();
     let others = series.iter().filter(|it| !limited.contains(&it.meter()));
     all.extend(others.map(|it| Capacity::new(it, None, now, stale_after)));
     all.sort_by_key(|it| (it.series.service, it.series.metric));
     all
+}
+
+/// The resources of a service with a series of another limit of the plan, and none of this one.
+fn unmeasured<'a>(
+    limit: &LimitInForce,
+    limits: &[LimitInForce],
+    series: &[&'a SeriesDays],
+) -> BTreeSet<&'a str> {
+    let is_pace = Measure::of(limit.metric, limit.kind) == Measure::Pace;
+    let is_meter = is_pace || limit.metric == Metric::UsagePercent;
+    if is_shared(limit) || is_meter || limit.origin == Origin::Budget {
+        return BTreeSet::new();
+    }
+    let of_plan = |it: &&LimitInForce| (it.service, &it.plan) == (limit.service, &limit.plan);
+    let metrics: Vec<Metric> = limits.iter().filter(of_plan).map(|it| it.metric).collect();
+    let of_service = series.iter().map(|it| &it.series);
+    let of_service = of_service.filter(|it| it.service == limit.service);
+    let measured = of_service.filter(|it| metrics.contains(&it.metric));
+    let (own, others): (Vec<&Series>, Vec<&Series>) =
+        measured.partition(|it| it.metric == limit.metric);
+    let own: BTreeSet<&str> = own.iter().map(|it| it.resource.as_str()).collect();
+    // The resource of a series without a name is unknown.
+    let is_named = |it: &&&Series| !it.resource.is_empty() && it.metric != Metric::UsagePercent;
+    let others = others.iter().filter(is_named);
+    let others = others.map(|it| it.resource.as_str());
+    others
+        .filter(|it| !own.contains(it) && !own.contains(""))
+        .collect()
 }
 
 /// Whether usage of all resources counts together. The resources of a percentage are meters, and peaks of several
@@ -233,6 +267,15 @@ impl Capacity {
         }
     }
 
+    /// The highest usage of the last days, today included; of an amount, the usage.
+    pub fn highest(&self, days: DayNumber) -> Option<f64> {
+        let first = self.request.today - days + 1;
+        let is_level = matches!(self.measure, Measure::Level | Measure::Peak);
+        let recent = self.daily.days.iter().rev();
+        let recent = recent.take_while(|(day, _)| is_level && *day >= first);
+        Some(recent.map(|(_, level)| *level).fold(self.peak?, f64::max))
+    }
+
     /// The name of the database, project or team; empty where the series has no name of its own.
     pub fn resource(&self) -> &str {
         &self.series.resource
@@ -297,9 +340,9 @@ impl Capacity {
         forecast.map_err(|error| *error)
     }
 
-    /// The forecast, where the metric is one that is forecast and has enough data.
+    /// The forecast, where the metric is one that is forecast, has enough data, and is known at present.
     pub fn known_forecast(&self) -> Option<&Forecast> {
-        (self.kind != MetricKind::Rate).then(|| self.forecast().ok())?
+        (self.kind != MetricKind::Rate && self.is_assessable()).then(|| self.forecast().ok())?
     }
 
     /// The forecast crossing of the warning line (0), the critical line (1) or the limit (2).

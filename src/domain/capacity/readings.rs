@@ -1,6 +1,6 @@
 //! The days of a series, as far as they were measured at a moment, and the usage that follows from them.
 
-use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
 
 use super::MissingDays;
 use super::state::UnknownReason;
@@ -340,7 +340,12 @@ impl<'a> Readings<'a> {
                     values.extend(value.map(|value| (number, value)));
                 }
                 Measure::Peak | Measure::Pace => {}
-                Measure::Amount => values.extend(spread(before, day)),
+                Measure::Amount => {
+                    let amounts = spread(before, day);
+                    let first = amounts.first().map(|(day, _)| *day);
+                    values.pop_if(|(day, _)| Some(*day) == first);
+                    values.extend(amounts);
+                }
             }
             before = Some(day);
         }
@@ -400,27 +405,33 @@ fn is_before(newest: &MetricDay, start: DateTime<Utc>) -> bool {
 }
 
 /// The amounts of a day and of the days without a reading before it. The growth of a counter over such days belongs
-/// to no single one and is spread; if the counter restarted in between, it is unknown.
+/// to no single one: it is spread over the time between both readings, of which a part may be of the earlier day. If the
+/// counter restarted in between, it is unknown.
 fn spread(before: Option<&MetricDay>, day: &MetricDay) -> Vec<(DayNumber, f64)> {
     let Some(used) = day.used else {
         return Vec::new();
     };
     let number = day_number(day.day);
     let before = before.filter(|_| day.reading == Reading::Cumulative);
-    let gap = before.map_or(1, |before| {
-        day.day.num_days_from_ce() - before.day.num_days_from_ce()
-    });
+    let Some((gap, before)) = before.map(|it| (number - day_number(it.day), it)) else {
+        return vec![(number, used)];
+    };
     if gap <= 1 {
         return vec![(number, used)];
     }
-    let restarted = before.is_some_and(|before| {
-        before.period_start != day.period_start || day.first_value < before.last_value
-    });
+    let restarted = before.period_start != day.period_start || day.first_value < before.last_value;
     if restarted || gap > LONGEST {
         return Vec::new();
     }
-    let each = used / f64::from(gap);
-    (0..gap).rev().map(|back| (number - back, each)).collect()
+    let span = (day.last_at - before.last_at).num_seconds() as f64 / 86_400.0;
+    let each = used / span.max(1.0);
+    let earlier = used - each * f64::from(gap);
+    // The day of the earlier reading ends as late as this one.
+    let rest = before.used.filter(|_| earlier > 0.0);
+    let rest = rest.map(|used| (number - gap, used + earlier));
+    let days = (1..gap).rev().map(|back| (number - back, each));
+    let newest = (number, each + earlier.min(0.0));
+    rest.into_iter().chain(days).chain([newest]).collect()
 }
 
 /// Daily values from single values: the last level of each day, or the sum of its amounts.

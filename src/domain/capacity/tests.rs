@@ -329,8 +329,10 @@ fn forecast_counts_each_day_once(
     let points: Vec<(DateTime<Utc>, f64)> = reads.map(|read| (read, value(read))).collect();
     let series = series(Metric::BandwidthGb, reading, &points);
     let found = Capacity::new(&series, Some(&limit(Metric::BandwidthGb)), now, None);
-    let total = found.known_forecast().unwrap().periods[0].total.p50;
+    let total = found.forecast().unwrap().periods[0].total.p50;
     assert!((total - 310.0).abs() < 9.0, "{total}");
+    // Stale usage has no known forecast.
+    assert_eq!(found.known_forecast().is_none(), found.state.is_unknown());
 }
 
 #[test]
@@ -342,6 +344,11 @@ fn growth_across_a_gap_is_spread() {
     let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &points);
     let values: Vec<f64> = found.daily.days.iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [10.0; 15]);
+    // Until midnight, and read until noon again: the day before the gap lasts until noon, as the others do.
+    let days = [(96, 100.0), (84, 105.0), (12, 135.0), (0, 140.0)];
+    let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &days);
+    let values: Vec<f64> = found.daily.days.iter().map(|(_, value)| *value).collect();
+    assert_eq!(values, [10.0; 4]);
     // A counter that restarted in the gap grew by an unknown amount.
     let restarted = [(0, 30.0), (24, 20.0), (96, 200.0)];
     let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &restarted);
@@ -513,7 +520,7 @@ fn missing_days_of_the_account_are_those_of_each_resource() {
     let total = |shop: &[(i64, f64)]| {
         let blog = each(2.0, &mut (0..60));
         let found = of_account(Metric::BandwidthGb, Reading::Amount, &[&blog, shop]);
-        let total = found.known_forecast().unwrap().periods[0].total.p50;
+        let total = found.forecast().unwrap().periods[0].total.p50;
         (found.missing.map(|days| days.missing), total)
     };
     // It begins on the twelfth day of this period: 62 and 60 of the month.

@@ -1,11 +1,12 @@
-//! What a gauge's history leaves open: growth that may compound, and a drop that may be the first of many.
+//! What a history leaves open: of a gauge, growth that may compound, and a drop that may be the first of many; of amounts of
+//! a few weeks, whether they go on growing or falling.
 //!
 //! A share of the paths continues in each of these ways, so that the bands include it. The shares were chosen on generated
 //! series, of which `docs/forecast.md` lists the results.
 
-use super::math::{exp, ln};
+use super::math::{exp, ln, normal_quantile};
 use super::robust::mean;
-use super::rules::regression;
+use super::rules::{regression, slope_error};
 use super::series::DayNumber;
 use super::smooth::Point;
 
@@ -44,12 +45,8 @@ impl Growth {
         };
         let (line, curve) = (regression(points), regression(&logs));
         let errors = squares(line, &|level| level);
-        let all: Vec<f64> = points.iter().map(|(day, _)| days(*day)).collect();
-        let middle = mean(&all);
-        let spread: f64 = all.iter().map(|day| (day - middle).powi(2)).sum();
-        let slope_error = (errors / (points.len() - 2) as f64 / spread).sqrt();
         let grown = curve.1 * days(last);
-        (line.1 > SIGNIFICANT * slope_error).then(|| Growth {
+        (line.1 > SIGNIFICANT * slope_error(points, line)).then(|| Growth {
             error_ratio: squares(curve, &exp) / errors.max(f64::MIN_POSITIVE),
             is_large: points.len() >= FEWEST && grown >= ln(LARGE),
             level: exp(curve.0 + grown),
@@ -76,6 +73,79 @@ impl Growth {
         const MOST: f64 = 3.0;
         let grown = exp((self.rate * days as f64).min(MOST));
         (self.level * (grown - 1.0) - self.slope * days as f64).max(0.0)
+    }
+}
+
+/// The pace at which amounts grow or fall, from less than five weeks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Trend {
+    /// Per day, of the logarithm.
+    rate: f64,
+    /// The standard error of the rate, if the errors of a week are one.
+    error: f64,
+    /// Number of errors that it is from, in weeks.
+    weeks: f64,
+    /// The logarithm of the newest amount, without its error.
+    level: f64,
+    /// Days from the middle of the history to the newest.
+    half: f64,
+}
+
+impl Trend {
+    /// Of the logarithms of amounts, which are three at least: by the differences between equal weekdays, or within two weeks
+    /// by a line.
+    pub(super) fn of(points: &[Point]) -> Trend {
+        const WEEK: DayNumber = 7;
+        /// A weekend may look like a trend.
+        const UNKNOWN_WEEKDAYS: f64 = 1.5;
+        let before = |day: DayNumber| {
+            let at = points.binary_search_by_key(&(day - WEEK), |(day, _)| *day);
+            at.ok().map(|at| points[at].1)
+        };
+        let growth = points.iter();
+        let growth = growth.filter_map(|(day, value)| Some(value - before(*day)?));
+        let growth: Vec<f64> = growth.collect();
+        let (week, count) = (f64::from(WEEK), growth.len() as f64);
+        let (rate, error) = if count < week {
+            let line = regression(points);
+            (line.1, UNKNOWN_WEEKDAYS * slope_error(points, line))
+        } else {
+            let mean = mean(&growth);
+            let squares: f64 = growth.iter().map(|it| (it - mean).powi(2)).sum();
+            (mean / week, (squares / count / week).sqrt() / week)
+        };
+        let ends = points.first().zip(points.last());
+        let half = ends.map_or(0.0, |(first, last)| f64::from(last.0 - first.0) / 2.0);
+        let values: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
+        Trend {
+            rate,
+            error: error.max(f64::MIN_POSITIVE),
+            weeks: (count / week).max(1.0),
+            level: mean(&values) + rate * half,
+            half,
+        }
+    }
+
+    /// Whether it is beyond doubt.
+    pub(super) fn is_sure(&self) -> bool {
+        self.rate.abs() > 2.5 * self.error
+    }
+
+    /// The share of the paths that follow it: none within 1.5 standard errors, if all errors are independent.
+    pub(super) fn share(&self) -> f64 {
+        /// Less than half: the median stays with the model.
+        const MOST: f64 = 0.36;
+        let certainty = self.rate.abs() / self.error * self.weeks.sqrt();
+        (MOST * (certainty / 1.5 - 1.0)).clamp(0.0, MOST)
+    }
+
+    /// The amount this number of days after the newest. `place`, from 0 to 1, is that of the rate within its error.
+    pub(super) fn amount(&self, days: usize, place: f64) -> f64 {
+        /// In a logarithm: twentyfold.
+        const MOST: f64 = 3.0;
+        let days = days as f64;
+        let error = self.error * (days + self.half) * normal_quantile(place.clamp(0.01, 0.99));
+        exp(self.level + (self.rate * days + error).clamp(-MOST, MOST))
     }
 }
 
@@ -148,6 +218,28 @@ mod tests {
         assert!(certain.compounds());
         let error = certain.excess(10) - 332.0 * (exp(0.3) - 1.0) + certain.slope * 10.0;
         assert!(error.abs() < 40.0, "{error}");
+    }
+
+    #[test]
+    fn trend_of_amounts_is_followed_as_far_as_it_exceeds_the_noise() {
+        let noise = |day: f64| 0.1 * ((day * 7.0) % 5.0 - 2.0);
+        let trend = |rate: f64, days: usize| {
+            let logs = points(|day| 3.0 + rate * day + noise(day));
+            Trend::of(&logs[..days])
+        };
+        for days in [10, 14, 27] {
+            assert_eq!(trend(0.0, days).share(), 0.0, "{days}");
+            for rate in [0.1, -0.1] {
+                let sure = trend(rate, days);
+                assert!(sure.is_sure() && sure.share() == 0.36, "{days} {sure:?}");
+                let next = ln(sure.amount(20, 0.5)) - 3.0 - rate * (days + 19) as f64;
+                assert!(next.abs() < 0.5, "{days} {next}");
+            }
+        }
+        assert_eq!(
+            trend(0.5, 14).amount(90, 0.5),
+            exp(trend(0.5, 14).level + 3.0)
+        );
     }
 
     #[test]

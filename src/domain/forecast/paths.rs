@@ -5,11 +5,11 @@
 //! modelled by the logarithms of its daily amounts, since weekends, growth and bursts are proportional; a counter
 //! that is often zero, by the amounts.
 
-use super::doubt::{Growth, Recurrence};
+use super::doubt::{Growth, Recurrence, Trend};
 use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
 use super::robust::{mean, median_of, quantile_of, slope, spikes, spread};
-use super::rules::{mean_28d, of_weekday, regression};
+use super::rules::{mean_28d, of_weekday, regression, slope_error};
 use super::series::{DayNumber, MetricKind, Pace};
 use super::smooth::{Fit, Point, Shape, fit, increments};
 
@@ -127,6 +127,25 @@ impl Paths {
                 *value += amount(day);
             }
         }
+    }
+
+    /// The mean of all paths in the week around each day.
+    fn weekly_means(&self) -> Vec<f64> {
+        const WEEK: usize = 7;
+        let mut means = vec![0.0; self.days];
+        for path in self.iter() {
+            let share = path.iter().map(|value| value / self.iter().len() as f64);
+            means
+                .iter_mut()
+                .zip(share)
+                .for_each(|(mean, it)| *mean += it);
+        }
+        let week = |day: usize| {
+            let first = day.saturating_sub(WEEK / 2);
+            let first = first.min(self.days.saturating_sub(WEEK));
+            mean(&means[first..(first + WEEK).min(self.days)]).max(f64::MIN_POSITIVE)
+        };
+        (0..self.days).map(week).collect()
     }
 
     /// Scales the distance of every level from the median of its day.
@@ -569,7 +588,8 @@ impl Prepared {
         all + share * (mean(&weekday) - all)
     }
 
-    /// Whether a line through the weeks says beyond doubt that amounts grow or fall; of two to four weeks their weekdays.
+    /// Whether a line through the weeks says beyond doubt that amounts grow or fall; below five weeks, see
+    /// [`Trend`].
     pub(super) fn trends(&self) -> bool {
         const WEEKS: usize = 8;
         const FEWEST: usize = 5;
@@ -580,30 +600,10 @@ impl Prepared {
         let weeks = weeks.map(|(week, mean)| (-(week as DayNumber), mean));
         let weeks: Vec<Point> = weeks.rev().collect();
         if weeks.len() < FEWEST {
-            let later = self.points.iter().filter_map(|(day, value)| {
-                let before = self
-                    .points
-                    .binary_search_by_key(&(day - 7), |(day, _)| *day);
-                Some(value - self.points[before.ok()?].1)
-            });
-            let growth: Vec<f64> = later.collect();
-            let mean = mean(&growth);
-            let squares: f64 = growth.iter().map(|it| (it - mean).powi(2)).sum();
-            // Days of one week have errors in common: they count as one week's.
-            let error = (squares / growth.len().max(1) as f64 / 7.0).sqrt();
-            return growth.len() >= 7 && mean.abs() > SURE * error;
+            return Trend::of(&self.points).is_sure();
         }
-        let (at, slope) = regression(&weeks);
-        let first = weeks[0].0;
-        let (mut squares, mut days) = (0.0, 0.0);
-        let middle = (weeks.len() - 1) as f64 / 2.0;
-        for (week, value) in &weeks {
-            let x = f64::from(week - first);
-            squares += (value - at - slope * x).powi(2);
-            days += (x - middle).powi(2);
-        }
-        let error = (squares / (weeks.len() - 2) as f64 / days).sqrt();
-        slope.abs() > SURE * error
+        let line = regression(&weeks);
+        line.1.abs() > SURE * slope_error(&weeks, line)
     }
 
     /// Moves the amounts of each day towards the plain rules.
@@ -691,6 +691,8 @@ impl Prepared {
         const WRONG: f64 = 0.08;
         /// The share on which the pace since a drop continues.
         const LASTING: f64 = 0.5;
+        /// Days below which the trend of amounts is doubtful.
+        const SHORT: usize = 35;
         if let Some(excess) = self.excess_since_drop {
             paths.change_some(LASTING, |day, level, _| level + excess * (day + 1) as f64);
         }
@@ -700,6 +702,12 @@ impl Prepared {
         if let Some(growth) = &self.growth {
             paths.change_some(growth.share(), |day, level, _| {
                 level + growth.excess(day + 1)
+            });
+        }
+        if self.points.len() < SHORT && self.kind == MetricKind::Period && self.is_logarithmic() {
+            let (trend, means) = (Trend::of(&self.points), paths.weekly_means());
+            paths.change_some(trend.share(), |day, amount, place| {
+                amount * trend.amount(day + 1, place) / means[day]
             });
         }
         if let Some(recurrence) = &self.recurrence {
@@ -771,13 +779,14 @@ mod tests {
     }
 
     #[test]
-    fn amounts_of_two_weeks_grow_if_their_weekdays_do() {
+    fn amounts_of_few_weeks_grow_beyond_doubt() {
         let mut random = Random::named("growth");
         let noise: Vec<f64> = (0..28).map(|_| random.below(101) as f64 / 1000.0).collect();
         for (pace, days, expected) in [
             (0.02, 14, true),
             (0.03, 21, true),
-            (0.03, 13, false),
+            (0.03, 13, true),
+            (0.0, 10, false),
             (0.0, 14, false),
             (0.0, 28, false),
         ] {

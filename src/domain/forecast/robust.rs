@@ -60,7 +60,12 @@ pub(super) fn spikes(values: &[f64], limit: f64) -> Vec<bool> {
             let around = around(at);
             let middle = median(around);
             // A window of equal values has no spread of its own.
-            let spread = spread(around).max(all * 0.1);
+            let mut spread = spread(around).max(all * 0.1);
+            let equal = around.iter().filter(|value| **value == middle).count();
+            if 2 * equal > around.len() {
+                // It is that of the one value that differs.
+                spread = spread.min(all);
+            }
             (values[at] - middle).abs() > limit * spread && values[at] != middle
         })
         .collect();
@@ -93,6 +98,12 @@ pub(super) fn slope(points: &[(i32, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spike_on_the_second_day_of_a_week_is_found() {
+        let week = [100.0, 240.0, 100.0, 100.0, 100.0, 100.0, 100.0];
+        assert_eq!(spikes(&week, 5.0), week.map(|value| value > 200.0));
+    }
 
     #[test]
     fn quantiles_are_interpolated() {

@@ -108,6 +108,17 @@ pub(super) fn regression(points: &[Point]) -> (f64, f64) {
     (value - slope * day, slope)
 }
 
+/// The standard error of the slope of a line through points, of which there are more than two.
+pub(super) fn slope_error(points: &[Point], (at, slope): (f64, f64)) -> f64 {
+    let first = points.first().map_or(0, |(day, _)| *day);
+    let days = |(day, _): &Point| f64::from(day - first);
+    let middle = mean(&points.iter().map(days).collect::<Vec<f64>>());
+    let spread: f64 = points.iter().map(|it| (days(it) - middle).powi(2)).sum();
+    let errors = points.iter().map(|it| it.1 - at - slope * days(it));
+    let squares: f64 = errors.map(|error| error * error).sum();
+    (squares / (points.len() as f64 - 2.0) / spread).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,10 +77,19 @@ fn meter(limit: &PlanLimit) -> Option<VendorMeter> {
 /// The factor from a unit on a bill to another, such as one of the catalogue.
 pub fn factor(from: &str, to: &str) -> Option<Decimal> {
     let (from, to) = (plain(from), plain(to));
-    for unit in [bytes, seconds] {
-        if let Some(to) = unit(&to) {
-            return unit(&from)?.checked_div(to);
-        }
+    if let Some(to) = bytes(&to) {
+        return bytes(&from)?.checked_div(to);
+    }
+    if let Some((of, to)) = seconds(&to) {
+        let (from_of, from) = seconds(&from)?;
+        let amount = match (bytes(from_of), bytes(of)) {
+            (Some(from), Some(to)) => from.checked_div(to)?,
+            (None, None) => Decimal::ONE,
+            // Only one of the units names the thing that is counted.
+            _ if of.is_empty() || from_of.is_empty() => Decimal::ONE,
+            _ => return None,
+        };
+        return from.checked_div(to)?.checked_mul(amount);
     }
     let (count, scale) = match from.strip_prefix("million ") {
         Some(rest) => (rest, Decimal::from(1_000_000)),
@@ -96,21 +105,25 @@ fn bytes(unit: &str) -> Option<Decimal> {
         "kb" | "kilobyte" => 1_000,
         "mb" | "megabyte" => 1_000_000,
         "gb" | "gigabyte" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
         "gib" => 1 << 30,
+        "tib" => 1 << 40,
         "tb" | "terabyte" => 1_000_000_000_000,
         _ => return None,
     }))
 }
 
-/// Of time, or of anything for a time: `GB hour`.
-fn seconds(unit: &str) -> Option<Decimal> {
-    let last = unit.rsplit(' ').next()?;
-    Some(Decimal::from(match last {
+/// A unit of time, after the unit of the counted thing, if there is one: `gb hour`.
+fn seconds(unit: &str) -> Option<(&str, Decimal)> {
+    let (of, time) = unit.rsplit_once(' ').unwrap_or(("", unit));
+    let seconds = match time {
         "hour" | "hr" | "h" => 3600,
         "minute" | "min" => 60,
         "second" | "sec" | "s" => 1,
         _ => return None,
-    }))
+    };
+    Some((of, Decimal::from(seconds)))
 }
 
 /// A unit in lower case and in the singular.
@@ -165,7 +178,11 @@ mod tests {
         assert_eq!(percent("CPU hour", 1, "Hours"), "25");
         assert_eq!(percent("CPU hour", 3600, "seconds"), "25");
         assert_eq!(percent("GB hour", 2, "GB-Hrs"), "50");
+        assert_eq!(percent("GB hour", 2_000, "MB-Hrs"), "50");
+        assert_eq!(percent("GB hour", 7_200, "seconds"), "50");
+        assert_eq!(percent("CPU hour", 2, "GB-Hrs"), "unknown");
         assert_eq!(percent("GB", 500, "MB"), "12.5");
+        assert_eq!(percent("MB", 1, "MiB"), "26.2144");
         assert_eq!(percent("write", 3, "Units"), "75");
         assert_eq!(percent("write", 1, "million writes"), "25000000");
         assert_eq!(percent("write", 1, "GB"), "unknown");

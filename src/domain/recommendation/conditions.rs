@@ -12,6 +12,7 @@ use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
+use crate::domain::forecast::DayNumber;
 use crate::domain::format::{count, counted, number, percent, with_range};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
@@ -19,6 +20,8 @@ use crate::domain::recommendation::prose::summary::effect;
 
 /// The condition of a limit; none for a pace, which is that of another limit.
 pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
+    /// Two weeks, with the days before and after.
+    const MOST_DAYS: DayNumber = 16;
     let limit = capacity.limit.as_ref()?;
     if capacity.measure == Measure::Pace {
         return None;
@@ -33,10 +36,12 @@ pub fn of_limit(capacity: &Capacity, now: DateTime<Utc>) -> Option<Condition> {
         text.extend(chance_text(capacity).filter(|_| steps[1] > 0));
         text.push_str(&format!("; at the limit, {}", effect(limit.at_limit)));
     }
-    let peak = capacity.peak.map(|peak| peak / limit.value * 100.0);
+    let held = (1..=MOST_DAYS).filter_map(|days| capacity.highest(days));
+    let held =
+        held.map(|most| reached(most / limit.value * 100.0 + MARGIN, thresholds(limit)) as u32);
     let condition = Condition::new(LIMIT, &id, subject, level, text);
     Some(Condition {
-        held_for_a_day: peak.map_or(0, |peak| reached(peak + MARGIN, thresholds(limit)) as u32),
+        held_for_days: held.collect(),
         observed: Observation {
             value: capacity.percent(),
             threshold,

@@ -418,6 +418,7 @@ impl Item {
             outcome: match (kind, missing) {
                 (MetricKind::Rate, _) => "not forecast",
                 (_, Some(_)) => "insufficient data",
+                (_, None) if forecast.is_none() => "stale data",
                 (_, None) => "forecast",
             },
             days_of_data: missing.map_or(self.0.daily.days.len(), |missing| missing.days),

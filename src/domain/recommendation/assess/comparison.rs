@@ -161,7 +161,7 @@ impl<'a> Assessor<'a> {
         let meter = |capacity: &Capacity| {
             let limit = capacity.limit.as_ref()?;
             let unit = Unit::Of(limit.metric);
-            let crossing = capacity.crossing(2).filter(|_| capacity.is_assessable());
+            let crossing = capacity.crossing(2);
             let days = crossing.and_then(|crossing| crossing.days[1]);
             let days = days.or_else(|| (capacity.percent()? >= 100.0).then_some(0));
             let known = capacity.usage.filter(|_| capacity.measured_at.is_some());

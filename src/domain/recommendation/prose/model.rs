@@ -1,7 +1,7 @@
 //! The fields that a language model writes about a recommendation.
 //!
 //! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number of this
-//! unit, a plan or a name that is not in the facts is dropped. In doubt it is dropped too. The other words are the
+//! unit, a time, a plan or a name that is not in the facts is dropped. In doubt it is dropped too. The other words are the
 //! model's own and unchecked, so its text is labelled with its name.
 
 use std::collections::BTreeSet;
@@ -93,95 +93,107 @@ impl Known {
             Some(c) => format!("has the character U+{:04X}", u32::from(c)),
             None => {
                 let what = self.unknown(field, plans)?;
-                format!("has `{what}`, a number, plan or name that is not in the facts")
+                format!("has `{what}`, a number, time, plan or name that is not in the facts")
             }
         })
     }
 
-    /// The first number, plan or name that is not in the facts.
+    /// The first number, time, plan or name that is not in the facts.
     fn unknown(&self, field: &str, plans: &[String]) -> Option<String> {
         /// How number words begin, and a plan's other name: a word that only looks like one is dropped as well.
         const SPELLED: &str = "zero one two three thrice four five six seven eight nin ten eleven twel twen thir fort \
              fift hundred thousand million billion trillion dozen half halv quarter twice doubl tripl quadrupl coupl asyougo";
-        let number = numbers(field).find(|(number, unit)| {
+        let number = numbers(field).into_iter().find(|(number, unit)| {
             // A fact without a unit may be followed by any word.
             let is_known = |unit| self.numbers.contains(&(number.clone(), unit));
             !is_known(unit.clone()) && !is_known(String::new())
         });
         let plans: Vec<String> = plans.iter().filter_map(|it| phrases(it).pop()).collect();
-        let is_claim = |phrase: &String| {
-            let mut spelled = SPELLED.split_whitespace();
-            spelled.any(|it| phrase.starts_with(it)) || plans.contains(phrase)
-        };
+        let is_claim = |phrase: &String| begins_with(phrase, SPELLED) || plans.contains(phrase);
         let claims = phrases(field)
             .into_iter()
             .filter(is_claim)
             .chain(names(field));
         let mut unknown = claims.filter(|it| !self.phrases.contains(it));
-        number.map(|(number, _)| number).or_else(|| unknown.next())
+        let time = || unnumbered_time(field);
+        number
+            .map(|(number, _)| number)
+            .or_else(time)
+            .or_else(|| unknown.next())
     }
 }
 
 /// The numbers of a fact: those of an interval have the unit of the first.
 fn fact_numbers(text: &str) -> impl Iterator<Item = (String, String)> {
     let mut first = None;
-    numbers(text).map(move |(number, unit)| {
+    numbers(text).into_iter().map(move |(number, unit)| {
         let usual = first.get_or_insert_with(|| unit.clone()).clone();
         (number, if unit.is_empty() { usual } else { unit })
     })
 }
 
-/// The words with a digit, with their sign and without separators of thousands, each with the word that follows: its unit. A
-/// plan's name gives no number.
-fn numbers(text: &str) -> impl Iterator<Item = (String, String)> {
+fn is_number(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_digit())
+}
+
+fn begins_with(word: &str, stems: &str) -> bool {
+    stems.split_whitespace().any(|stem| word.starts_with(stem))
+}
+
+/// The words with a digit and their signs, each with the word that follows: its unit.
+fn numbers(text: &str) -> Vec<(String, String)> {
     let is_sign = |c: char| "-\u{2212}\u{2013}.$€£¥".contains(c);
-    let bare = move |word: &str| {
+    let bare = |word: &str| {
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !is_sign(c));
         let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '%');
         word.to_lowercase()
     };
-    let following = text.split_whitespace().skip(1).chain([""]);
-    let is_number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
-    let following = following.map(move |word| if is_number(word) { "" } else { word });
-    let pairs = text.split_whitespace().zip(following);
-    let pairs = pairs.filter(move |(word, _)| is_number(word));
-    pairs.map(move |(number, unit)| {
-        let number = bare(number);
-        let mut groups = number.split(',').skip(1);
-        let is_grouped = groups.all(|it| it.find('.').unwrap_or(it.len()) == 3);
-        match is_grouped {
-            true => (number.replace(',', ""), bare(unit)),
-            false => (number, bare(unit)),
-        }
+    let words = text.split_whitespace().map(bare).chain([String::new()]);
+    let words: Vec<String> = words.collect();
+    let pair = |pair: &[String]| {
+        let unit = if is_number(&pair[1]) { "" } else { &pair[1] };
+        is_number(&pair[0]).then(|| (pair[0].clone(), unit.to_owned()))
+    };
+    words.windows(2).filter_map(pair).collect()
+}
+
+/// A time without the number of a fact, such as `a few days` or `overnight`.
+fn unnumbered_time(field: &str) -> Option<String> {
+    const TIMES: &str = "hour day dai night overnight week fortnight month year today tomorrow";
+    let mut before = "";
+    words(&field.to_lowercase()).into_iter().find_map(|word| {
+        let is_it = begins_with(word, TIMES) && !is_number(before);
+        before = word;
+        is_it.then(|| word.to_owned())
     })
 }
 
 /// The possible names: words in capitals within a sentence, and those beside `plan`.
-fn names(field: &str) -> impl Iterator<Item = String> {
+fn names(field: &str) -> Vec<String> {
     const PLAIN: &str = "the a an this that your current next larger smaller cheaper new same recommended of to on is has \
          includes holds costs stops will would may and or for at with from if until";
     let all: Vec<&str> = field.split_whitespace().collect();
-    let lower = |word: &str| {
-        word.trim_matches(|c: char| !c.is_alphanumeric())
-            .to_lowercase()
-    };
+    let lower = |word: &str| phrases(word).pop().unwrap_or_default();
+    let is_plan = |at: usize| all.get(at).is_some_and(|it| lower(it) == "plan");
     let name = |(index, word): (usize, &&str)| {
-        let is_plan = |at: usize| all.get(at).is_some_and(|it| lower(it) == "plan");
         let is_beside = is_plan(index + 1) || is_plan(index.wrapping_sub(1));
         let is_within = index > 0 && !all[index - 1].ends_with('.');
         let is_name = is_beside || is_within && word.starts_with(char::is_uppercase);
         let word = lower(word);
         (is_name && !PLAIN.split_whitespace().any(|it| it == word)).then_some(word)
     };
-    let names: Vec<String> = all.iter().enumerate().filter_map(name).collect();
-    names.into_iter().filter_map(|it| phrases(&it).pop())
+    all.iter().enumerate().filter_map(name).collect()
+}
+
+fn words(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    words.filter(|word| !word.is_empty()).collect()
 }
 
 /// The words in a text, and then those that follow each other joined: `fixed-5gb` and `fixed 5 GB` have `fixed5gb`.
 fn phrases(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
-    let words = text.split(|c: char| !c.is_alphanumeric());
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let words = words(&text);
     // No name of a plan has more words.
     let joined = (1..=4).flat_map(|count| words.windows(count));
     joined.map(<[&str]>::concat).collect()
@@ -235,6 +247,10 @@ mod tests {
             "It lasts for seventeen days.",
             "Expect a thirty-day outage within a fortnight.",
             "It may cost thrice as much.",
+            "Storage is full in a few days.",
+            "Storage is full within the week.",
+            "Usage doubles monthly.",
+            "Storage is full tomorrow.",
             "Pay as you go instead.",
             "Take fixed 5gb.",
             "Take fixed-5 GB.",
@@ -276,7 +292,7 @@ mod tests {
             ("Storage is at ⅓ of the limit.", "has the character U+2153"),
             (
                 "Storage is at ninety percent.",
-                "has `ninety`, a number, plan or name that is not in the facts",
+                "has `ninety`, a number, time, plan or name that is not in the facts",
             ),
         ] {
             let expected = format!("the situation of the answer {expected}");

@@ -243,6 +243,28 @@ fn openai_costs_are_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
+#[case::more_without_a_page(
+    "\"has_more\":true,\"next_page\":null",
+    "`next_page` in the answer is missing"
+)]
+#[case::same_page_again(
+    "\"has_more\":true,\"next_page\":\"p2\"",
+    "a repeated page, or more than 10"
+)]
+fn openai_pages_that_do_not_end_write_nothing(
+    #[case] end: &str,
+    #[case] message: &str,
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let page = COSTS.replace("\"has_more\":false,\"next_page\":null", end);
+    let server = HttpServer::with(vec![Reply::ok(page); 2]);
+    let run = VENDORS[4].collect(&db, &server);
+    assert!(run.stdout.contains(message), "{}", run.snapshot());
+    assert_eq!((run.code, stored(&db)), (1, Vec::new()));
+}
+
+#[rstest]
 fn openai_amounts_may_have_any_exponent(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let costs = COSTS

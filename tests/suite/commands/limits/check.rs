@@ -172,6 +172,37 @@ fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
+fn resource_without_measurements_of_a_limit_has_a_line(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    set(&db, "STORAGE_MB", "256");
+    set(&db, "CONNECTIONS", "100");
+    let at = "2026-01-31T11:00:00.000+00:00";
+    for (metric, resource) in [
+        ("STORAGE_MB", "cache"),
+        ("STORAGE_MB", "queue"),
+        ("CONNECTIONS", "cache"),
+    ] {
+        let metadata = format!(r#"{{"resource":"{resource}"}}"#);
+        measure(&db, metric, "50", at, &metadata);
+    }
+    let connections = |args: &[&str]| {
+        let args = [&["limits", "check", "--format", "json"], args].concat();
+        let run = db.usagectl(&args).run();
+        assert_eq!(run.code, 12);
+        let answer: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let all = answer["limits"].as_array().unwrap().clone();
+        let all = all.into_iter().filter(|it| it["metric"] == "CONNECTIONS");
+        let state = |it: serde_json::Value| format!("{} {}", it["resource"], it["state"]);
+        all.map(state).collect::<Vec<_>>()
+    };
+    let expected = [r#""cache" "OK""#, r#""queue" "NO_DATA""#];
+    assert_eq!(connections(&[]), expected);
+    assert_eq!(connections(&["--metric", "CONNECTIONS"]), expected);
+}
+
+#[rstest]
 fn each_resource_has_a_line_and_billing_periods_begin_on_anchor_day(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {

@@ -278,7 +278,7 @@ fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine:
         .usagectl(["limits", "audit"])
         .now("2026-12-20T00:00:00Z")
         .run();
-    assert_eq!(run.code, 3);
+    assert_eq!(run.code, 4);
     assert!(run.stderr.contains("next: review the sources"));
     let answer = json(&db, ["limits", "audit", "--now", "2026-12-20T00:00:00Z"]);
     let found: Vec<_> = answer["findings"]

@@ -316,7 +316,11 @@ fn billing_period_is_set_with_the_plans_and_corrected_from_an_earlier_day(
     };
     let init =
         "limits init --plan upstash=free --plan neon=free --anchor-day 15 --tz Europe/Berlin";
-    db.usagectl(init.split(' ')).run().success();
+    let init = db.usagectl(init.split(' ')).run().success();
+    let warning =
+        "warning: --anchor-day changes no limit of upstash free, which are by the calendar month";
+    let warnings = init.stderr.lines().filter(|it| it.starts_with("warning"));
+    assert_eq!(warnings.collect::<Vec<_>>(), [warning]);
     let plans = in_use();
     assert_eq!(plans.len(), 2);
     assert!(

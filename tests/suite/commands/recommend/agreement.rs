@@ -146,9 +146,14 @@ fn usage_of_a_period_without_data_is_unknown(#[values(Sqlite, Postgresql)] engin
     let start = "2026-10-01T00:00:00Z";
     case.import(&lines(meter, start, 24, &[("reading", "amount")], october));
     let found = case.forecast("BANDWIDTH_GB");
-    assert_eq!(found["period"]["used"], Value::Null, "{found}");
-    let table = case.run(&["recommend", "forecast", "--metric", "BANDWIDTH_GB"]);
-    assert!(table.contains(": used unknown, expected total "), "{table}");
+    // Nor are the days to the limit and the total: no command has an answer from it.
+    assert_eq!(
+        (&found["value"], &found["period"]),
+        (&Value::Null, &Value::Null),
+        "{found}"
+    );
+    assert_eq!(found["thresholds"], json!([]), "{found}");
+    assert_eq!(case.check("BANDWIDTH_GB")["state"], "STALE");
 }
 
 #[rstest]

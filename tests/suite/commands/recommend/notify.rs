@@ -196,6 +196,28 @@ fn daily_rhythm_is_notified_until_it_has_returned(#[values(Sqlite, Postgresql)] 
     assert_eq!(notices(9, rhythm.map(|(hour, _)| (hour, 215))), 1);
 }
 
+/// 94 % on one day of the week, and 39 % on the others.
+#[rstest]
+fn weekly_rhythm_is_notified_until_it_has_returned(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let notices = |day: u32| {
+        let storage_mb = if day % 7 == 2 { 240 } else { 100 };
+        let now = format!("2026-02-{day:02}T12:00:00Z");
+        let lines = run_at(&db, &now, storage_mb, &["-q"]).success().stdout;
+        let lines = lines.lines().filter(|it| it.contains("STORAGE_MB (free)"));
+        let start = |line: &str| line.split(": VERCEL").next().unwrap().to_owned();
+        lines.map(start).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = (1..=25).flat_map(notices).collect();
+    let expected = [
+        "2026-02-02T12:00:00Z CRITICAL",
+        "2026-02-03T12:00:00Z RESOLVED",
+        "2026-02-09T12:00:00Z CRITICAL, again after its end on 2026-02-03",
+    ];
+    assert_eq!(all, expected);
+}
+
 #[rstest]
 fn early_notice_states_the_chance(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = prepare(engine);
