@@ -89,6 +89,15 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         false => Some(context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?),
     };
     if let Some(folder) = &args.restore {
+        // With older rows before it, the deletion would look like one inside the history, which is followed.
+        let deleted_to = db.write_tx(|db| {
+            dirty::move_to_stale(db, &[])?;
+            dirty::deleted_to(db)
+        })?;
+        if mode == Mode::Triggers && deleted_to.is_some() {
+            let message = "another program deleted the oldest rows since the last aggregate";
+            return Err(Error::message(Exit::Refused, message).with_next("usagectl aggregate"));
+        }
         return restore(context, &mut db, folder);
     }
     let keep = args

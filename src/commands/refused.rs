@@ -150,7 +150,7 @@ pub(super) fn option_in(message: &str) -> Option<&str> {
     let mut is_quoted = false;
     let end = option.find(|c| {
         is_quoted ^= c == '\'';
-        !is_quoted && matches!(c, ',' | ';' | '(')
+        !is_quoted && matches!(c, ',' | ';' | '(' | ')')
     });
     Some(option[..end.unwrap_or(option.len())].trim_end())
 }
@@ -164,5 +164,31 @@ fn describe(refusal: &Refusal) -> String {
         // The command line itself.
         "" => text,
         input => format!("{}:{}: {text}", printable(input), refusal.line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn option_ends_with_its_value() {
+        for (message, expected) in [
+            (
+                "read as CSV (set another with --input-format)",
+                "--input-format",
+            ),
+            (
+                "has no zone; set one with --assume-tz, such as UTC",
+                "--assume-tz",
+            ),
+            (
+                "unknown: read it with --map 'a (b)=FIELD', or drop it",
+                "--map 'a (b)=FIELD'",
+            ),
+        ] {
+            assert_eq!(option_in(message), Some(expected));
+        }
+        assert_eq!(option_in("status_code is 700"), None);
     }
 }

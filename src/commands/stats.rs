@@ -252,10 +252,10 @@ impl Count<'_> {
         self.read_surplus(db, &stale)
     }
 
-    /// The hours in which a day of the answer begins, unless these are the stored days: their rows are counted.
+    /// The hours in which a day of the answer begins, where no stored days are read: their rows are counted.
     fn midnights_in_hours(&self) -> Vec<DateTime<Utc>> {
         let mut hours = Vec::new();
-        if self.calendar == self.settings.calendar {
+        if self.longest > Granularity::Hourly {
             return hours;
         }
         let mut day = self.calendar.start_of(Granularity::Daily, self.window.from);

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{ArgGroup, ValueEnum};
 
-use crate::args::{ApiFilter, LockWait, one_of, parse_duration, parse_instant};
+use crate::args::{ApiFilter, LockWait, one_of, parse_duration};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
 use crate::domain::format::{self, counted};
+use crate::domain::moment::Moment;
 use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::partitions::{Change, Partition};
@@ -120,13 +121,13 @@ pub struct AggregateArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     lookback: Option<Duration>,
 
-    /// Start of --rebuild, --verify or --repair (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
-    from: Option<DateTime<Utc>>,
+    /// Start of --rebuild, --verify or --repair: RFC 3339, a date, today, yesterday or this-month
+    #[arg(long, value_name = "TIME", requires = "range")]
+    from: Option<Moment>,
 
-    /// End of --rebuild, --verify or --repair (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
-    to: Option<DateTime<Utc>>,
+    /// End of --rebuild, --verify or --repair, which is not in it: as --from
+    #[arg(long, value_name = "TIME", requires = "range")]
+    to: Option<Moment>,
 
     #[command(flatten)]
     wait: LockWait,
@@ -171,11 +172,10 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
 }
 
 fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
-    let window = window(args)?;
     let url = context.database_url(false)?;
     if args.verify {
         let mut db = context.open_migrated(&url, Access::Read)?;
-        return verify::run(context, &mut db, args, window);
+        return verify::run(context, &mut db, args);
     }
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
@@ -184,9 +184,10 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
     let Prepared {
         mut settings,
         wanted,
+        window,
         mode,
         start,
-    } = db.write_tx(|db| prepare(db, args, window))?;
+    } = db.write_tx(|db| prepare(db, args, context.now))?;
     match mode {
         Some(Mode::Triggers) => {}
         Some(Mode::Lookback) => {
@@ -268,11 +269,14 @@ fn change_settings(db: &mut Db, old: Settings, new: Settings) -> Result<()> {
 }
 
 /// The window from --from to --to in whole hours; all of time if they are not given.
-fn window(args: &AggregateArgs) -> Result<Window> {
-    let window = Window::new(
-        args.from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-        args.to.unwrap_or(Window::ALL.to).min(Window::ALL.to),
-    );
+fn window(args: &AggregateArgs, now: DateTime<Utc>, calendar: Calendar) -> Result<Window> {
+    let all = Window::ALL;
+    let [from, to] = [(args.from, all.from), (args.to, all.to)].map(|(given, end)| {
+        given.map_or(end, |moment| {
+            moment.start(now, calendar).clamp(all.from, all.to)
+        })
+    });
+    let window = Window::new(from, to);
     if window.is_empty() {
         return Err(Error::usage("--from must be earlier than --to"));
     }
@@ -282,13 +286,14 @@ fn window(args: &AggregateArgs) -> Result<Window> {
 struct Prepared {
     settings: Settings,
     wanted: Settings,
+    window: Window,
     mode: Option<Mode>,
     start: Option<Start>,
 }
 
 /// Reads the settings, and begins at once where nothing must be done before: most runs have nothing to do, and each
 /// transaction would take its time. In a transaction.
-fn prepare(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Prepared> {
+fn prepare(db: &mut Db, args: &AggregateArgs, now: DateTime<Utc>) -> Result<Prepared> {
     let settings = settings::load(db)?;
     let lookback = args.lookback.map(TimeDelta::from_std).and_then(Result::ok);
     let wanted = Settings {
@@ -299,11 +304,13 @@ fn prepare(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Prepared
         mode: args.mode.unwrap_or(settings.mode),
         lookback: lookback.unwrap_or(settings.lookback),
     };
+    let window = window(args, now, wanted.calendar)?;
     let mode = lookback::mode(db, wanted)?;
     let is_ready = mode == Some(Mode::Triggers) && wanted == settings;
     Ok(Prepared {
         settings,
         wanted,
+        window,
         mode,
         start: match is_ready {
             true => Some(begin(db, args, window, settings)?),

@@ -102,12 +102,7 @@ struct Stages<'a> {
 impl Stages<'_> {
     fn run(&mut self, granularity: Granularity) -> Result<()> {
         if granularity == Granularity::Hourly {
-            self.deleted_to = self.db.read_tx(|db| -> Result<_> {
-                let missing = dirty::missing_calls(db)?;
-                let most = retention::rows_needed(&missing);
-                let oldest = dirty::oldest_rows(db, Window::ALL, most)?;
-                Ok(retention::end(&missing, &oldest))
-            })?;
+            self.deleted_to = self.db.read_tx(dirty::deleted_to)?;
         }
         let mut from = Window::ALL.from;
         loop {

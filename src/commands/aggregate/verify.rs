@@ -22,14 +22,10 @@ use crate::output::aggregate::{FoundDifference, VerifyAnswer};
 use crate::store::usage::rollups::Level;
 use crate::store::usage::{aggregates, dirty, lookback, read, rollups, settings};
 
-pub(super) fn run(
-    context: &mut Context,
-    db: &mut Db,
-    args: &AggregateArgs,
-    window: Window,
-) -> Result<Outcome> {
+pub(super) fn run(context: &mut Context, db: &mut Db, args: &AggregateArgs) -> Result<Outcome> {
     let answer = db.read_tx(|db| {
         let settings = settings::load(db)?;
+        let window = super::window(args, context.now, settings.calendar)?;
         differences(db, args, settings, window)
     })?;
     context.detail(format_args!(

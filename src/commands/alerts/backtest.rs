@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::FromArgMatches;
 
 use super::check::StepArgs;
 use super::rule_options::{RuleOptions, alert_period, alert_type, usage_error};
 use super::{find_rules, reading};
-use crate::args::{parse_instant, parse_number};
+use crate::args::parse_number;
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::backtest::{PastEpisode, Replay, ReplayResult, recorded_episodes};
 use crate::domain::alert::evaluate::{Allowance, Providers, RuleTarget};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::Grid;
+use crate::domain::moment::Moment;
 use crate::domain::period::{Granularity, Period, Window};
 use crate::domain::plans::api_limit;
 use crate::domain::usage::rollup::ApiPeriod;
@@ -60,13 +61,13 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "N", value_parser = parse_number, requires = "api")]
     threshold: Option<f64>,
 
-    /// First step to evaluate (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    from: DateTime<Utc>,
+    /// First step to evaluate: RFC 3339, a date, today, yesterday or this-month
+    #[arg(long, value_name = "TIME")]
+    from: Moment,
 
-    /// Last step to evaluate [default: now]
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    to: Option<DateTime<Utc>>,
+    /// Last step to evaluate: as --from [default: now]
+    #[arg(long, value_name = "TIME")]
+    to: Option<Moment>,
 
     /// Change a setting of the rule for this run; repeatable
     ///
@@ -85,16 +86,17 @@ pub struct BacktestArgs {
 
 pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     let grid = args.steps.step;
-    let to = grid.at_or_before(args.to.unwrap_or(context.now));
+    let mut db = context.open(Access::Read)?;
+    let calendar = settings::load(&mut db)?.calendar;
+    let time = |moment: Moment| moment.start(context.now, calendar);
     let range = Window {
         // The steps after it include --from itself.
-        from: args.from - TimeDelta::milliseconds(1),
-        to,
+        from: time(args.from) - TimeDelta::milliseconds(1),
+        to: grid.at_or_before(args.to.map_or(context.now, time)),
     };
     if range.is_empty() {
         return Err(Error::usage("--from must be before --to"));
     }
-    let mut db = context.open(Access::Read)?;
     let backtest = db.read_tx(|db| backtest(db, &args, range))?;
     let named = args.api.iter().filter(|api| *api != ALL_APIS);
     warn_of_unknown(context, &mut db, named)?;
@@ -133,7 +135,7 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
     Ok(Backtest {
         missing,
         rule: changed,
-        from: args.from,
+        from: range.from + TimeDelta::milliseconds(1),
         to: range.to,
         steps: grid.steps(range.from, range.to).count() as u64,
         result,

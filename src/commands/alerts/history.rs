@@ -6,9 +6,9 @@ use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{ALL_APIS, AlertRef};
-use crate::domain::period::Calendar;
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices, rules};
+use crate::store::usage::settings;
 
 /// Show state changes of rules and the notices sent
 ///
@@ -61,8 +61,9 @@ impl HistoryArgs {
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     // The default end includes what another run writes at this very instant.
     let until = context.now + TimeDelta::milliseconds(1);
-    let window = args.lookback.window(until, Calendar::UTC)?;
     let mut db = context.open(Access::Read)?;
+    let calendar = settings::load(&mut db)?.calendar;
+    let window = args.lookback.window(until, calendar)?;
     warn_of_unknown(context, &mut db, &args.filter.apis)?;
     if let Some(reference) = &args.rule {
         let rules = rules::all(&mut db)?;

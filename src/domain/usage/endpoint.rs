@@ -29,16 +29,22 @@ pub const OTHER: &str = "(other)";
 /// In place of a part of a path that differs from call to call.
 const ID: &str = "{id}";
 
-/// The path without query and fragment, its numbers, UUIDs, hashes and long tokens replaced. A template is its own.
+/// The path without query, fragment and parameters (`;jsessionid=1A5`), its numbers, UUIDs, hashes and long tokens
+/// replaced. A template is its own.
 pub fn template(endpoint: &str) -> Cow<'_, str> {
     let path = endpoint.split(['?', '#']).next().unwrap_or(endpoint);
-    if !path.split('/').any(is_id) {
+    let name = |part| match before_parameters(part) {
+        name if is_id(name) => ID,
+        name => name,
+    };
+    if path.split('/').all(|part| name(part) == part) {
         return Cow::Borrowed(path);
     }
-    let parts = path
-        .split('/')
-        .map(|part| if is_id(part) { ID } else { part });
-    Cow::Owned(parts.collect::<Vec<_>>().join("/"))
+    Cow::Owned(path.split('/').map(name).collect::<Vec<_>>().join("/"))
+}
+
+fn before_parameters(part: &str) -> &str {
+    part.split_once(';').map_or(part, |(name, _)| name)
 }
 
 fn is_id(part: &str) -> bool {
@@ -96,6 +102,8 @@ mod tests {
                 "https://api.example.com/v1/movie/7",
                 "https://api.example.com/v1/movie/{id}",
             ),
+            ("/list;jsessionid=1A530637289A03B07199A44E8D531427", "/list"),
+            ("/movie/7;v=1/cast;page=2", "/movie/{id}/cast"),
             ("", ""),
             ("?q=1", ""),
         ] {
@@ -106,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn template_of_a_template_is_the_same(endpoint in "[a-f0-9A-Z/?.{}#é-]{0,60}") {
+        fn template_of_a_template_is_the_same(endpoint in "[a-f0-9A-Z/?.{}#;é-]{0,60}") {
             let once = template(&endpoint).into_owned();
             prop_assert_eq!(template(&once), once.as_str());
         }

@@ -14,6 +14,7 @@ use diesel::dsl::{count_star, sql};
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
 use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::retention;
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::prelude::*;
 use crate::store::schema::{api_usage, usagectl_dirty_hours, usagectl_odd_timestamps};
@@ -375,7 +376,7 @@ pub(super) fn count_query(db: &Db, from: &str, to: &str, api: Option<&str>) -> S
 
 /// The newest deleted row of each stale hour, in order, and the number of calls in the hour that were counted and have no
 /// row any more.
-pub fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
+fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
     let end = match db {
         Db::Pg(_) => "hour.period_start + interval '1 hour'",
         Db::Sqlite(_) => "substr(hour.period_start, 1, 13) || ';'",
@@ -398,6 +399,13 @@ pub fn missing_calls(db: &mut Db) -> QueryResult<Vec<(DateTime<Utc>, u64)>> {
         .into_iter()
         .map(|(to, count)| (to.utc(), calls(count)));
     Ok(missing.collect())
+}
+
+/// The newest deleted row of a deletion of the oldest rows, among the stale hours.
+pub fn deleted_to(db: &mut Db) -> QueryResult<Option<DateTime<Utc>>> {
+    let missing = missing_calls(db)?;
+    let oldest = oldest_rows(db, Window::ALL, retention::rows_needed(&missing))?;
+    Ok(retention::end(&missing, &oldest))
 }
 
 /// The time of the oldest row of a window.

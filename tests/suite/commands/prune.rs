@@ -237,6 +237,26 @@ fn deletion_of_the_oldest_rows_is_reported_once_and_not_followed(
 }
 
 #[rstest]
+fn restore_is_refused_until_a_deletion_of_the_oldest_rows_is_known(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    two_weeks(&db);
+    let before = aggregates(&db);
+    prune(&db, &["--older-than", "28d", "--archive", "old"]).success();
+    delete_before(&db, "2026-01-05T06:30:00Z");
+    let restore = || db.usagectl(["prune", "--restore", "old"]).run();
+    let refused = restore();
+    assert_eq!(refused.code, 5);
+    let reason = "another program deleted the oldest rows since the last aggregate";
+    assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    assert_eq!(aggregate(&db).code, 4);
+    restore().success();
+    aggregate(&db);
+    assert_eq!(aggregates(&db), before);
+}
+
+#[rstest]
 fn few_older_rows_do_not_hide_a_deletion_of_the_oldest(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {

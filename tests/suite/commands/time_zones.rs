@@ -140,17 +140,11 @@ fn stats_by_day_are_those_of_any_zone(#[values(Sqlite, Postgresql)] engine: Engi
         db.usagectl(["aggregate", "--tz", stored.name()])
             .run()
             .success();
-        for zone in ZONES {
+        // The second window is so short that the trend has cells of hours.
+        let windows = [("2025-02-10", "2025-12-01"), ("2025-04-04", "2025-04-07")];
+        for (zone, (from, to)) in ZONES.iter().flat_map(|zone| windows.map(|it| (*zone, it))) {
             let run = db
-                .usagectl([
-                    "stats",
-                    "--group-by",
-                    "day",
-                    "--from",
-                    "2025-02-10",
-                    "--to",
-                    "2025-12-01",
-                ])
+                .usagectl(["stats", "--group-by", "day", "--from", from, "--to", to])
                 .args(["--format", "json", "--tz", zone.name()])
                 .run()
                 .success();
@@ -163,9 +157,9 @@ fn stats_by_day_are_those_of_any_zone(#[values(Sqlite, Postgresql)] engine: Engi
                 })
                 .collect();
             let [mut days, _] = naive(&times, zone);
-            let (from, to) = ("2025-02-10".parse().unwrap(), "2025-12-01".parse().unwrap());
+            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
             days.retain(|day, _| (from..to).contains(day));
-            assert_eq!(found, days, "{zone}, stored {stored}");
+            assert_eq!(found, days, "{zone}, stored {stored}, from {from}");
         }
     }
     // Without --tz the stored zone counts.
@@ -176,4 +170,29 @@ fn stats_by_day_are_those_of_any_zone(#[values(Sqlite, Postgresql)] engine: Engi
     let today: Value = serde_json::from_str(&today.stdout).unwrap();
     assert_eq!(today["from"], "2026-01-30T18:15:00.000Z");
     assert_eq!(today["time_zone"], "Asia/Kathmandu");
+}
+
+#[rstest]
+fn dates_are_those_of_the_stored_zone(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    // In the first hour of yesterday, in the first of today, which begins within it, and today.
+    let times = ["29T18:20:00Z", "30T18:30:00Z", "30T19:30:00Z"];
+    for (id, time) in ["a", "b", "c"].iter().zip(times) {
+        insert(&db, &[Call::new(id, "tmdb", &format!("2026-01-{time}"))]);
+    }
+    let answer = |args: &[&str]| -> Value {
+        let run = db.usagectl(args).args(["--format", "json"]).run().success();
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    answer(&["aggregate", "--tz", "Asia/Kathmandu"]);
+    let rebuild = ["--rebuild", "--from", "yesterday", "--to", "2026-01-31"];
+    let rebuilt = answer(&[&["aggregate"], &rebuild[..]].concat());
+    assert_eq!(rebuilt["rows_read"], 2);
+    let rule = ["--api", "tmdb", "--type", "ERROR_SPIKE", "--period", "HOUR"];
+    let backtest = ["--threshold", "1", "--from", "today"];
+    let backtest = answer(&[&["alerts", "backtest"], &rule[..], &backtest[..]].concat());
+    let history = answer(&["alerts", "history", "--from", "today"]);
+    for found in [backtest, history] {
+        assert_eq!(found["from"], "2026-01-30T18:15:00.000Z");
+    }
 }
