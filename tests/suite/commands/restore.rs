@@ -282,10 +282,11 @@ fn rows_of_a_live_writer_are_exported_until_the_drop(#[values(Sqlite, Postgresql
         "{} rows were written",
         written.rows.len()
     );
-    db.usagectl(["migrate", "--restore"])
-        .arg(&folder)
-        .run()
-        .success();
+    let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    // The writer's last statement without the dropped columns may be a deletion.
+    let missing = run.stdout.contains("missing: 1 row of api_usage deleted");
+    let expected = if missing { 3 } else { 0 };
+    assert_eq!(run.code, expected, "{}", run.snapshot());
     let found: BTreeMap<String, String> = db
         .rows("SELECT id, response_time, user_id FROM api_usage WHERE id LIKE 'live%'")
         .into_iter()
