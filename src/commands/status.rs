@@ -211,11 +211,8 @@ fn report(
     }
     if !is_adoptable && let Some(taken) = migrations::taken_name(db, &survey, &pending)? {
         defects.get_or_insert_default().push(Defect {
-            problem: format!(
-                "has the name of {} that a pending migration creates",
-                taken.created.described()
-            ),
-            object: format!("{} {}", taken.kind, taken.name),
+            problem: taken.problem(),
+            object: taken.object(),
             fix: Some(taken.rename),
         });
     }

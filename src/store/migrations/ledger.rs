@@ -170,7 +170,7 @@ pub enum SchemaError {
         of: String,
         next: String,
     },
-    #[error("{}; nothing was changed", .0.problem())]
+    #[error("the {} {}; nothing was changed", .0.object(), .0.problem())]
     NameTaken(TakenName),
 }
 

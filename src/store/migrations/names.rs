@@ -22,21 +22,20 @@ pub struct TakenName {
 }
 
 impl TakenName {
-    /// A sentence about it.
+    pub fn object(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// What is wrong with the object.
     pub fn problem(&self) -> String {
-        let TakenName {
-            kind,
-            name,
-            created,
-            ..
-        } = self;
-        match kind == "index" && *created == NameKind::Index {
-            true => format!(
-                "the index {name} has other columns than the one that a pending migration creates under this name"
-            ),
+        match self.kind == "index" && self.created == NameKind::Index {
+            true => {
+                "has other columns than the one that a pending migration creates under this name"
+                    .to_owned()
+            }
             false => format!(
-                "the {kind} {name} has the name of {} that a pending migration creates",
-                created.described()
+                "has the name of {} that a pending migration creates",
+                self.created.described()
             ),
         }
     }
@@ -97,6 +96,9 @@ pub fn taken_name(
     survey: &Survey,
     plan: &[&Migration],
 ) -> QueryResult<Option<TakenName>> {
+    if plan.is_empty() {
+        return Ok(None);
+    }
     let (mut found, mut named) = (indexes::read(db)?, read(db)?);
     for migration in plan {
         let sql = migration.runnable_sql(db, Direction::Up)?;
