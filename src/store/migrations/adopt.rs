@@ -12,7 +12,7 @@ use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
     ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
-    dialect, is_partitioned, owners, tables, with_versions,
+    dialect, is_partitioned, owners, tables,
 };
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{
@@ -82,10 +82,7 @@ pub fn is_needed(db: &Db, survey: &Survey, found: &SchemaObjects) -> bool {
 
 /// The existing objects that a pending migration would create.
 pub fn unrecorded(db: &Db, survey: &Survey, found: &SchemaObjects) -> Vec<String> {
-    let pending = survey.statuses.iter();
-    let pending = pending.filter(|status| status.state == MigrationState::Pending);
-    let pending: Vec<String> = pending.map(|status| status.version.clone()).collect();
-    conflicts(db, &with_versions(&pending), found)
+    conflicts(db, &survey.pending(), found)
 }
 
 /// Who created the tables; nothing if there are none.
