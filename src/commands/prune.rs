@@ -90,11 +90,13 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
     };
     if let Some(folder) = &args.restore {
         // With older rows before it, the deletion would look like one inside the history, which is followed.
-        let deleted_to = db.write_tx(|db| {
-            dirty::move_to_stale(db, &[])?;
-            dirty::deleted_to(db)
-        })?;
-        if mode == Mode::Triggers && deleted_to.is_some() {
+        let mut is_deleted = || {
+            db.write_tx(|db| {
+                dirty::move_to_stale(db, &[])?;
+                Ok::<_, Error>(dirty::deleted_to(db)?.is_some())
+            })
+        };
+        if mode == Mode::Triggers && is_deleted()? {
             let message = "another program deleted the oldest rows since the last aggregate";
             return Err(Error::message(Exit::Refused, message).with_next("usagectl aggregate"));
         }
