@@ -59,15 +59,9 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
         return Err(Error::usage(message).with_next("give one plan of each provider"));
     }
     let mut db = context.open(Access::Write)?;
-    if args.anchor_day.is_some() {
-        let catalogue = catalogues::active(&mut db)?;
-        for (provider, plan) in &args.plans {
-            warn_of_calendar(context, catalogue.plan(provider, plan), args.anchor_day);
-        }
-    }
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };
-    let work = |db: &mut Db| initialise(db, &args, signature);
+    let work = |db: &mut Db| initialise(context, db, &args, signature);
     let answer = write_unless_dry_run(&mut db, args.dry_run, work)?;
     context.answer(&answer)?;
     for UnselectedProvider { provider, plans } in &answer.without_plan {
@@ -79,9 +73,15 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-fn initialise(db: &mut Db, args: &InitArgs, signature: Signature<'_>) -> Result<Initialised> {
+fn initialise(
+    context: &mut Context,
+    db: &mut Db,
+    args: &InitArgs,
+    signature: Signature<'_>,
+) -> Result<Initialised> {
     let catalogue = catalogues::active(db)?;
     for (provider, plan) in &args.plans {
+        warn_of_calendar(context, catalogue.plan(provider, plan), args.anchor_day);
         let terms = PlanTerms::billed(args.anchor_day, args.tz);
         select(db, &catalogue, provider, plan, terms, signature)?;
     }

@@ -102,13 +102,10 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
         let by = args.author.name();
         let signature = Signature { by: &by, now };
         let mut db = context.open(Access::Write)?;
-        let catalogue = catalogues::active(&mut db)?;
-        warn_of_calendar(
-            context,
-            catalogue.plan(provider, plan),
-            args.terms.anchor_day,
-        );
         db.write_tx(|db| -> Result<_> {
+            let catalogue = catalogues::active(db)?;
+            let chosen = catalogue.plan(provider, plan);
+            warn_of_calendar(context, chosen, args.terms.anchor_day);
             let is_new = select(db, &catalogue, provider, plan, args.terms, signature)?;
             let mut changes = sync(db, &catalogue, signature)?;
             changes.retain_changed();
