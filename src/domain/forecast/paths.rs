@@ -705,10 +705,13 @@ impl Prepared {
             });
         }
         if self.points.len() < SHORT && self.kind == MetricKind::Period && self.is_logarithmic() {
-            let (trend, means) = (Trend::of(&self.points), paths.weekly_means());
-            paths.change_some(trend.share(), |day, amount, place| {
-                amount * trend.amount(day + 1, place) / means[day]
-            });
+            let trend = Trend::of(&self.points);
+            if trend.share() > 0.0 {
+                let means = paths.weekly_means();
+                paths.change_some(trend.share(), |day, amount, place| {
+                    amount * trend.amount(day + 1, place) / means[day]
+                });
+            }
         }
         if let Some(recurrence) = &self.recurrence {
             let first = paths.first;
