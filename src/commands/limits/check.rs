@@ -22,8 +22,8 @@ use crate::store::plans::limits;
 /// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
 /// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero: if days of
 /// the period are missing, the sum is a lower bound, and below the warning threshold the state is UNKNOWN if they could
-/// change it. A resource has a line for each limit of its plan, measured or not. Where the plan counts all resources of the account together, their sum is compared with the limit. An
-/// amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and never
+/// change it. A resource has a line for each limit of its plan, measured or not. Where the plan counts all resources of the
+/// account together, their sum is compared with the limit. An amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and never
 /// critical.
 ///
 /// Exits with 12 if a state is unknown or there are no limits. Warning and critical states exit with 0 unless

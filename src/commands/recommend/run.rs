@@ -37,8 +37,8 @@ use crate::store::recommendation::{inputs, recommendations};
 ///
 /// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
 /// likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself, falls clearly
-/// below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation is new, becomes more urgent or
-/// is closed. Silences hold them back, by the name of the service as --api.
+/// below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation is new, becomes more
+/// urgent or is closed. Silences hold them back, by the name of the service as --api.
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints only warnings and errors.
 ///
