@@ -57,6 +57,16 @@ pub(super) fn export_folder(db: &TestDatabase) -> PathBuf {
     db.sandbox().path().join("export")
 }
 
+/// Rolls back to the first table with an export, and returns its folder.
+fn exported(db: &TestDatabase) -> PathBuf {
+    let folder = export_folder(db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    folder
+}
+
 /// Fills nearly every table, as a day's work does.
 fn work_a_day(db: &TestDatabase) {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -358,11 +368,7 @@ fn export_is_private_and_readable_by_zstd(#[values(Sqlite, Postgresql)] engine: 
     db.execute(
         "INSERT INTO api_usage (id, api_name, timestamp, method) VALUES ('a', 'tmdb', '2026-01-31T11:00:00.000+00:00', 'PUT')",
     );
-    let folder = export_folder(&db);
-    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
-        .arg(&folder)
-        .run()
-        .success();
+    let folder = exported(&db);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
     for entry in fs::read_dir(&folder).unwrap() {
@@ -420,11 +426,7 @@ fn folder_with_files_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
 fn damaged_export_is_refused_before_anything_changes(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_old_rows(&db, 3);
-    let folder = export_folder(&db);
-    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
-        .arg(&folder)
-        .run()
-        .success();
+    let folder = exported(&db);
     let whole = whole_catalogue(&db);
     let file = folder.join("20260123210146_api_usage.0.ndjson.zst");
     let good = fs::read(&file).unwrap();
@@ -502,11 +504,7 @@ fn restore_waits_for_a_locked_row_as_long_as_allowed_and_names_its_holder_postgr
 fn values_of_deleted_rows_remain_in_the_export(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_old_rows(&db, 3);
-    let folder = export_folder(&db);
-    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
-        .arg(&folder)
-        .run()
-        .success();
+    let folder = exported(&db);
     db.execute("DELETE FROM api_usage WHERE id = 'old2'");
     let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder).run();
     let run = restore();
@@ -530,11 +528,7 @@ fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engi
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
         .run()
         .success();
-    let folder = export_folder(&db);
-    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
-        .arg(&folder)
-        .run()
-        .success();
+    let folder = exported(&db);
     db.usagectl(["migrate"]).run().success();
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "90"])
         .run()
@@ -895,11 +889,7 @@ fn grants_are_listed_exported_and_restored_postgresql() {
     drop grant INSERT, SELECT on api_alerts to [role] WITH GRANT OPTION, which no migration created
     drop grant UPDATE (user_id) on api_usage to [role], which no migration created
     ");
-    let folder = export_folder(&db);
-    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
-        .arg(&folder)
-        .run()
-        .success();
+    let folder = exported(&db);
     let restore = || {
         let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
         program.run().success().stdout
