@@ -26,7 +26,7 @@ impl TakenName {
         format!("{} {}", self.kind, self.name)
     }
 
-    /// What is wrong with the object.
+    /// How its name or columns conflict with the migration.
     pub fn problem(&self) -> String {
         match self.kind == "index" && self.created == NameKind::Index {
             true => {
