@@ -14,13 +14,14 @@ use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
+use crate::domain::metrics::stored_bill::{BillConflict, NewBill, StoredBill};
 use crate::domain::zone::Zone;
 use crate::error::shell_word;
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };
 use crate::output::collect::ImportReport;
-use crate::store::metrics::points::{BillConflict, OnConflict, StoredBill};
+use crate::store::metrics::points::OnConflict;
 use crate::store::metrics::{days, points};
 
 /// Import metrics from a file or stdin
@@ -344,16 +345,17 @@ impl Import<'_> {
             let resource = args.resource.as_deref().unwrap_or("");
             let points = bill.points(&source, resource, cost);
             let metrics = bill.metrics();
-            let saved = points::save_bill(self.db, &points, &source, &metrics, args.replace)?;
-            let saved = saved.map_err(|stored| refused(stored, args))?;
-            if saved.overwritten > 0 {
+            let new = NewBill::new(&points, &source, args.replace);
+            let saved = points::save_bill(self.db, &points, &new, &metrics)?;
+            let (saved, change) = saved.map_err(|stored| refused(stored, args))?;
+            if change.overwritten > 0 {
                 self.context.warn(format_args!(
                     "the stored bill of this name had other charges in {}; they were replaced",
-                    counted(saved.overwritten, "sum")
+                    counted(change.overwritten, "sum")
                 ));
             }
-            if !saved.removed_sources.is_empty() {
-                let names = saved.removed_sources.iter();
+            if !change.sources.is_empty() {
+                let names = change.sources.iter();
                 let names =
                     names.map(|it| printable(it.strip_prefix("focus:").unwrap_or(it)).into_owned());
                 self.context.warn(format_args!(
@@ -361,14 +363,14 @@ impl Import<'_> {
                     names.collect::<Vec<_>>().join(", ")
                 ));
             }
-            let removed = &saved.removed_days;
+            let removed = &change.days;
             if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
                 self.context.warn(format_args!(
                     "the stored file of this name had charges on {} between {first} and {last} that this one lacks; they were removed",
                     counted(removed.len() as u64, "day")
                 ));
             }
-            self.report.saved = saved.saved;
+            self.report.saved = saved;
             self.report.bill = Some(bill.totals());
         }
         self.report.unknown_services = bill.unknown_services();

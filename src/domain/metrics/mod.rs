@@ -6,3 +6,4 @@ pub mod day;
 pub mod focus_bill;
 pub mod names;
 pub mod point;
+pub mod stored_bill;
