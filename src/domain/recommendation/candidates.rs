@@ -7,7 +7,6 @@ use rust_decimal::Decimal;
 
 use super::cost::{Allowance, Cases, Meter, Tariff, quantile};
 use super::facts::Choice;
-use crate::domain::plans::AtLimit;
 
 /// Why a plan is not recommended.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -107,13 +106,12 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that holds no more of the metric is never recommended at any price. Usage that is billed at an unknown price
-    /// holds the included amount only. One with an unmeasured price, or with less of a metric that is not measured, is
-    /// only recommended if no other is large enough.
+    /// A plan that holds no more of the metric is never recommended at any price; of billed usage, no more than the included
+    /// amount. One with an unmeasured price, or with less of a metric that is not measured, is only recommended if no
+    /// other is large enough.
     pub fn larger(&self) -> Selection<'a> {
         let now = self.current.allowances.get(&self.meter);
-        let unpriced = now.filter(|it| it.at_limit == AtLimit::Bill && it.overage.is_none());
-        let size = match unpriced.and_then(|it| it.included) {
+        let size = match now.and_then(|it| it.included) {
             Some(included) => Size::Amount(included),
             None => self.size(self.current),
         };
@@ -243,7 +241,7 @@ fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice, cost: Option
 mod tests {
     use super::*;
     use crate::domain::metrics::names::{Metric, Service};
-    use crate::domain::plans::Catalogue;
+    use crate::domain::plans::{AtLimit, Catalogue};
     use crate::domain::recommendation::cost::Case;
 
     const STORAGE: Meter = Meter::Application(Service::VercelKv, Metric::StorageMb);
@@ -390,6 +388,24 @@ mod tests {
         };
         assert_eq!(against("fixed-250mb"), Some(Against::Smaller));
         assert_eq!(against("fixed-5gb"), Some(Against::CostsMore));
+    }
+
+    #[test]
+    fn billed_usage_may_move_to_a_plan_that_includes_it() {
+        let mut plans = tariffs("vercel");
+        for plan in &mut plans {
+            plan.allowances.retain(|meter, _| *meter == TRANSFER);
+            plan.billed.clear();
+        }
+        let hobby = plans.iter_mut().find(|it| it.plan == "hobby").unwrap();
+        let allowance = hobby.allowances.get_mut(&TRANSFER).unwrap();
+        allowance.included = Some(Decimal::from(5_000));
+        hobby.fixed = Some(Decimal::from(30));
+        // 1,400 GB cost at least $60 beyond those that are included in the price of $20.
+        let (choice, verdicts) = larger(&plans, "pro", TRANSFER, &[(TRANSFER, 1_400)]);
+        assert_eq!(choice, change("hobby"), "{verdicts}");
+        let (choice, _) = larger(&plans, "pro", TRANSFER, &[(TRANSFER, 6_000)]);
+        assert_eq!(choice, Choice::Stay);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! A trigger marks a day dirty in the transaction that changes a point. [`refresh`] deletes the marks it sees,
 //! then reads the points, then writes the days, in one transaction: a point that commits later comes with a
-//! mark of its own.
+//! mark of its own. Where points are written past the triggers, every day is compared.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -190,9 +190,33 @@ fn bound_after(day: NaiveDate) -> TimeBoundary {
     bound(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
-/// The days whose points changed since the last [`refresh`].
+/// Every day that has points or was rebuilt.
+const ALL_DAYS: &str = "SELECT service::text, metric::text, date_trunc('day', timestamp) AS day
+    FROM \"InfrastructureMetric\"
+    UNION SELECT service, metric, day FROM usagectl_metric_days";
+
+/// Whether points can change without a mark: a subscription fires no statement triggers, nor does a write to a
+/// partition by its name.
+fn escapes_triggers(db: &mut Db) -> QueryResult<bool> {
+    let Db::Pg(postgres) = db else {
+        return Ok(false);
+    };
+    let escapes = "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = it),
+            EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = it)
+        FROM to_regclass('\"InfrastructureMetric\"') AS it";
+    let (has_children, is_subscribed) =
+        postgres.run(|conn| diesel::sql_query(escapes).row::<(bool, bool)>(conn))?;
+    Ok(has_children || is_subscribed)
+}
+
+/// The days whose points changed since the last [`refresh`], or may have.
 fn dirty(db: &mut Db, from: NaiveDate, to: NaiveDate) -> QueryResult<DirtyDays> {
-    let marks = on!(db, |conn| diesel::sql_query(include_str!("dirty_days.sql"))
+    let days = match escapes_triggers(db)? {
+        true => format!("({ALL_DAYS}) AS days"),
+        false => "usagectl_dirty_metric_days".to_owned(),
+    };
+    let marked = format!("SELECT service, metric, day FROM {days} WHERE day >= $1 AND day < $2");
+    let marks = on!(db, |conn| diesel::sql_query(&marked)
         .bind::<Timestamp, _>(bound(from))
         .bind::<Timestamp, _>(bound_after(to))
         .rows(conn))?;
@@ -290,10 +314,21 @@ pub fn refresh(db: &mut Db) -> Result<Refreshed> {
         return Err(TriggerSet::Metrics.missing());
     }
     let mut done = Refreshed::default();
+    mark_unseen(db)?;
     while any_dirty(db)? {
         db.write_tx(|db| refresh_step(db, &mut done))?;
     }
     Ok(done)
+}
+
+/// Marks every day, where points can change without a mark.
+fn mark_unseen(db: &mut Db) -> QueryResult<()> {
+    if !escapes_triggers(db)? {
+        return Ok(());
+    }
+    let mark = format!("INSERT INTO usagectl_dirty_metric_days (service, metric, day) {ALL_DAYS}");
+    on!(db, |conn| diesel::sql_query(&mark).execute(conn))?;
+    Ok(())
 }
 
 fn any_dirty(db: &mut Db) -> QueryResult<bool> {
@@ -471,6 +506,7 @@ pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
             )?;
         }
         let mut done = Refreshed::default();
+        mark_unseen(db)?;
         while any_dirty(db)? {
             refresh_step(db, &mut done)?;
         }

@@ -10,7 +10,7 @@ use usagectl::store::metrics::days::Refreshed;
 use usagectl::store::metrics::points::{OnConflict, save};
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase};
+use crate::support::{Engine, OtherRole, TestDatabase};
 use rstest::rstest;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -208,4 +208,44 @@ fn two_refreshes_at_once_make_the_same_days() {
         }
     });
     assert_eq!(all_days(&mut test.open()), from_scratch(&test));
+}
+
+/// A subscription fires no statement triggers, and those of a table see no row that is written to a partition of it.
+#[test]
+fn points_written_past_the_triggers_are_counted_postgresql() {
+    for partitioned in [false, true] {
+        let test = TestDatabase::migrated(Postgresql);
+        let administrator = OtherRole::new(&test);
+        if partitioned {
+            test.execute("CREATE TABLE part () INHERITS (\"InfrastructureMetric\")");
+        } else {
+            // A subscription would require a second server.
+            administrator.administer(&[
+                "SET allow_system_table_mods = on",
+                "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+                 VALUES (1, '\"InfrastructureMetric\"'::regclass, 'r')",
+            ]);
+        }
+        let table = if partitioned {
+            "part"
+        } else {
+            "\"InfrastructureMetric\""
+        };
+        let insert = format!(
+            "INSERT INTO {table} (id, service, metric, value, timestamp)
+             VALUES ('a', 'VERCEL_KV', 'STORAGE_MB', 1, '2026-01-31 10:00')"
+        );
+        let update = format!("UPDATE {table} SET value = 2");
+        let delete = format!("DELETE FROM {table}");
+        for (change, expected) in [(&insert, Some(1.0)), (&update, Some(2.0)), (&delete, None)] {
+            administrator.administer(&["SET session_replication_role = replica", change]);
+            let now = at("2026-01-31T12:00:00Z");
+            let mut db = test.open();
+            let latest = days::latest(&mut db, now).unwrap();
+            let values: Vec<f64> = latest.iter().map(|it| it.point.value).collect();
+            assert_eq!(values, expected.as_slice());
+            let last: Vec<f64> = refreshed(&mut db).iter().map(|it| it.last_value).collect();
+            assert_eq!(last, expected.as_slice());
+        }
+    }
 }
