@@ -202,7 +202,7 @@ fn missing(
     let work = match (command, access) {
         ("migrate", _) => {
             match pending(&mut db).unwrap_or(Work::Read(rights::application_tables(command))) {
-                Work::Migrate(effects, _) if effects.is_empty() && restores => {
+                Work::Migrate { effects, .. } if effects.is_empty() && restores => {
                     Work::Write(rights::application_tables("migrate --restore"))
                 }
                 work => work,
@@ -248,5 +248,12 @@ fn pending(db: &mut Db) -> Option<Work> {
     let versions: Vec<String> = pending.map(|status| status.version.clone()).collect();
     let plan = migrations::with_versions(&versions).into_iter();
     let effects = plan.map(|migration| migration.effect(db)).collect();
-    Some(Work::Migrate(effects, schema_objects::read(db).ok()?))
+    let found = schema_objects::read(db).ok()?;
+    let expected = migrations::expected(db, &survey.statuses);
+    let lost = migrations::drift(db, &survey.bookkeeping, &expected, &found, false).ok()?;
+    Some(Work::Migrate {
+        effects,
+        lost: lost.into_iter().map(|it| it.what).collect(),
+        found,
+    })
 }

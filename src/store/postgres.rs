@@ -29,6 +29,7 @@ use super::url::PostgresTarget;
 
 pub struct Postgres {
     conn: PgConnection,
+    application_schema: Box<str>,
     /// The settings of every transaction.
     settings: String,
     /// The run lock, which every transaction of the run checks.
@@ -96,6 +97,7 @@ impl Postgres {
         let schema = quote_identifier(&target.application_schema);
         Ok(Postgres {
             conn,
+            application_schema: target.application_schema.as_str().into(),
             // Compiling a catalogue query takes seconds, running it milliseconds.
             settings: format!(
                 "SET LOCAL search_path TO {schema}, {OWN_SCHEMA}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; \
@@ -146,6 +148,10 @@ impl Postgres {
             self.settings.push_str(limit);
         }
         Ok(())
+    }
+
+    pub(super) fn application_schema(&self) -> &str {
+        &self.application_schema
     }
 
     /// The connection string, with its password.

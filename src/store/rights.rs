@@ -39,7 +39,8 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
     let tables = sql_query(
         "SELECT n.nspname::text, c.relname::text, owner.rolname::text,
                 pg_has_role(owner.oid, 'USAGE'),
-                NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER'),
+                NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
+                    AND NOT pg_has_role(owner.oid, current_user, 'MEMBER'),
                 ARRAY(SELECT verb FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRIGGER}'::text[]) AS verb
                     WHERE has_table_privilege(c.oid, verb))::text,
                 CASE WHEN c.relispartition THEN root.relname::text END
@@ -69,8 +70,25 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
             },
         }
     };
+    let sequences = sql_query(
+        "SELECT format('%I.%I', n.nspname, q.relname)
+         FROM pg_class q JOIN pg_depend d ON d.objid = q.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+         JOIN pg_class c ON c.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
+         JOIN pg_namespace n ON n.oid = q.relnamespace
+         WHERE q.relkind = 'S' AND n.nspname IN ($1, $2)
+           AND c.relname <> 'usagectl_migration_log'
+           AND NOT (has_sequence_privilege(q.oid, 'SELECT') AND has_sequence_privilege(q.oid, 'UPDATE'))
+         ORDER BY 1",
+    )
+    .bind::<Text, _>(application_schema)
+    .bind::<Text, _>(OWN_SCHEMA);
+    let fixed_sequences = match db {
+        Db::Pg(postgres) => postgres.run(|conn| sequences.rows(conn))?,
+        Db::Sqlite(_) => Vec::new(),
+    };
     let foreign = sql_query(
         "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
+                    AND NOT pg_has_role(owner.oid, current_user, 'MEMBER')
          FROM (
              SELECT format('FUNCTION %I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS object, p.proowner AS owner
              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $2
@@ -110,6 +128,7 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
         creates_temporary_tables,
         schemas: schemas.into_iter().map(schema).collect(),
         tables: tables.into_iter().map(table).collect(),
+        fixed_sequences,
         foreign: foreign.collect(),
     })
 }

@@ -35,6 +35,8 @@ pub struct Held {
     pub schemas: Vec<HeldOnSchema>,
     /// All tables in the first two, and all partitions of these.
     pub tables: Vec<HeldOnTable>,
+    /// The sequences of the columns of both that the role may not move.
+    pub fixed_sequences: Vec<String>,
     /// Our functions, and the types of the application's tables, that the role does not own.
     pub foreign: Vec<ForeignObject>,
 }
@@ -61,7 +63,7 @@ pub struct HeldOnTable {
 #[derive(Clone, Debug)]
 pub struct Owner {
     pub name: String,
-    /// Whether membership in it can be granted without granting a superuser's rights.
+    /// Whether membership in it can be granted: it is no superuser, and not a member of the role itself.
     pub can_be_granted: bool,
 }
 
@@ -96,8 +98,13 @@ pub enum Work {
     Read(&'static [Rights]),
     /// Writes our own tables, and reads and writes these of the application.
     Write(&'static [Rights]),
-    /// Applies migrations with these effects to the objects of a schema.
-    Migrate(Vec<Effect>, SchemaObjects),
+    /// Applies migrations.
+    Migrate {
+        effects: Vec<Effect>,
+        /// Objects of applied migrations that are missing or differ.
+        lost: Vec<String>,
+        found: SchemaObjects,
+    },
     /// Reverts migrations.
     Revert,
 }
@@ -113,6 +120,7 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
             ("InfrastructureLimit", &[Select, Insert, Update]),
             ("InfrastructureMetric", &[Select, Insert, Update]),
             ("UpgradeRecommendation", &[Select, Insert, Update]),
+            (PRISMA_LEDGER, &[Select]),
         ],
         ("migrate", _) => &[(PRISMA_LEDGER, &[Select])],
         ("record", _) => &[("api_usage", &[Select, Insert])],
@@ -181,45 +189,73 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
                 let (database, role) = (quoted(&held.database), quoted(&held.role));
                 statements.push(format!("GRANT TEMPORARY ON DATABASE {database} TO {role}"));
             }
+            // A restore moves them past the restored rows.
+            if *tables == application_tables("migrate --restore")
+                && !held.fixed_sequences.is_empty()
+            {
+                let (names, role) = (held.fixed_sequences.join(", "), quoted(&held.role));
+                statements.push(format!(
+                    "GRANT SELECT, UPDATE ON SEQUENCE {names} TO {role}"
+                ));
+            }
             statements
         }
-        Work::Migrate(effects, _) if effects.is_empty() => {
+        Work::Migrate { effects, lost, .. } if effects.is_empty() && lost.is_empty() => {
             missing_for_rows(held, &[Select], application_tables("migrate"))
         }
-        Work::Migrate(effects, found) => missing_for_schema(held, |table| {
-            if table == PRISMA_LEDGER {
-                return Change::Rows(&[Select, Insert, Update]);
-            }
-            // What a later migration replaces may be missing.
-            let removed = effects.iter().flat_map(|effect| &effect.removed);
-            let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
-            let added = effects.iter().flat_map(|effect| &effect.added);
-            let new = added.filter(|object| found.get(&object.what).is_none());
-            let new = new.filter(|object| !removed.contains(object.what.as_str()));
-            let kinds = new.filter_map(|object| {
-                let (kind, name) = object.parts();
-                let its_table = name.split(['.', ' ']).next();
-                (its_table == Some(table)).then_some(kind)
+        Work::Migrate {
+            effects,
+            lost,
+            found,
+        } => {
+            // A set of triggers is dropped and created again, with its functions.
+            let is_of_set = |it: &String| it.starts_with("trigger ") || it.starts_with("function ");
+            let repairs_triggers = lost.iter().any(is_of_set);
+            let mut statements = missing_for_schema(held, |table| {
+                let name = table.whole().as_str();
+                match name {
+                    PRISMA_LEDGER => return Change::Rows(&[Select, Insert, Update]),
+                    "api_usage" | "InfrastructureMetric" if repairs_triggers => {
+                        return Change::Definition;
+                    }
+                    _ => {}
+                }
+                // What a later migration replaces may be missing.
+                let removed = effects.iter().flat_map(|effect| &effect.removed);
+                let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
+                let added = effects.iter().flat_map(|effect| &effect.added);
+                let new = added.filter(|object| found.get(&object.what).is_none());
+                let new = new.filter(|object| !removed.contains(object.what.as_str()));
+                let kinds = new.filter_map(|object| {
+                    let (kind, object) = object.parts();
+                    let its_table = object.split(['.', ' ']).next();
+                    (its_table == Some(name)).then_some(kind)
+                });
+                let least = match name {
+                    // The hours of existing rows are marked.
+                    "api_usage" => Change::Rows(&[Select]),
+                    _ => Change::None,
+                };
+                kinds.fold(least, |change, kind| match (change, kind) {
+                    (Change::Definition, _) => change,
+                    // The triggers and the marks of existing rows read the table.
+                    (_, "trigger") => Change::Rows(&[Select, Trigger]),
+                    _ => Change::Definition,
+                })
             });
-            kinds.fold(Change::None, |change, kind| match (change, kind) {
-                // The triggers and the marks of existing rows read the table.
-                (Change::None, "trigger") => Change::Rows(&[Select, Trigger]),
-                (change, "trigger") => change,
-                _ => Change::Definition,
-            })
-        }),
+            let rows = missing_for_rows(held, CHANGE, &[]).into_iter();
+            statements.extend(rows.filter(|it| !it.starts_with("GRANT USAGE ")));
+            if repairs_triggers {
+                give_foreign(held, "FUNCTION ", &mut statements);
+            }
+            statements
+        }
         Work::Revert => {
-            let mut statements = missing_for_schema(held, |table| match table {
+            let mut statements = missing_for_schema(held, |table| match table.whole().as_str() {
                 PRISMA_LEDGER => Change::Rows(&[Select, Update]),
                 _ => Change::Definition,
             });
-            let role = quoted(&held.role);
-            for foreign in &held.foreign {
-                let statement = foreign.owner.give(&foreign.object, &role);
-                if !statements.contains(&statement) {
-                    statements.push(statement);
-                }
-            }
+            give_foreign(held, "", &mut statements);
             statements
         }
     }
@@ -244,7 +280,18 @@ pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: boo
     statements
 }
 
-/// What a migration does to an existing table of the application.
+/// Adds the statements that give the role the functions and types of which the kind and name begin with `kind`.
+fn give_foreign(held: &Held, kind: &str, statements: &mut Vec<String>) {
+    let role = quoted(&held.role);
+    for foreign in held.foreign.iter().filter(|it| it.object.starts_with(kind)) {
+        let statement = foreign.owner.give(&foreign.object, &role);
+        if !statements.contains(&statement) {
+            statements.push(statement);
+        }
+    }
+}
+
+/// What a migration does to an existing table.
 #[derive(Clone, Copy)]
 enum Change {
     None,
@@ -305,7 +352,7 @@ fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<St
     statements
 }
 
-fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<String> {
+fn missing_for_schema(held: &Held, change: impl Fn(&HeldOnTable) -> Change) -> Vec<String> {
     let role = quoted(&held.role);
     let mut statements = Vec::new();
     let all = [held.application_schema.as_str(), OWN].into_iter();
@@ -324,11 +371,7 @@ fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<Strin
         }
     }
     for table in held.tables.iter().filter(|table| !table.is_owner) {
-        let change = match table.schema == OWN {
-            true => Change::Definition,
-            false => change(table.whole()),
-        };
-        let statement = match change {
+        let statement = match change(table) {
             Change::None => continue,
             Change::Rows(required) => {
                 let lacks = required.iter();
@@ -407,7 +450,7 @@ mod tests {
             creates_temporary_tables: true,
             schemas: schemas.split(", ").map(schema).collect(),
             tables: tables.split_terminator(", ").map(table).collect(),
-            foreign: Vec::new(),
+            ..Held::default()
         }
     }
 
@@ -446,7 +489,11 @@ mod tests {
     #[test]
     fn missing_schema_is_created_for_the_role() {
         let effect = Effect::parse("+ table api_usage\n");
-        let work = Work::Migrate(vec![effect], SchemaObjects::default());
+        let work = Work::Migrate {
+            effects: vec![effect],
+            lost: Vec::new(),
+            found: SchemaObjects::default(),
+        };
         let expected = [
             "GRANT USAGE, CREATE ON SCHEMA public TO \"app\"",
             "CREATE SCHEMA usagectl AUTHORIZATION \"app\"",
@@ -470,7 +517,11 @@ mod tests {
         );
         let later = Effect::parse("- index InfrastructureMetric (replaced)\n");
         let found = [("column api_alerts.id".to_owned(), "text".to_owned())];
-        let work = Work::Migrate(vec![effect, later], found.into_iter().collect());
+        let work = Work::Migrate {
+            effects: vec![effect, later],
+            lost: Vec::new(),
+            found: found.into_iter().collect(),
+        };
         let expected = [
             "GRANT \"owner\" TO \"app\"",
             "GRANT SELECT, TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
@@ -486,7 +537,11 @@ mod tests {
         let held = held("public usage, usagectl usage", tables);
         let reads = Work::Read(application_tables("record"));
         assert_eq!(missing(&reads, &held), [""; 0]);
-        let nothing = Work::Migrate(Vec::new(), SchemaObjects::default());
+        let nothing = Work::Migrate {
+            effects: Vec::new(),
+            lost: Vec::new(),
+            found: SchemaObjects::default(),
+        };
         assert_eq!(missing(&nothing, &held), [""; 0]);
     }
 }

@@ -28,7 +28,7 @@ use crate::domain::schema::migration::{
 };
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result, shell_word};
-use crate::store::db::{Db, OWN_SCHEMA, on};
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 use crate::store::tuples::LoadTuples;
@@ -600,9 +600,20 @@ pub(super) fn ledger_name(db: &Db) -> &'static str {
     }
 }
 
+/// Whether ledger and log exist. Fails if the role may not use the schema of an existing `api_usage`, which would look like
+/// an empty one.
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
     let [ledger, log] = TABLES.map(|name| exists(db, "usagectl.", name));
-    let query = format!("SELECT {ledger}, {log}");
+    let mut query = format!("SELECT {ledger}, {log}");
+    if let Db::Pg(postgres) = db {
+        let schema = postgres.application_schema();
+        let table = literal(&format!("{}.api_usage", quote_identifier(schema)));
+        let schema = literal(schema);
+        query += &format!(
+            " WHERE CASE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = {schema} AND c.relname = 'api_usage') THEN to_regclass({table}) IS NOT NULL ELSE true END"
+        );
+    }
     on!(db, |conn| sql_query(query).row(conn))
 }
 
@@ -650,6 +661,7 @@ pub fn require_current(db: &mut Db, url: &DatabaseUrl, how: Use) -> Result<Vec<S
     if let (Some(served), Some(requested)) = (served, requested)
         && served != requested
     {
+        existing(db)?;
         return Err(SchemaError::OtherApplication {
             served: served.clone(),
             requested: requested.clone(),

@@ -549,9 +549,11 @@ impl Statements {
             Some(column) if is_postgres => format!("CAST(v.v{place} AS {})", column.declared),
             _ => format!("v.v{place}"),
         };
-        // PostgreSQL's json has no equality.
+        // Some types of PostgreSQL have no equality (json, xml, point), and a dropped table may have columns of any type.
         let compared = |place: usize, text: String| match columns.get(place) {
-            Some(column) if is_postgres && column.declared == "json" => format!("({text})::text"),
+            Some(column) if is_postgres && (table.dropped || column.declared == "json") => {
+                format!("({text})::text")
+            }
             _ => text,
         };
         let differs = |place: usize| {

@@ -1136,6 +1136,9 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
         "ALTER TABLE api_alerts ADD COLUMN number serial",
         "ALTER TABLE api_alerts ADD COLUMN place bigint GENERATED ALWAYS AS IDENTITY",
         "ALTER TABLE api_alerts ADD COLUMN word text COLLATE \"C\" NOT NULL DEFAULT 'it''s; so'",
+        // Without equality.
+        "ALTER TABLE api_alerts ADD COLUMN spot point DEFAULT '(1.5,2)'",
+        "ALTER TABLE api_alerts ADD COLUMN spots point[]",
     ];
     let columns = match engine {
         Postgresql => columns.to_vec(),
@@ -1169,7 +1172,7 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     }
     let lacking = match engine {
         Sqlite => 4,
-        Postgresql => 7,
+        Postgresql => 9,
     };
     let export = ["--yes", "--export", folder.to_str().unwrap()];
     db.usagectl(rollback).args(export).run().success();

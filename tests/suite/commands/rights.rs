@@ -336,12 +336,78 @@ fn tables_that_the_application_cannot_use_are_named_postgresql() {
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
 }
 
+/// Its tables are not to be taken for missing or another schema's.
+#[rstest]
+#[case(&["status"])]
+#[case(&["record"])]
+#[case(&["migrate", "--adopt", "--yes"])]
+#[case(&["rollback", "--dry-run"])]
+fn application_schema_without_usage_is_asked_for_postgresql(
+    #[case] command: &[&str],
+    #[values(false, true)] is_adopted: bool,
+) {
+    let db = match is_adopted {
+        true => TestDatabase::migrated(Postgresql),
+        false => pushed(Postgresql, 3),
+    };
+    let role = OtherRole::new(&db);
+    role.administer(&["REVOKE ALL ON SCHEMA public FROM public"]);
+    if is_adopted {
+        role.administer(&[&format!(
+            "GRANT USAGE ON SCHEMA usagectl TO {0}; GRANT ALL ON ALL TABLES IN SCHEMA public, usagectl TO {0}",
+            role.name
+        )]);
+    }
+    let run = role.usagectl(command).run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    let usage = format!("GRANT USAGE ON SCHEMA public TO \"{}\"", role.name);
+    assert_eq!(statements(&run)[0], usage);
+}
+
+#[rstest]
+#[case::existing_rows(
+    "rollback --to create_usagectl_bookkeeping --yes --accept-data-loss",
+    "SELECT 1",
+    "migrate"
+)]
+#[case::lost_log(
+    "",
+    "DROP TABLE usagectl.usagectl_migration_log",
+    "migrate --adopt --yes"
+)]
+#[case::lost_row(
+    "",
+    "DELETE FROM usagectl.__diesel_schema_migrations WHERE version = '20260202000000'",
+    "migrate --adopt --yes"
+)]
+#[case::lost_trigger("", "DROP TRIGGER usagectl_after_insert ON api_usage", "migrate")]
+fn printed_statements_are_sufficient_for_a_repair_postgresql(
+    #[case] before: &str,
+    #[case] damage: &str,
+    #[case] command: &str,
+) {
+    let db = TestDatabase::migrated(Postgresql);
+    if !before.is_empty() {
+        db.usagectl(before.split(' ')).run().success();
+    }
+    let role = OtherRole::new(&db);
+    role.administer(&[damage]);
+    let command: Vec<&str> = command.split(' ').collect();
+    let steps = until_success(&role, &command, "");
+    assert!(!steps.is_empty());
+    db.usagectl(["status"]).run().success();
+    role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
+}
+
 #[test]
 fn printed_grants_are_sufficient_for_a_restore_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     db.execute(
         "INSERT INTO api_usage (id, api_name, timestamp, user_id) VALUES ('1', 'tmdb', '2026-01-31 11:00', 'a')",
     );
+    let place = "ALTER TABLE api_alerts ADD COLUMN place bigint GENERATED ALWAYS AS IDENTITY";
+    db.execute(place);
+    db.usagectl(["alerts", "init"]).run().success();
     let folder = db.sandbox().path().join("export");
     let folder = folder.to_str().unwrap();
     db.usagectl([
@@ -355,6 +421,7 @@ fn printed_grants_are_sufficient_for_a_restore_postgresql() {
     .run()
     .success();
     db.usagectl(["migrate"]).run().success();
+    db.execute(place);
     let role = OtherRole::new(&db);
     role.administer(&[
         &format!("GRANT USAGE ON SCHEMA public, usagectl TO {}", role.name),
@@ -363,6 +430,24 @@ fn printed_grants_are_sufficient_for_a_restore_postgresql() {
             role.name
         ),
     ]);
-    let steps = until_success(&role, &["migrate", "--restore", folder], "");
-    assert_eq!(steps.len(), 1, "{steps:?}");
+    let restore = ["migrate", "--restore", folder];
+    let steps = until_success(&role, &restore, "").concat();
+    let sequence = format!(
+        "GRANT SELECT, UPDATE ON SEQUENCE public.api_alerts_place_seq, usagectl.usagectl_late_hours_id_seq TO \"{}\"",
+        role.name
+    );
+    assert!(steps.contains(&sequence), "{steps:?}");
+    // Without any one of them the command asks for that one.
+    db.execute("CREATE TABLE _prisma_migrations (id text)");
+    let ledger = format!(
+        "GRANT SELECT ON public._prisma_migrations TO \"{}\"",
+        role.name
+    );
+    for grant in steps.iter().chain([&ledger]) {
+        role.administer(&[&ledger, &revoke(grant)]);
+        let run = role.usagectl(restore).run();
+        assert_eq!(run.code, 1, "without {grant}: {}", run.snapshot());
+        assert_eq!(statements(&run), [grant.as_str()]);
+        role.administer(&[grant]);
+    }
 }
