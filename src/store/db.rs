@@ -452,8 +452,10 @@ fn sqlite_uri(path: &Path, parameters: &str) -> String {
         .remove(b'.')
         .remove(b'-')
         .remove(b'_');
+    // A path that begins with two slashes would be taken for the name of a host.
+    let host = if path.is_absolute() { "//" } else { "" };
     let path = percent_encode(path.as_os_str().as_encoded_bytes(), KEPT);
-    format!("file:{path}?{parameters}")
+    format!("file:{host}{path}?{parameters}")
 }
 
 fn open_postgres(url: &DatabaseUrl, target: &PostgresTarget) -> Result<Postgres, OpenError> {
@@ -682,7 +684,10 @@ mod tests {
     fn special_characters_are_encoded_in_sqlite_uri() {
         assert_eq!(
             sqlite_uri(Path::new("/tmp/a b?c#d%.db"), "mode=rw"),
-            "file:/tmp/a%20b%3Fc%23d%25.db?mode=rw"
+            "file:///tmp/a%20b%3Fc%23d%25.db?mode=rw"
         );
+        let of = |path: &str| sqlite_uri(Path::new(path), "mode=ro");
+        assert_eq!(of("//tmp/a.db"), "file:////tmp/a.db?mode=ro");
+        assert_eq!(of("a.db"), "file:a.db?mode=ro");
     }
 }

@@ -69,7 +69,7 @@ pub struct RunLock {
 
 #[derive(Debug)]
 enum Held {
-    Transaction(Postgres),
+    Transaction(Box<Postgres>),
     Lease,
     File(File),
 }
@@ -131,7 +131,7 @@ impl RunLock {
                 })?;
                 // A simple query closes the portal of the query before it, which keeps a snapshot.
                 second.batch_execute("SELECT")?;
-                Held::Transaction(second)
+                Held::Transaction(Box::new(second))
             }
             (Db::Pg(postgres), _) => {
                 until_free(request, on_wait, || {

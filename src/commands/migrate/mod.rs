@@ -344,7 +344,8 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
         folder: folder.to_owned(),
     };
     let (user, prisma) = (current_user(), PrismaSync::default());
-    entry.complete(&mut db, LogContext::new(&url, &user, context.now, &prisma))?;
+    let log = LogContext::new(&url, &user, context.now, &prisma);
+    entry.complete(&mut db, log, &mut args.locks.retry(context))?;
     context.info(format_args!(
         "{message}; the rows are kept as they are: {held}; the other rows and the objects of the export are lost"
     ));
@@ -468,7 +469,7 @@ impl Run<'_> {
             migrations::prepare(self.db, log.application_schema, found, locks, self.context)?;
         }
         if let Some(restore) = &self.restore {
-            restore.start(self.db, log)?;
+            restore.start(self.db, log, &mut self.args.locks.retry(self.context))?;
         }
         if let Some(command) = &survey.bookkeeping.interrupted_rollback
             && plan.is_empty()

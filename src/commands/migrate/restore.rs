@@ -108,7 +108,7 @@ pub(super) fn run(
     for object in objects {
         create(&mut db, object, &mut retry)?;
     }
-    entry.complete(&mut db, log)?;
+    entry.complete(&mut db, log, &mut retry)?;
     let complete = restored.is_complete();
     context.answer(&restored)?;
     if complete {

@@ -454,12 +454,11 @@ pub fn prepare(
     if statements.is_empty() {
         return Ok(());
     }
-    run::commit_guarded(db, |db| {
+    run::in_locked_transaction(db, locks, &[], observer, |db, _| {
         for statement in &statements {
             fault::point("prepare");
             db.batch_execute(statement)?;
         }
-        fault::point("before commit");
         Ok(())
     })?;
     fault::point("prepared");

@@ -22,7 +22,7 @@ use super::dependents::ATTACHED;
 use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
-use super::run::{LogContext, Retry, commit_guarded};
+use super::run::{LogContext, Retry};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -164,17 +164,28 @@ pub struct RestoreLog {
 
 impl RestoreLog {
     /// Records that it begins; the log must exist.
-    pub fn start(&self, db: &mut Db, entry: LogContext<'_>) -> Result<()> {
-        self.write(db, entry, STARTED)
+    pub fn start(&self, db: &mut Db, entry: LogContext<'_>, retry: &mut Retry<'_>) -> Result<()> {
+        self.write(db, entry, retry, STARTED)
     }
 
     /// Records that it is complete.
-    pub fn complete(&self, db: &mut Db, entry: LogContext<'_>) -> Result<()> {
-        self.write(db, entry, DONE)
+    pub fn complete(
+        &self,
+        db: &mut Db,
+        entry: LogContext<'_>,
+        retry: &mut Retry<'_>,
+    ) -> Result<()> {
+        self.write(db, entry, retry, DONE)
     }
 
-    fn write(&self, db: &mut Db, entry: LogContext<'_>, state: &'static str) -> Result<()> {
-        commit_guarded(db, |db| {
+    fn write(
+        &self,
+        db: &mut Db,
+        entry: LogContext<'_>,
+        retry: &mut Retry<'_>,
+        state: &'static str,
+    ) -> Result<()> {
+        retry.transaction(db, &[], |db| {
             for migration in &self.migrations {
                 let checksums = migration.checksums(db);
                 let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);

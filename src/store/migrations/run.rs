@@ -516,7 +516,7 @@ impl<'a> Retry<'a> {
 
 /// Runs `work` in a transaction that waits at most `locks.timeout` for each table lock, and repeats it until
 /// `locks.total` has passed. [`Exit::Busy`] if no attempt got its locks.
-fn in_locked_transaction<T>(
+pub(super) fn in_locked_transaction<T>(
     db: &mut Db,
     locks: Locks,
     tables: &[String],

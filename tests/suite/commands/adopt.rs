@@ -1694,6 +1694,22 @@ fn running_migrate_is_waited_for_before_the_evidence_is_read(
     assert_eq!(db.usagectl(adopt).run().code, 5);
 }
 
+/// In WAL mode nothing before the first write waits for the writer.
+#[test]
+fn writer_is_waited_for_before_the_ledger_is_created_sqlite() {
+    let db = pushed(Sqlite, 3);
+    db.execute("PRAGMA journal_mode = WAL");
+    let mut other = db.open_transaction(
+        "INSERT INTO api_usage (id, api_name, timestamp, created_at)
+         VALUES ('w', 'tmdb', '2026-01-31T11:00:00.000+00:00', '2026-01-31T11:00:00.000+00:00')",
+    );
+    let mut run = db.usagectl(["migrate", "-v", "--adopt", "--yes"]).spawn();
+    run.wait_for_stderr(" is in use");
+    other.batch_execute("COMMIT").unwrap();
+    run.wait().success();
+    db.usagectl(["status"]).run().success();
+}
+
 #[test]
 fn running_prisma_migrate_is_waited_for() {
     let db = deployed(Postgresql, 2);
