@@ -33,7 +33,7 @@ pub struct StoredSum {
     pub metadata: PointMetadata,
 }
 
-/// What is removed when a bill is saved.
+/// The stored sums that saving a bill removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BillChange {
     pub ids: Vec<String>,

@@ -195,23 +195,9 @@ const ALL_DAYS: &str = "SELECT service::text, metric::text, date_trunc('day', ti
     FROM \"InfrastructureMetric\"
     UNION SELECT service, metric, day FROM usagectl_metric_days";
 
-/// Whether points can change without a mark: a subscription fires no statement triggers, nor does a write to a
-/// partition by its name.
-fn escapes_triggers(db: &mut Db) -> QueryResult<bool> {
-    let Db::Pg(postgres) = db else {
-        return Ok(false);
-    };
-    let escapes = "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = it),
-            EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = it)
-        FROM to_regclass('\"InfrastructureMetric\"') AS it";
-    let (has_children, is_subscribed) =
-        postgres.run(|conn| diesel::sql_query(escapes).row::<(bool, bool)>(conn))?;
-    Ok(has_children || is_subscribed)
-}
-
 /// The days whose points changed since the last [`refresh`], or may have.
 fn dirty(db: &mut Db, from: NaiveDate, to: NaiveDate) -> QueryResult<DirtyDays> {
-    let days = match escapes_triggers(db)? {
+    let days = match TriggerSet::Metrics.misses_changes(db)? {
         true => format!("({ALL_DAYS}) AS days"),
         false => "usagectl_dirty_metric_days".to_owned(),
     };
@@ -323,7 +309,7 @@ pub fn refresh(db: &mut Db) -> Result<Refreshed> {
 
 /// Marks every day, where points can change without a mark.
 fn mark_unseen(db: &mut Db) -> QueryResult<()> {
-    if !escapes_triggers(db)? {
+    if !TriggerSet::Metrics.misses_changes(db)? {
         return Ok(());
     }
     let mark = format!("INSERT INTO usagectl_dirty_metric_days (service, metric, day) {ALL_DAYS}");

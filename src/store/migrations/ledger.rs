@@ -28,7 +28,7 @@ use crate::domain::schema::migration::{
 };
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result, shell_word};
-use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 use crate::store::tuples::LoadTuples;
@@ -604,17 +604,19 @@ pub(super) fn ledger_name(db: &Db) -> &'static str {
 /// an empty one.
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
     let [ledger, log] = TABLES.map(|name| exists(db, "usagectl.", name));
-    let mut query = format!("SELECT {ledger}, {log}");
-    if let Db::Pg(postgres) = db {
-        let schema = postgres.application_schema();
-        let table = literal(&format!("{}.api_usage", quote_identifier(schema)));
-        let schema = literal(schema);
-        query += &format!(
-            " WHERE CASE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = {schema} AND c.relname = 'api_usage') THEN to_regclass({table}) IS NOT NULL ELSE true END"
-        );
+    let query = format!("SELECT {ledger}, {log}");
+    match db {
+        Db::Pg(postgres) => {
+            let schema = postgres.application_schema().to_owned();
+            let query = format!(
+                "{query} WHERE CASE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE n.nspname = $1 AND c.relname = 'api_usage')
+                 THEN to_regclass(format('%I.api_usage', $1)) IS NOT NULL ELSE true END"
+            );
+            postgres.run(|conn| sql_query(query).bind::<Text, _>(schema).row(conn))
+        }
+        Db::Sqlite(conn) => sql_query(query).row(conn),
     }
-    on!(db, |conn| sql_query(query).row(conn))
 }
 
 /// The condition that a table exists. On PostgreSQL it fails without the right to use the schema, as reading the table

@@ -51,7 +51,6 @@ use sha2::{Digest, Sha256};
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::schema_objects;
 use super::url::{DatabaseTarget, DatabaseUrl};
-use super::usage::lookback;
 use crate::domain::format::hex;
 use crate::domain::schema::adoption::Dialect;
 use crate::domain::schema::migration;
@@ -183,7 +182,7 @@ impl Migration {
             return Ok(sql.replace(CONCURRENTLY, " ").into());
         }
         Ok(match sql.find(FIRST_USAGE_TRIGGER) {
-            Some(start) if lookback::escapes_triggers(db)? => sql[..start].to_owned().into(),
+            Some(start) if TriggerSet::Usage.misses_changes(db)? => sql[..start].to_owned().into(),
             _ => sql,
         })
     }

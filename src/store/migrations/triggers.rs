@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use diesel::sql_types::{Bool, Text};
 use diesel::{QueryResult, sql_query};
 
 use super::run::Retry;
@@ -74,6 +75,38 @@ impl TriggerSet {
         let found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
         let found = found.iter().map(String::as_str).collect();
         Ok(trigger_names(&self.sql(db)).is_subset(&found))
+    }
+
+    /// Whether rows can change without these triggers: where Citus distributes the table, where a subscription writes it
+    /// (logical replication fires no statement triggers), and where other tables inherit from it, as TimescaleDB's chunks
+    /// do. Partitions of `api_usage` have triggers of their own.
+    ///
+    /// TimescaleDB before 2.18 allows our triggers on a hypertable, but then cannot create a chunk, and the insert fails.
+    /// Its own trigger tells a hypertable that is still without chunks.
+    pub fn misses_changes(self, db: &mut Db) -> QueryResult<bool> {
+        let Db::Pg(postgres) = db else {
+            return Ok(false);
+        };
+        let table = quote_identifier(self.table());
+        let has_marked_partitions = self == TriggerSet::Usage;
+        let misses = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
+            EXISTS (SELECT FROM pg_class c
+                    WHERE c.oid = to_regclass($1) AND (c.relkind = 'r' OR NOT $2)
+                      AND (EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+                           OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'ts_insert_blocker')))
+            OR EXISTS (SELECT FROM pg_subscription_rel
+                       WHERE srrelid = to_regclass($1)
+                          OR srrelid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))";
+        let distributed = "SELECT count(*) > 0 FROM pg_dist_partition
+                           WHERE logicalrelid = to_regclass($1) AND partmethod <> 'n'";
+        postgres.run(|conn| {
+            let (has_citus, misses): (bool, bool) = sql_query(misses)
+                .bind::<Text, _>(&table)
+                .bind::<Bool, _>(has_marked_partitions)
+                .row(conn)?;
+            let distributed = sql_query(distributed).bind::<Text, _>(&table);
+            Ok(misses || has_citus && distributed.row(conn)?)
+        })
     }
 
     /// Name and statement of each trigger that runs for a new row on SQLite; nothing unless all of them exist as the

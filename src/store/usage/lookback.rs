@@ -28,7 +28,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 
 /// How changed hours are found; nothing if the triggers are missing, which is not by choice.
 pub fn mode(db: &mut Db, settings: Settings) -> QueryResult<Option<Mode>> {
-    if settings.mode == Mode::Lookback || escapes_triggers(db)? {
+    if settings.mode == Mode::Lookback || TriggerSet::Usage.misses_changes(db)? {
         return Ok(Some(Mode::Lookback));
     }
     Ok(TriggerSet::Usage.is_in_place(db)?.then_some(Mode::Triggers))
@@ -42,33 +42,7 @@ pub fn marks_at_once(db: &mut Db) -> Result<bool, Error> {
 
 /// Whether `aggregate` does without triggers, by choice or since they would miss rows.
 pub fn is_chosen(db: &mut Db) -> QueryResult<bool> {
-    Ok(settings::mode(db)? == Some(Mode::Lookback) || escapes_triggers(db)?)
-}
-
-/// Whether rows of `api_usage` can change without its triggers: where Citus distributes it, where a subscription writes it
-/// (logical replication fires no statement triggers), and where other tables inherit from it without being partitions, as
-/// TimescaleDB's chunks do.
-///
-/// TimescaleDB before 2.18 allows our triggers on a hypertable, but then cannot create a chunk, and the insert fails. Its own
-/// trigger tells a hypertable that is still without chunks.
-pub fn escapes_triggers(db: &mut Db) -> QueryResult<bool> {
-    let Db::Pg(postgres) = db else {
-        return Ok(false);
-    };
-    let escapes = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
-        EXISTS (SELECT FROM pg_class c
-                WHERE c.oid = to_regclass('api_usage') AND c.relkind = 'r'
-                  AND (EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
-                       OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'ts_insert_blocker')))
-        OR EXISTS (SELECT FROM pg_subscription_rel
-                   WHERE srrelid = to_regclass('api_usage')
-                      OR srrelid IN (SELECT relid FROM pg_partition_tree(to_regclass('api_usage'))))";
-    let distributed = "SELECT count(*) > 0 FROM pg_dist_partition
-                       WHERE logicalrelid = to_regclass('api_usage') AND partmethod <> 'n'";
-    postgres.run(|conn| {
-        let (has_citus, escapes): (bool, bool) = diesel::sql_query(escapes).row(conn)?;
-        Ok(escapes || has_citus && diesel::sql_query(distributed).row(conn)?)
-    })
+    Ok(settings::mode(db)? == Some(Mode::Lookback) || TriggerSet::Usage.misses_changes(db)?)
 }
 
 /// The hours that every run compares.
