@@ -222,7 +222,7 @@ fn evaluate(db: &mut Db, schedule: Schedule, mode: Option<Mode>) -> Result<Evalu
         stored.outage = clock::outage(db, schedule.last(None))?;
     }
     if mode.is_none() {
-        look_back(&mut stored, schedule);
+        add_last_hour(&mut stored, schedule);
     }
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
@@ -259,13 +259,16 @@ fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
     Ok(stored)
 }
 
-/// Where changed hours are unknown, late rows leave no mark: the last hour is evaluated again.
-fn look_back(stored: &mut StoredAlerts, schedule: Schedule) {
+/// Where changed hours are unknown, late rows leave no mark: the last hour is evaluated again, too.
+fn add_last_hour(stored: &mut StoredAlerts, schedule: Schedule) {
     let hours = [schedule.now - TimeDelta::hours(1), schedule.now];
     let hours = hours.map(|at| Granularity::Hourly.start_of(at));
     for record in &stored.records {
         let api = record.alert.api_name.clone();
-        stored.late_hours.insert(api, hours.to_vec());
+        let late = stored.late_hours.entry(api).or_default();
+        late.extend(hours);
+        late.sort_unstable();
+        late.dedup();
     }
 }
 

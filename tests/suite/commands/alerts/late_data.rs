@@ -390,6 +390,22 @@ fn without_triggers_the_last_hour_is_evaluated_again(#[values(Sqlite, Postgresql
 }
 
 #[rstest]
+fn hour_marked_before_the_triggers_were_lost_is_evaluated_again(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_spike(&db);
+    checked(&db, 200).success();
+    insert(&db, &failures(3, 50));
+    db.execute(match engine {
+        Sqlite => "DROP TRIGGER usagectl_after_insert",
+        Postgresql => "DROP TRIGGER usagectl_after_insert ON api_usage",
+    });
+    checked(&db, 201);
+    assert_eq!(notices(&db), ["LATE 12:04 12:05"]);
+}
+
+#[rstest]
 fn without_triggers_by_choice_late_rows_are_found_as_with_them(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
