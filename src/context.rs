@@ -13,9 +13,11 @@ use rustix::process::getuid;
 use rustix::system::uname;
 
 use crate::domain::format;
+use crate::domain::format::printable;
+use crate::domain::format::shell_word;
 use crate::domain::schema::migration::Use;
-use crate::error::{Error, ErrorDocument, Exit, Outcome, Result, shell_word};
-use crate::output::{Answer, Format, printable};
+use crate::error::{Error, ErrorDocument, Exit, Outcome, Result};
+use crate::output::{Answer, Format};
 use crate::store::db;
 use crate::store::db::{Access, Db, OpenError};
 use crate::store::lock::{LockRequest, RunKind, RunLock};

@@ -274,16 +274,6 @@ impl From<csv::Error> for Error {
     }
 }
 
-/// Quotes a word for a POSIX shell.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-:@=,+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,12 +298,5 @@ mod tests {
     fn repeated_cause_is_printed_once() {
         let error = Error::message(Exit::Failed, "disk full").context("writing: disk full");
         assert_eq!(error.to_string(), "writing: disk full");
-    }
-
-    #[test]
-    fn shell_word_is_quoted_when_needed() {
-        assert_eq!(shell_word("sqlite:/srv/data-1.db"), "sqlite:/srv/data-1.db");
-        assert_eq!(shell_word("~/it's"), r"'~/it'\''s'");
-        assert_eq!(shell_word("a?b&c"), "'a?b&c'");
     }
 }

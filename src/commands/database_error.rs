@@ -4,13 +4,14 @@
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::context::Context;
+use crate::domain::format::shell_word;
 use crate::domain::named::Named;
 use crate::domain::schema::adoption::set_default;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::Difference;
 use crate::domain::schema::rights::{self, Verb, Work};
 use crate::domain::schema::status::Defect;
-use crate::error::{Error, Exit, Result, shell_word};
+use crate::error::{Error, Exit, Result};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::schema_objects;

@@ -4,6 +4,6 @@ pub(super) use clap::Args;
 
 pub(super) use crate::args::example;
 pub(super) use crate::context::Context;
+pub(super) use crate::domain::format::printable;
 pub(super) use crate::error::{Error, Exit, Outcome, Result};
-pub(super) use crate::output::printable;
 pub(super) use crate::store::db::{Access, Db};

@@ -12,6 +12,7 @@ use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confi
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
+use crate::domain::format::shell_word;
 use crate::domain::schema::dependents;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{MigrationState, RollbackTarget};
@@ -19,7 +20,7 @@ use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
 use crate::domain::schema::rights;
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::migrations::{Exported, Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};

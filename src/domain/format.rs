@@ -1,4 +1,4 @@
-//! How numbers, percentages, durations, instants, money and ids are written, everywhere.
+//! How numbers, percentages, durations, instants, money, ids, shell words and stored text are written, everywhere.
 //!
 //! It stands in `domain` because notification summaries and recommendation text are stored and must print a
 //! measurement as the tables of `output` do.
@@ -7,6 +7,8 @@
     clippy::disallowed_methods,
     reason = "the one place that writes instants"
 )]
+
+use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -288,9 +290,42 @@ pub fn is_invisible(character: char) -> bool {
     matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// Quotes a word for a POSIX shell.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:@=,+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// Escapes control characters of a stored string, which would move the cursor or colour the terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c.is_control() || is_invisible(c);
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| {
+        if hidden(c) {
+            c.escape_default().collect::<String>()
+        } else {
+            c.to_string()
+        }
+    };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("plain ünï"), "plain ünï");
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+        assert_eq!(printable("\u{202e}abc"), "\\u{202e}abc");
+    }
 
     #[test]
     fn count_has_thousands_separators() {
@@ -442,5 +477,12 @@ mod tests {
         assert_eq!(short_id("0123456789", &all[..1]), "01234567");
         assert_eq!(short_id("abc", &all), "abc");
         assert_eq!(short_id("ünïcödéé-1", &all), "ünïcödéé-1");
+    }
+
+    #[test]
+    fn shell_word_is_quoted_when_needed() {
+        assert_eq!(shell_word("sqlite:/srv/data-1.db"), "sqlite:/srv/data-1.db");
+        assert_eq!(shell_word("~/it's"), r"'~/it'\''s'");
+        assert_eq!(shell_word("a?b&c"), "'a?b&c'");
     }
 }

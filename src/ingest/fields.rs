@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::time::TimeUnit;
 use super::{Code, LineError};
+use crate::domain::format::shell_word;
 use crate::domain::nearest::nearest;
-use crate::error::shell_word;
 
 macro_rules! fields {
     ($($field:ident $snake:literal $(or $camel:literal)?,)+) => {

@@ -25,8 +25,8 @@ use super::csv::{Dialect, Header};
 use super::fields::{Field, RawEvent, Target, UnknownFields, Value, same_name, shortened, unknown};
 use super::time::{TimeUnit, parse_time_format, parse_zone};
 use super::{Code, LineError};
+use crate::domain::format::shell_word;
 use crate::domain::zone::Zone;
-use crate::error::shell_word;
 
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {

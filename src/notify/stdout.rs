@@ -3,8 +3,7 @@
 use super::Failure;
 use crate::domain::alert::channel::Stdout;
 use crate::domain::alert::notice::Content;
-use crate::domain::format;
-use crate::output::printable;
+use crate::domain::format::{self, printable};
 
 /// The line of a notice: JSON, or its time and summary.
 pub fn line(settings: &Stdout, content: &Content) -> Result<String, Failure> {

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use super::Answer;
 use super::columns::{Cell, Column, csv, table};
 use super::json::object;
 use super::migrations::{Applied, plan_text};
-use super::{Answer, printable};
+use crate::domain::format::printable;
 use crate::domain::schema::adoption::{Evidence, Origin};
 use crate::domain::schema::plan::{PlanStep, Repair};
 

@@ -70,7 +70,7 @@ impl fmt::Display for KeptRow {
         write!(
             f,
             "{} {} {}: kept another program's row in api_usage_aggregates, which counts {}; only {} have rows",
-            super::printable(&self.api_name),
+            crate::domain::format::printable(&self.api_name),
             self.aggregation_type,
             format::time(self.period_start),
             counted(u64::from(self.published_requests.unsigned_abs()), "request"),

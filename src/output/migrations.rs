@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
-use super::{Answer, printable, wrap};
+use super::{Answer, wrap};
+use crate::domain::format::printable;
 use crate::domain::format::{self, at_least, count, counted, counted_as};
 use crate::domain::named::Named;
 use crate::domain::schema::dependents::DependentKind;

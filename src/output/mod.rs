@@ -27,7 +27,7 @@ use std::mem;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::domain::format::is_invisible;
+use crate::domain::format::printable;
 use crate::error::{JSON_SCHEMA, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,22 +98,6 @@ pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Resu
     Ok(())
 }
 
-/// Escapes control characters of a stored string, which would move the cursor or colour the terminal.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let hidden = |c: char| c.is_control() || is_invisible(c);
-    if !text.contains(hidden) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |c: char| {
-        if hidden(c) {
-            c.escape_default().collect::<String>()
-        } else {
-            c.to_string()
-        }
-    };
-    Cow::Owned(text.chars().map(escape).collect())
-}
-
 /// Breaks a text into lines at spaces. A longer word has a line of its own.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -152,13 +136,6 @@ pub fn inert(cell: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(printable("plain ünï"), "plain ünï");
-        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
-        assert_eq!(printable("\u{202e}abc"), "\\u{202e}abc");
-    }
 
     #[test]
     fn text_is_wrapped_at_spaces() {

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::Answer;
 use super::columns::{Cell, Column, table};
 use super::json::object;
-use super::{Answer, printable};
+use crate::domain::format::printable;
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
 use crate::domain::named::Named;

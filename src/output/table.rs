@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::printable;
+use crate::domain::format::printable;
 
 /// The alignment of a column: text left, numbers right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

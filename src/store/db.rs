@@ -24,8 +24,9 @@ use super::postgres::{Kind, Postgres};
 use super::run_locks::LeaseLost;
 use super::tuples::LoadTuples;
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
+use crate::domain::format::shell_word;
 pub use crate::domain::schema::objects::quoted as quote_identifier;
-use crate::error::{Error, Exit, shell_word};
+use crate::error::{Error, Exit};
 
 /// The PostgreSQL schema of usagectl's own tables.
 pub const OWN_SCHEMA: &str = "usagectl";

@@ -29,9 +29,10 @@ use super::process;
 use super::run_locks;
 use super::tuples::LoadTuples;
 use super::url::{DatabaseTarget, DatabaseUrl};
+use crate::domain::format::shell_word;
 use crate::domain::named::{Named, named};
 use crate::domain::run_lock::Holder;
-use crate::error::{Error, Exit, Result, shell_word};
+use crate::error::{Error, Exit, Result};
 
 named! {
     /// The kinds of run; runs of different kinds do not exclude each other.

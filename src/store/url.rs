@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::prisma_path::{self, PrismaPath};
+use crate::domain::format::shell_word;
 use crate::dot_env::{self, DotEnv};
-use crate::error::{Exit, shell_word};
+use crate::error::Exit;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlSource {

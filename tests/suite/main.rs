@@ -14,6 +14,7 @@
     reason = "tests write the instants of their input"
 )]
 
+mod architecture;
 mod commands;
 mod errors;
 mod examples;

@@ -4,9 +4,9 @@ use super::rule_options::{RuleOptions, ThresholdOption, alert_period, alert_type
 use super::rule_warnings;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Rule};
+use crate::domain::format::shell_word;
 use crate::domain::id;
 use crate::domain::period::Period;
-use crate::error::shell_word;
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::RuleChanges;
 use crate::store::alerting::rules;

@@ -17,9 +17,9 @@ use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
 use crate::domain::format;
+use crate::domain::format::shell_word;
 use crate::domain::period::Granularity;
 use crate::domain::usage::settings::Mode;
-use crate::error::shell_word;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding, Scope};
 use crate::store::alerting::{

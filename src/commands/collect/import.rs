@@ -11,12 +11,12 @@ use crate::args::{parse_duration, parse_text};
 use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
+use crate::domain::format::shell_word;
 use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
 use crate::domain::metrics::stored_bill::{BillConflict, NewBill, StoredBill};
 use crate::domain::zone::Zone;
-use crate::error::shell_word;
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };

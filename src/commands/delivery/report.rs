@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::commands::prelude::*;
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
+use crate::domain::format::shell_word;
 use crate::domain::format::{self, counted};
-use crate::error::shell_word;
 use crate::output::alerts::deliveries::detail;
 
 #[derive(Debug, Default)]

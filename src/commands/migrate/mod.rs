@@ -14,12 +14,13 @@ use clap::Args;
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
+use crate::domain::format::shell_word;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::status::Defect;
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{
     Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
 };

@@ -6,10 +6,11 @@ use serde::{Serialize, Serializer};
 use super::plan::selections_json;
 use super::{Row, RowsJson, Shown};
 use crate::domain::format;
+use crate::domain::format::printable;
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::diff::DiffRow;
 use crate::domain::plans::sync::{Changes, SyncAction};
-use crate::output::{Answer, columns, printable};
+use crate::output::{Answer, columns};
 
 fn rows(changes: &Changes) -> Vec<Row<'_>> {
     let of_services = changes.limits.iter().map(Row::of_change);

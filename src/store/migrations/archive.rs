@@ -12,8 +12,9 @@ use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
 use crate::domain::format::hex;
+use crate::domain::format::shell_word;
 use crate::domain::schema::manifest::{Line, MANIFEST, Manifest, Part, TableExport};
-use crate::error::{Error, Exit, shell_word};
+use crate::error::{Error, Exit};
 use crate::fault;
 
 /// The version in the manifest of `prune`, which is not a migration.

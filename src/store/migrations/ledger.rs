@@ -21,13 +21,14 @@ use diesel_migrations::MigrationHarness;
 use super::names::{TakenName, taken_name};
 use super::script::literal;
 use super::{ALL, Migration, application_schema};
+use crate::domain::format::shell_word;
 use crate::domain::format::{counted_as, time_ms};
 use crate::domain::schema::manifest::MANIFEST;
 use crate::domain::schema::migration::{
     self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
 };
 use crate::domain::schema::objects::{Difference, SchemaObjects};
-use crate::error::{Error, Exit, Result, shell_word};
+use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
