@@ -22,8 +22,7 @@
 //! fault       places at which a test ends a debug build
 //! ```
 //!
-//! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `collectors`, `notify`,
-//! `llm` and `output`; `output` reads `domain` only.
+//! Which module may import which, and how data flows, is described in `docs/ARCHITECTURE.md`.
 
 pub mod args;
 pub mod cli;
