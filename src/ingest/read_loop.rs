@@ -89,122 +89,194 @@ pub(super) fn read_input<C: Consumer>(
     consumer: &mut C,
 ) -> Result<(), ReadError<C::Stop>> {
     let (name, source) = (input.name.clone(), input.source.clone());
-    let failure = |line, reason| {
-        ReadError::Input(InputFailure {
-            input: name.clone(),
-            line,
-            reason,
-        })
+    let stream = match input.into_reader() {
+        Ok(stream) => stream,
+        Err(error) => return Err(failure(&name, 1, explain(&error))),
     };
-    let stream = input
-        .into_reader()
-        .map_err(|error| failure(1, explain(&error)))?;
-    let mut window = Window::new(stream);
-    let fill = |window: &mut Window<_>, consumer: &mut C| {
-        consumer.before_wait().map_err(ReadError::Stopped)?;
-        let line = window.line();
-        window
-            .fill()
-            .map_err(|error| failure(line, explain(&error)))
+    let mut reading = Reading {
+        name,
+        window: Window::new(stream),
+        consumer,
     };
-    let (format, root) = loop {
-        skip_beginning(&mut window);
-        let at_end = window.at_end();
-        let knows = |name: &str| consumer.knows(name);
-        match window.bytes().first() {
-            None if at_end => return Ok(()),
-            None => {}
-            Some(_) => {
-                if let Some(found) = layout.detect(window.bytes(), at_end, &knows) {
-                    break found;
-                }
-            }
-        }
-        fill(&mut window, consumer)?;
+    let Some((format, root)) = reading.detect(layout)? else {
+        return Ok(());
     };
-    let hint = match layout.format {
-        None if format == Format::Csv => {
-            " (read as CSV because it starts with neither { nor [; set another format with --input-format)"
-        }
-        _ => "",
-    };
-    let mut awaits_header = format == Format::Csv;
-    let dialect = loop {
-        if !awaits_header {
-            break Dialect::Words;
-        }
-        match preamble(window.bytes(), window.at_end(), layout.delimiter) {
-            Some((dialect, length)) => {
-                window.consume(length);
-                break dialect;
-            }
-            None => fill(&mut window, consumer)?,
-        }
+    let dialect = match format {
+        Format::Csv => reading.preamble(layout)?,
+        _ => Dialect::Words,
     };
     let mut splitter = Splitter::new(format, root, dialect.delimiter());
-    let origin = |syntax| {
-        Arc::new(Origin {
-            input: name.clone(),
-            source: source.clone(),
-            syntax,
-        })
-    };
-    let mut current = origin(match format {
+    let syntax = match format {
+        Format::Csv => match reading.header(&mut splitter, dialect, layout)? {
+            Some(header) => Syntax::Csv { header },
+            None => return Ok(()),
+        },
         Format::Text => Syntax::Text,
         _ => Syntax::Json,
+    };
+    let origin = Arc::new(Origin {
+        input: reading.name.clone(),
+        source,
+        syntax,
     });
-    loop {
-        let bytes = window.bytes();
-        let mut raw_is = None;
-        let (raw, length, problem) = match splitter.step(bytes, window.at_end()) {
-            Step::Record { text, length } => (&bytes[..text], length, None),
-            Step::Broken {
+    while let Some(found) = reading.next(&mut splitter)? {
+        reading.record(found, &origin)?;
+    }
+    Ok(())
+}
+
+fn failure<S>(input: &str, line: u64, reason: String) -> ReadError<S> {
+    ReadError::Input(InputFailure {
+        input: input.to_owned(),
+        line,
+        reason,
+    })
+}
+
+/// A record at the beginning of the window.
+struct Found {
+    /// How many bytes of the window are its text.
+    text: usize,
+    /// How many bytes to consume after it.
+    length: usize,
+    raw_is: Option<RawIs>,
+    problem: Option<LineError>,
+}
+
+/// An input that is being read.
+struct Reading<'a, C, R> {
+    name: String,
+    window: Window<R>,
+    consumer: &'a mut C,
+}
+
+impl<C: Consumer, R: Read> Reading<'_, C, R> {
+    fn failure(&self, reason: String) -> ReadError<C::Stop> {
+        failure(&self.name, self.window.line(), reason)
+    }
+
+    fn fill(&mut self) -> Result<(), ReadError<C::Stop>> {
+        self.consumer.before_wait().map_err(ReadError::Stopped)?;
+        let line = self.window.line();
+        let filled = self.window.fill();
+        filled.map_err(|error| failure(&self.name, line, explain(&error)))
+    }
+
+    /// The format, and where its records are; none if the input is empty.
+    fn detect(
+        &mut self,
+        layout: &Layout,
+    ) -> Result<Option<(Format, Vec<String>)>, ReadError<C::Stop>> {
+        loop {
+            skip_beginning(&mut self.window);
+            let at_end = self.window.at_end();
+            let consumer = &*self.consumer;
+            let knows = |name: &str| consumer.knows(name);
+            match self.window.bytes().first() {
+                None if at_end => return Ok(None),
+                None => {}
+                Some(_) => {
+                    let found = layout.detect(self.window.bytes(), at_end, &knows);
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                }
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Skips the lines before the header of a CSV input, and returns its dialect.
+    fn preamble(&mut self, layout: &Layout) -> Result<Dialect, ReadError<C::Stop>> {
+        loop {
+            let (bytes, at_end) = (self.window.bytes(), self.window.at_end());
+            if let Some((dialect, length)) = preamble(bytes, at_end, layout.delimiter) {
+                self.window.consume(length);
+                return Ok(dialect);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The next record; none at the end.
+    fn next(&mut self, splitter: &mut Splitter) -> Result<Option<Found>, ReadError<C::Stop>> {
+        loop {
+            let found = |text, length, problem| Found {
                 text,
                 length,
-                reason,
-            } => (
-                &bytes[..text],
-                length,
-                Some(LineError::new(Code::Csv, reason)),
-            ),
-            Step::TooLong(length) => {
-                raw_is = Some(RawIs::Cut);
-                let message = format!("is longer than {} MiB", MAX_RECORD_BYTES / 1024 / 1024);
-                let problem = LineError::new(Code::TooLong, message);
-                (&bytes[..KEPT_BYTES.min(length)], length, Some(problem))
-            }
-            Step::Skip(length) => {
-                window.consume(length);
-                continue;
-            }
-            Step::Wait => {
-                fill(&mut window, consumer)?;
-                continue;
-            }
-            Step::End => return Ok(()),
-            Step::Unfinished(reason) => return Err(failure(window.line(), reason.to_owned())),
-        };
-        let text = problem.map_or_else(|| utf8(raw), Err);
-        if awaits_header {
-            let header = text
-                .map_err(|problem| format!("the header {}", problem.message))
-                .and_then(|header| consumer.header(header, dialect).map(|()| header));
-            let header = header.map_err(|reason| failure(window.line(), reason + hint))?;
-            current = origin(Syntax::Csv {
-                header: header.to_owned(),
-            });
-            awaits_header = false;
-        } else {
-            let line = RawLine {
-                raw,
-                origin: &current,
-                line: window.line(),
-                byte: window.byte(),
-                raw_is,
+                raw_is: None,
+                problem,
             };
-            consumer.record(&line, text).map_err(ReadError::Stopped)?;
+            match splitter.step(self.window.bytes(), self.window.at_end()) {
+                Step::Record { text, length } => return Ok(Some(found(text, length, None))),
+                Step::Broken {
+                    text,
+                    length,
+                    reason,
+                } => {
+                    let problem = LineError::new(Code::Csv, reason);
+                    return Ok(Some(found(text, length, Some(problem))));
+                }
+                Step::TooLong(length) => {
+                    let message = format!("is longer than {} MiB", MAX_RECORD_BYTES / 1024 / 1024);
+                    let problem = LineError::new(Code::TooLong, message);
+                    return Ok(Some(Found {
+                        raw_is: Some(RawIs::Cut),
+                        ..found(KEPT_BYTES.min(length), length, Some(problem))
+                    }));
+                }
+                Step::Skip(length) => self.window.consume(length),
+                Step::Wait => self.fill()?,
+                Step::End => return Ok(None),
+                Step::Unfinished(reason) => return Err(self.failure(reason.to_owned())),
+            }
         }
-        window.consume(length);
+    }
+
+    /// Reads the header of a CSV input; none if there is no line.
+    fn header(
+        &mut self,
+        splitter: &mut Splitter,
+        dialect: Dialect,
+        layout: &Layout,
+    ) -> Result<Option<String>, ReadError<C::Stop>> {
+        let Some(found) = self.next(splitter)? else {
+            return Ok(None);
+        };
+        let hint = match layout.format {
+            None => {
+                " (read as CSV because it starts with neither { nor [; set another format with --input-format)"
+            }
+            Some(_) => "",
+        };
+        let raw = &self.window.bytes()[..found.text];
+        let text = found.problem.map_or_else(|| utf8(raw), Err);
+        let header = text
+            .map_err(|problem| format!("the header {}", problem.message))
+            .and_then(|header| self.consumer.header(header, dialect).map(|()| header));
+        let header = match header {
+            Ok(header) => header.to_owned(),
+            Err(reason) => return Err(self.failure(reason + hint)),
+        };
+        self.window.consume(found.length);
+        Ok(Some(header))
+    }
+
+    /// Hands a record to the consumer.
+    fn record(&mut self, found: Found, origin: &Arc<Origin>) -> Result<(), ReadError<C::Stop>> {
+        let raw = &self.window.bytes()[..found.text];
+        let text = found.problem.map_or_else(|| utf8(raw), Err);
+        let line = RawLine {
+            raw,
+            origin,
+            line: self.window.line(),
+            byte: self.window.byte(),
+            raw_is: found.raw_is,
+        };
+        let taken = self.consumer.record(&line, text);
+        taken.map_err(ReadError::Stopped)?;
+        self.window.consume(found.length);
+        Ok(())
     }
 }
 

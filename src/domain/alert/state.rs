@@ -255,6 +255,49 @@ impl<'a> AlertKey<'a> {
     }
 }
 
+/// The status after a step at this level. `lasts` is how long the status before has lasted; `in_episode` holds also
+/// while the rule is UNKNOWN, so that an episode continues afterwards.
+fn next_status(
+    level: &Level,
+    state: Option<AlertStatus>,
+    in_episode: bool,
+    lasts: TimeDelta,
+    is_evident: bool,
+    holds: HoldTimes,
+) -> AlertStatus {
+    match (level, state, in_episode) {
+        (Level::Unknown(_), ..) => AlertStatus::Unknown,
+        (Level::Over(_), _, true) | (Level::Between, _, true) => AlertStatus::Firing,
+        (Level::Over(_), Some(AlertStatus::Pending), false) if lasts >= holds.fire => {
+            AlertStatus::Firing
+        }
+        (Level::Over(_), ..) if holds.fire <= TimeDelta::zero() => AlertStatus::Firing,
+        (Level::Over(_), ..) => AlertStatus::Pending,
+        (Level::Clear, Some(AlertStatus::Recovering), true) if !is_evident => {
+            AlertStatus::Recovering
+        }
+        (Level::Clear, _, true) if !is_evident => AlertStatus::Firing,
+        (Level::Clear, Some(AlertStatus::Recovering), true) if lasts >= holds.clear => {
+            AlertStatus::Ok
+        }
+        (Level::Clear, _, true) if holds.clear > TimeDelta::zero() => AlertStatus::Recovering,
+        (Level::Clear | Level::Between, ..) => AlertStatus::Ok,
+    }
+}
+
+/// The thresholds that are reached now, each since it was first reached without interruption.
+fn stages_since(before: &[Stage], reached: &[&ThresholdReading], at: DateTime<Utc>) -> Vec<Stage> {
+    let since = |threshold: f64| {
+        let known = before.iter().find(|stage| stage.threshold == threshold);
+        known.map_or(at, |stage| stage.since)
+    };
+    let stage = |it: &&ThresholdReading| Stage {
+        threshold: it.threshold,
+        since: since(it.threshold),
+    };
+    reached.iter().map(stage).collect()
+}
+
 impl AlertState {
     /// Applies one step. Returns the new state, and the change if there is one.
     pub fn step(
@@ -268,31 +311,19 @@ impl AlertState {
         let since = before.as_ref().map_or(at, |before| before.since);
         let episode = before.as_ref().and_then(|before| before.episode.clone());
         let severity = before.as_ref().and_then(|before| before.severity);
-        let lasts = at - since;
         let level = match reading.no_data {
             Some(reason) if episode.is_some() => Level::Unknown(reason),
             _ => reading.level,
         };
         let is_evident = reading.succeeded || !holds.requires_success;
-        // An episode continues after UNKNOWN.
-        let to = match (&level, state, episode.is_some()) {
-            (Level::Unknown(_), ..) => AlertStatus::Unknown,
-            (Level::Over(_), _, true) | (Level::Between, _, true) => AlertStatus::Firing,
-            (Level::Over(_), Some(AlertStatus::Pending), false) if lasts >= holds.fire => {
-                AlertStatus::Firing
-            }
-            (Level::Over(_), ..) if holds.fire <= TimeDelta::zero() => AlertStatus::Firing,
-            (Level::Over(_), ..) => AlertStatus::Pending,
-            (Level::Clear, Some(AlertStatus::Recovering), true) if !is_evident => {
-                AlertStatus::Recovering
-            }
-            (Level::Clear, _, true) if !is_evident => AlertStatus::Firing,
-            (Level::Clear, Some(AlertStatus::Recovering), true) if lasts >= holds.clear => {
-                AlertStatus::Ok
-            }
-            (Level::Clear, _, true) if holds.clear > TimeDelta::zero() => AlertStatus::Recovering,
-            (Level::Clear | Level::Between, ..) => AlertStatus::Ok,
-        };
+        let to = next_status(
+            &level,
+            state,
+            episode.is_some(),
+            at - since,
+            is_evident,
+            holds,
+        );
         let began =
             (to == AlertStatus::Firing && episode.is_none()).then(|| Episode::new(place, at));
         let ended = to == AlertStatus::Ok && episode.is_some();
@@ -313,19 +344,9 @@ impl AlertState {
             }
             _ => severity,
         };
-        let stages_now: Vec<Stage> = match (&level, &episode) {
+        let stages_now = match (&level, &episode) {
             (_, None) => Vec::new(),
-            (Level::Over(_) | Level::Between, Some(_)) => {
-                let since = |threshold: f64| {
-                    let known = stages.iter().find(|stage| stage.threshold == threshold);
-                    known.map_or(at, |stage| stage.since)
-                };
-                let stage = |it: &&ThresholdReading| Stage {
-                    threshold: it.threshold,
-                    since: since(it.threshold),
-                };
-                reached.iter().map(stage).collect()
-            }
+            (Level::Over(_) | Level::Between, Some(_)) => stages_since(&stages, &reached, at),
             _ if ended => Vec::new(),
             _ => stages.clone(),
         };

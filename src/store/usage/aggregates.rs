@@ -152,6 +152,79 @@ pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
         .get_result(conn))
 }
 
+/// A row of another program beside the roll-up of its period.
+#[derive(QueryableByName)]
+struct Compared {
+    #[diesel(sql_type = Text)]
+    api_name: String,
+    #[diesel(sql_type = Timestamp)]
+    period_start: StoredTimestamp,
+    #[diesel(sql_type = Bool)]
+    rolled_up: bool,
+    #[diesel(sql_type = BigInt)]
+    total_requests: i64,
+    #[diesel(sql_type = BigInt)]
+    success_count: i64,
+    #[diesel(sql_type = BigInt)]
+    error_count: i64,
+    #[diesel(sql_type = BigInt)]
+    cached_count: i64,
+    #[diesel(sql_type = BigInt)]
+    rate_limit_errors: i64,
+    #[diesel(sql_type = BigInt)]
+    timeout_errors: i64,
+    #[diesel(sql_type = BigInt)]
+    server_errors: i64,
+    #[diesel(sql_type = Nullable<Double>)]
+    published_cost: Option<f64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    rolled_up_cost: Option<String>,
+}
+
+impl Compared {
+    /// What the row counts beyond the roll-up; none if its period is none of ours.
+    fn surplus(self, granularity: Granularity, calendar: Calendar) -> Option<Surplus> {
+        // A class of errors may count less than the roll-up: that is no surplus.
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        let StoredTimestamp::Canonical(start) = self.period_start else {
+            return None;
+        };
+        // The application's days begin at its own midnight. Such a day overlaps two of ours, whose rows count
+        // already: counting it too would count calls twice.
+        if calendar.start_of(granularity, start) != start {
+            return None;
+        }
+        // A row without a cost, or a period without a roll-up, adds none.
+        let published = self.published_cost.and_then(Credits::from_f64);
+        let rolled_up = self.rolled_up_cost.and_then(|cost| cost.parse().ok());
+        let rolled_up = rolled_up.unwrap_or(Credits::ZERO);
+        Some(Surplus {
+            granularity,
+            period: ApiPeriod {
+                start,
+                api_name: self.api_name,
+            },
+            is_rolled_up: self.rolled_up,
+            rollup: Rollup {
+                total_requests: count(self.total_requests),
+                success_count: count(self.success_count),
+                error_count: count(self.error_count),
+                cached_count: count(self.cached_count),
+                errors: ErrorClasses {
+                    rate_limit: count(self.rate_limit_errors),
+                    timeout: count(self.timeout_errors),
+                    server: count(self.server_errors),
+                    ..ErrorClasses::default()
+                },
+                total_cost: published
+                    .map_or(Credits::ZERO, |cost| cost.minus(rolled_up))
+                    .max(Credits::ZERO),
+                ..Rollup::default()
+            },
+        })
+    }
+}
+
 /// The rows with a [`Surplus`] whose periods start in `window`.
 pub fn surplus(
     db: &mut Db,
@@ -159,33 +232,6 @@ pub fn surplus(
     calendar: Calendar,
     window: Window,
 ) -> QueryResult<Vec<Surplus>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        api_name: String,
-        #[diesel(sql_type = Timestamp)]
-        period_start: StoredTimestamp,
-        #[diesel(sql_type = Bool)]
-        rolled_up: bool,
-        #[diesel(sql_type = BigInt)]
-        total_requests: i64,
-        #[diesel(sql_type = BigInt)]
-        success_count: i64,
-        #[diesel(sql_type = BigInt)]
-        error_count: i64,
-        #[diesel(sql_type = BigInt)]
-        cached_count: i64,
-        #[diesel(sql_type = BigInt)]
-        rate_limit_errors: i64,
-        #[diesel(sql_type = BigInt)]
-        timeout_errors: i64,
-        #[diesel(sql_type = BigInt)]
-        server_errors: i64,
-        #[diesel(sql_type = Nullable<Double>)]
-        published_cost: Option<f64>,
-        #[diesel(sql_type = Nullable<Text>)]
-        rolled_up_cost: Option<String>,
-    }
     // Also starts that are milliseconds since 1970, which older Prisma engines write to SQLite.
     let (start, is_within) = match db {
         Db::Pg(_) => (
@@ -225,53 +271,14 @@ pub fn surplus(
             .bind::<Timestamp, _>(TimeBoundary(window.from))
             .bind::<Timestamp, _>(TimeBoundary(window.to))
     };
-    let rows: Vec<Row> = match db {
+    let rows: Vec<Compared> = match db {
         Db::Pg(postgres) => postgres.run(|conn| bound(query).load(conn))?,
         Db::Sqlite(conn) => bound(query)
             .bind::<BigInt, _>(window.from.timestamp_millis())
             .bind::<BigInt, _>(window.to.timestamp_millis())
             .load(conn)?,
     };
-    // A class of errors may count less than the roll-up: that is no surplus.
-    let count = |count: i64| u64::try_from(count).unwrap_or(0);
-    let surplus = |row: Row| {
-        let StoredTimestamp::Canonical(start) = row.period_start else {
-            return None;
-        };
-        // The application's days begin at its own midnight. Such a day overlaps two of ours, whose rows count
-        // already: counting it too would count calls twice.
-        if calendar.start_of(granularity, start) != start {
-            return None;
-        }
-        // A row without a cost, or a period without a roll-up, adds none.
-        let published = row.published_cost.and_then(Credits::from_f64);
-        let rolled_up = row.rolled_up_cost.and_then(|cost| cost.parse().ok());
-        let rolled_up = rolled_up.unwrap_or(Credits::ZERO);
-        Some(Surplus {
-            granularity,
-            period: ApiPeriod {
-                start,
-                api_name: row.api_name,
-            },
-            is_rolled_up: row.rolled_up,
-            rollup: Rollup {
-                total_requests: count(row.total_requests),
-                success_count: count(row.success_count),
-                error_count: count(row.error_count),
-                cached_count: count(row.cached_count),
-                errors: ErrorClasses {
-                    rate_limit: count(row.rate_limit_errors),
-                    timeout: count(row.timeout_errors),
-                    server: count(row.server_errors),
-                    ..ErrorClasses::default()
-                },
-                total_cost: published
-                    .map_or(Credits::ZERO, |cost| cost.minus(rolled_up))
-                    .max(Credits::ZERO),
-                ..Rollup::default()
-            },
-        })
-    };
+    let surplus = |row: Compared| row.surplus(granularity, calendar);
     Ok(rows.into_iter().filter_map(surplus).collect())
 }
 
