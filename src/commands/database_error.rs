@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use crate::context::Context;
 use crate::domain::format::shell_word;
 use crate::domain::named::Named;
-use crate::domain::schema::adoption::set_default;
+use crate::domain::schema::closing::set_default;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::Difference;
 use crate::domain::schema::rights::{self, Verb, Work};

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::adoption::Dialect;
+use super::dialect::Dialect;
 use super::script::{Statement, Token, tokens_of};
 use crate::domain::named::named;
 

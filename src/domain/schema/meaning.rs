@@ -4,7 +4,7 @@
 //! `CURRENT_TIMESTAMP`) and in what they have beyond them: more enum values, wider types, longer indexes.
 //! Such an object serves. One that holds less, or that answers an insert differently, does not.
 
-use super::adoption::Dialect;
+use super::dialect::Dialect;
 
 /// Required columns that may be nullable: NULL is read as their default.
 const MAY_BE_NULL: &[&str] = &["api_usage.cached"];

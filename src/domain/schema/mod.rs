@@ -1,7 +1,9 @@
 //! The database schema: its objects, the migrations, plans to apply or revert them, and their status.
 
 pub mod adoption;
+pub mod closing;
 pub mod dependents;
+pub mod dialect;
 pub mod index;
 pub mod locks;
 pub mod manifest;

@@ -15,9 +15,8 @@ use super::{
     dialect, is_partitioned, owners, tables,
 };
 use crate::domain::format::counted;
-use crate::domain::schema::adoption::{
-    Candidate, Evidence, Existing, Origin, closing_sql, evidence, lost_tables, renamed, undecided,
-};
+use crate::domain::schema::adoption::{Candidate, Evidence, Origin, evidence, lost_tables};
+use crate::domain::schema::closing::{Existing, closing_sql, renamed, undecided};
 use crate::domain::schema::dependents::{Dependent, Dropped};
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObject, SchemaObjects};

@@ -6,7 +6,7 @@ use diesel::{QueryResult, sql_query};
 
 use super::run::Retry;
 use super::{dialect, expected, is_partitioned};
-use crate::domain::schema::adoption::undecided;
+use crate::domain::schema::closing::undecided;
 use crate::domain::schema::index::FoundIndex;
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::{Difference, table_of};

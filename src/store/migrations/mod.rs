@@ -52,7 +52,7 @@ use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::schema_objects;
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::domain::format::hex;
-use crate::domain::schema::adoption::Dialect;
+use crate::domain::schema::dialect::Dialect;
 use crate::domain::schema::migration;
 pub use crate::domain::schema::migration::Direction;
 use crate::domain::schema::migration::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use usagectl::domain::named::Named;
-use usagectl::domain::schema::adoption::Dialect;
+use usagectl::domain::schema::dialect::Dialect;
 use usagectl::domain::schema::locks::{Lock, accesses};
 use usagectl::domain::schema::script;
 use usagectl::store::migrations::{ALL, Direction};
