@@ -1,7 +1,7 @@
 //! The statements that close the difference of a column.
 
 use super::super::dialect::Dialect;
-use super::super::meaning::{Column, can_be_added, column_fit, value_for_rows};
+use super::super::meaning::{Column, Fit, can_be_added, column_fit, value_for_rows};
 use super::super::objects::{Difference, quoted};
 use super::super::rebuild::TableText;
 
@@ -18,37 +18,15 @@ pub(super) fn column(
     let Some((table, column)) = name.split_once('.') else {
         return vec![None];
     };
-    let (bare, table, column) = (column, quoted(table), quoted(column));
     let wanted = Column::parse(expected);
-    let data_type = wanted.data_type;
-    let add = |rest: &str| {
-        Some(format!(
-            "ALTER TABLE {table} ADD COLUMN {column} {data_type}{rest};"
-        ))
-    };
     let value = value_for_rows(name, &wanted, dialect);
     let fill = value.filter(|_| wanted.not_null).map(|value| {
-        Some(format!(
-            "UPDATE {table} SET {column} = {value} WHERE {column} IS NULL;"
-        ))
+        let (table, column) = (quoted(table), quoted(column));
+        format!("UPDATE {table} SET {column} = {value} WHERE {column} IS NULL;")
     });
     let Some(found) = found else {
-        let not_null = if wanted.not_null { " NOT NULL" } else { "" };
-        let default = wanted.default.map(|it| format!(" DEFAULT {it}"));
-        let constraints = match is_undecided {
-            true => String::new(),
-            false => format!("{not_null}{}", default.unwrap_or_default()),
-        };
-        let Some(text) = text else {
-            return vec![add(&constraints)];
-        };
-        if is_undecided || can_be_added(&wanted) {
-            text.add(bare, &format!("{data_type}{constraints}"));
-            return vec![add(&constraints)];
-        }
-        text.add(bare, data_type);
-        text.change(bare, wanted.not_null, Some(wanted.default), None);
-        return [add("")].into_iter().chain(fill).collect();
+        let added = add(table, column, &wanted, fill, text, is_undecided);
+        return added.into_iter().map(Some).collect();
     };
     if is_undecided {
         return Vec::new();
@@ -56,28 +34,84 @@ pub(super) fn column(
     let found = Column::parse(found);
     let fit = column_fit(name, &wanted, &found);
     let fill = fill.filter(|_| !found.not_null);
-    if dialect == Dialect::Sqlite {
-        let not_null = wanted.not_null || found.not_null && fit.null;
-        let mut default = (!fit.default).then_some(wanted.default);
-        let is_integer = found.data_type.eq_ignore_ascii_case("INTEGER");
-        // Inserts of the application without a value go on.
-        if !fit.data_type && is_integer && text.as_ref().is_some_and(|it| it.is_row_number(bare)) {
-            default = Some(Some(ANY_TEXT));
+    let statements = match dialect {
+        Dialect::Postgres => alter(table, column, [&wanted, &found], &fit, fill),
+        Dialect::Sqlite => {
+            let is_changed = text.is_some_and(|it| replace(it, column, [&wanted, &found], &fit));
+            is_changed.then(|| fill.into_iter().collect())
         }
-        let data_type = (!fit.data_type).then_some(data_type);
-        let is_changed = text.is_some_and(|text| text.change(bare, not_null, default, data_type));
-        return match is_changed {
-            true => fill.into_iter().collect(),
-            false => vec![None],
-        };
+    };
+    match statements {
+        Some(statements) => statements.into_iter().map(Some).collect(),
+        None => vec![None],
     }
+}
+
+/// The statements that add a missing column.
+fn add(
+    table: &str,
+    column: &str,
+    wanted: &Column<'_>,
+    fill: Option<String>,
+    text: Option<&mut TableText>,
+    is_undecided: bool,
+) -> Vec<String> {
+    let data_type = wanted.data_type;
+    let add = |rest: &str| {
+        let (table, column) = (quoted(table), quoted(column));
+        format!("ALTER TABLE {table} ADD COLUMN {column} {data_type}{rest};")
+    };
+    let not_null = if wanted.not_null { " NOT NULL" } else { "" };
+    let default = wanted.default.map(|it| format!(" DEFAULT {it}"));
+    let constraints = match is_undecided {
+        true => String::new(),
+        false => format!("{not_null}{}", default.unwrap_or_default()),
+    };
+    let Some(text) = text else {
+        return vec![add(&constraints)];
+    };
+    if is_undecided || can_be_added(wanted) {
+        text.add(column, &format!("{data_type}{constraints}"));
+        return vec![add(&constraints)];
+    }
+    text.add(column, data_type);
+    text.change(column, wanted.not_null, Some(wanted.default), None);
+    std::iter::once(add("")).chain(fill).collect()
+}
+
+/// Changes a column in the text of its table, which replaces the table on SQLite; false if it cannot be changed.
+fn replace(
+    text: &mut TableText,
+    column: &str,
+    [wanted, found]: [&Column<'_>; 2],
+    fit: &Fit,
+) -> bool {
+    let not_null = wanted.not_null || found.not_null && fit.null;
+    let mut default = (!fit.default).then_some(wanted.default);
+    let is_integer = found.data_type.eq_ignore_ascii_case("INTEGER");
+    // Inserts of the application without a value go on.
+    if !fit.data_type && is_integer && text.is_row_number(column) {
+        default = Some(Some(ANY_TEXT));
+    }
+    let data_type = (!fit.data_type).then_some(wanted.data_type);
+    text.change(column, not_null, default, data_type)
+}
+
+/// The statements of PostgreSQL that change a column; nothing if the meaning of its values is unknown.
+fn alter(
+    table: &str,
+    column: &str,
+    [wanted, found]: [&Column<'_>; 2],
+    fit: &Fit,
+    fill: Option<String>,
+) -> Option<Vec<String>> {
+    let (table, column) = (quoted(table), quoted(column));
+    let data_type = wanted.data_type;
     let mut changes = Vec::new();
     let mut default_fits = fit.default;
     let mut default = wanted.default.map(str::to_owned);
     if !fit.data_type {
-        let Some(value) = conversion(&column, found.data_type, data_type) else {
-            return vec![None];
-        };
+        let value = conversion(&column, found.data_type, data_type)?;
         // The old default may have no cast to the new type by itself. The application's inserts rely on it.
         if let Some(old) = found.default {
             changes.push("DROP DEFAULT".to_owned());
@@ -104,7 +138,7 @@ pub(super) fn column(
         let changes: Vec<String> = changes
             .map(|change| format!("ALTER COLUMN {column} {change}"))
             .collect();
-        Some(format!("ALTER TABLE {table} {};", changes.join(", ")))
+        format!("ALTER TABLE {table} {};", changes.join(", "))
     };
     let mut statements = Vec::new();
     if !changes.is_empty() {
@@ -114,7 +148,7 @@ pub(super) fn column(
         statements.extend(fill);
         statements.push(alter(&["SET NOT NULL".to_owned()]));
     }
-    statements
+    Some(statements)
 }
 
 /// A default in place of the number of a row on SQLite.
