@@ -114,8 +114,13 @@ pub(super) fn run(
     if complete {
         return Ok(Outcome::DONE);
     }
+    Ok(Outcome::with_next(Exit::Incomplete, next(&restored)))
+}
+
+/// The next step after a restore that is incomplete.
+fn next(restored: &Restored) -> String {
     let command = migrations::restore_command(&restored.folder);
-    let next = if restored.has_refused_rows() {
+    if restored.has_refused_rows() {
         format!("change the columns named above so that they can hold the values, then: {command}")
     } else if !restored.has_all_objects() {
         "create the objects named above by hand; manifest.json has their SQL".to_owned()
@@ -125,8 +130,7 @@ pub(super) fn run(
         format!(
             "nothing, if the missing rows were deleted on purpose; else insert them again, then: {command}"
         )
-    };
-    Ok(Outcome::with_next(Exit::Incomplete, next))
+    }
 }
 
 /// Adds the state of an interrupted restore to the error about its folder.

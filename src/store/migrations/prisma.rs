@@ -214,103 +214,81 @@ impl PrismaSync {
         statuses: &[MigrationStatus],
         application_schema: &str,
     ) -> Vec<Defect> {
+        let of_states = statuses.iter();
+        let of_states = of_states
+            .filter_map(|status| self.state_defect(db, status, statuses, application_schema));
+        let of_rows = statuses.iter().filter_map(|status| {
+            let migration = Migration::find(&status.version)?;
+            let prisma = self.completed_by(migration.version, Recording::Reverted)?;
+            Some(row_defects(migration, prisma))
+        });
+        of_states.chain(of_rows.flatten()).collect()
+    }
+
+    /// The difference between the state of a migration in Prisma's ledger and that in ours.
+    fn state_defect(
+        &self,
+        db: &Db,
+        status: &MigrationStatus,
+        statuses: &[MigrationStatus],
+        application_schema: &str,
+    ) -> Option<Defect> {
+        let migration = Migration::find(&status.version)?;
+        let prisma = self.find(migration.version)?;
+        let parts: Vec<&str> = self.parts(prisma).collect();
+        let parts = statuses
+            .iter()
+            .filter(|it| parts.contains(&it.version.as_str()));
+        let mut states = parts.map(|it| it.state);
+        let is_divided = states.any(|it| it != status.state);
+        let (problem, how) = match (status.state, prisma.state) {
+            (MigrationState::Partial | MigrationState::Unadopted, _) => return None,
+            // Neither state of Prisma's ledger would be true.
+            (MigrationState::Pending, _) if is_divided => {
+                return Some(Defect {
+                    object: format!("migration {migration}"),
+                    problem: format!(
+                        "is pending, but other parts of Prisma's {} are applied",
+                        prisma.name
+                    ),
+                    fix: Some("usagectl migrate".to_owned()),
+                });
+            }
+            _ if is_divided => return None,
+            (MigrationState::Pending, PrismaState::Applied) => (
+                "is pending, but applied in Prisma's ledger",
+                Recording::Reverted,
+            ),
+            (MigrationState::Pending, _) | (_, PrismaState::Applied) => return None,
+            (_, PrismaState::Failed) => (
+                "is applied, but failed in Prisma's ledger",
+                Recording::Adopted,
+            ),
+            (_, PrismaState::RolledBack) => (
+                "is applied, but rolled back in Prisma's ledger",
+                Recording::Adopted,
+            ),
+            (_, PrismaState::Absent) => (
+                "is applied, but not recorded in Prisma's ledger",
+                Recording::Adopted,
+            ),
+        };
+        self.completed_by(migration.version, how)?;
+        let sync = PrismaSync {
+            writes_history: true,
+            ..self.clone()
+        };
         // Prisma's lock is held until the end of the transaction.
         let begin = match db {
             Db::Pg(_) => format!("BEGIN;\n{};\n", search_path(application_schema)),
             Db::Sqlite(_) => "BEGIN IMMEDIATE;\n".to_owned(),
         };
-        let sync = PrismaSync {
-            writes_history: true,
-            ..self.clone()
-        };
-        let defect = |status: &MigrationStatus| {
-            let migration = Migration::find(&status.version)?;
-            let prisma = self.find(migration.version)?;
-            let parts: Vec<&str> = self.parts(prisma).collect();
-            let parts = statuses
-                .iter()
-                .filter(|it| parts.contains(&it.version.as_str()));
-            let mut states = parts.map(|it| it.state);
-            let is_divided = states.any(|it| it != status.state);
-            let (problem, how) = match (status.state, prisma.state) {
-                (MigrationState::Partial | MigrationState::Unadopted, _) => return None,
-                // Neither state of Prisma's ledger would be true.
-                (MigrationState::Pending, _) if is_divided => {
-                    return Some(Defect {
-                        object: format!("migration {migration}"),
-                        problem: format!(
-                            "is pending, but other parts of Prisma's {} are applied",
-                            prisma.name
-                        ),
-                        fix: Some("usagectl migrate".to_owned()),
-                    });
-                }
-                _ if is_divided => return None,
-                (MigrationState::Pending, PrismaState::Applied) => (
-                    "is pending, but applied in Prisma's ledger",
-                    Recording::Reverted,
-                ),
-                (MigrationState::Pending, _) | (_, PrismaState::Applied) => return None,
-                (_, PrismaState::Failed) => (
-                    "is applied, but failed in Prisma's ledger",
-                    Recording::Adopted,
-                ),
-                (_, PrismaState::RolledBack) => (
-                    "is applied, but rolled back in Prisma's ledger",
-                    Recording::Adopted,
-                ),
-                (_, PrismaState::Absent) => (
-                    "is applied, but not recorded in Prisma's ledger",
-                    Recording::Adopted,
-                ),
-            };
-            self.completed_by(migration.version, how)?;
-            let fix = sync.script(db, migration, how, script::now(db));
-            Some(Defect {
-                object: format!("migration {migration}"),
-                problem: problem.to_owned(),
-                fix: (!fix.is_empty()).then(|| format!("{begin}{fix}COMMIT;")),
-            })
-        };
-        let mut defects: Vec<Defect> = statuses.iter().filter_map(defect).collect();
-        let known = statuses.iter().filter_map(|status| {
-            let migration = Migration::find(&status.version)?;
-            let prisma = self.completed_by(migration.version, Recording::Reverted)?;
-            Some((migration, prisma))
-        });
-        for (migration, prisma) in known {
-            let name = literal(&prisma.name);
-            let mut add = |problem: String, sql: String| {
-                defects.push(Defect {
-                    object: format!("migration {migration}"),
-                    problem,
-                    fix: Some(sql),
-                });
-            };
-            if prisma.is_edited {
-                let problem = format!(
-                    "has another checksum in Prisma's ledger than {}",
-                    prisma.name
-                );
-                let checksum = literal(&prisma.checksum);
-                let sql = format!(
-                    "UPDATE _prisma_migrations SET checksum = {checksum} \
-                     WHERE migration_name = {name} AND rolled_back_at IS NULL;"
-                );
-                add(problem, sql);
-            }
-            if prisma.has_stray_row {
-                let stray = migration.to_string();
-                let problem = format!(
-                    "is in Prisma's ledger as {stray}, which has no folder: Prisma calls it {}",
-                    prisma.name
-                );
-                let stray = literal(&stray);
-                let sql = format!("DELETE FROM _prisma_migrations WHERE migration_name = {stray};");
-                add(problem, sql);
-            }
-        }
-        defects
+        let fix = sync.script(db, migration, how, script::now(db));
+        Some(Defect {
+            object: format!("migration {migration}"),
+            problem: problem.to_owned(),
+            fix: (!fix.is_empty()).then(|| format!("{begin}{fix}COMMIT;")),
+        })
     }
 
     /// Records that `migration` was applied or reverted, inside the transaction of our own ledger row.
@@ -382,6 +360,42 @@ impl PrismaSync {
         let insert = insert(db, how, &id, &literal(&prisma.checksum), now, &name);
         format!("{lock}{update};\n{insert};\n")
     }
+}
+
+/// The rows of Prisma's ledger for a migration that Prisma itself objects to.
+fn row_defects(migration: &Migration, prisma: &PrismaMigration) -> Vec<Defect> {
+    let mut defects = Vec::new();
+    let name = literal(&prisma.name);
+    let mut add = |problem: String, sql: String| {
+        defects.push(Defect {
+            object: format!("migration {migration}"),
+            problem,
+            fix: Some(sql),
+        });
+    };
+    if prisma.is_edited {
+        let problem = format!(
+            "has another checksum in Prisma's ledger than {}",
+            prisma.name
+        );
+        let checksum = literal(&prisma.checksum);
+        let sql = format!(
+            "UPDATE _prisma_migrations SET checksum = {checksum} \
+             WHERE migration_name = {name} AND rolled_back_at IS NULL;"
+        );
+        add(problem, sql);
+    }
+    if prisma.has_stray_row {
+        let stray = migration.to_string();
+        let problem = format!(
+            "is in Prisma's ledger as {stray}, which has no folder: Prisma calls it {}",
+            prisma.name
+        );
+        let stray = literal(&stray);
+        let sql = format!("DELETE FROM _prisma_migrations WHERE migration_name = {stray};");
+        add(problem, sql);
+    }
+    defects
 }
 
 /// What happened to a migration.
