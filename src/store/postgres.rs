@@ -1,7 +1,7 @@
 //! A PostgreSQL connection that may be a pooler's.
 //!
-//! A transaction pooler (PgBouncer, as Neon, Supabase and Vercel offer it) gives each transaction whatever server
-//! session is free, and the application gets the same session next. So nothing is left on a session:
+//! A transaction pooler (PgBouncer, as Neon, Supabase and Vercel offer it) gives each transaction any free
+//! server session, and the application gets the same session next. So nothing is left on a session:
 //!
 //! * every statement runs in a transaction, which begins with `SET LOCAL` of the search path and the lock timeout;
 //! * statements are unnamed: with its cache disabled, Diesel sends parse, bind and execute as one message;

@@ -185,7 +185,7 @@ fn follow(db: &TestDatabase, arguments: &[&str]) {
         let next = next.unwrap_or_else(|| panic!("{trail:?} has no next step: {}", run.stderr));
         trail.push(next.to_owned());
         let Some(command) = next.strip_prefix("usagectl ").filter(|_| is_command(next)) else {
-            // Without a command it must say what to do, not only where to look.
+            // Without a command it must name an action.
             assert!(!next.is_empty(), "{trail:?}");
             return;
         };

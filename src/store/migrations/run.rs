@@ -771,7 +771,7 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
 }
 
 /// Runs a statement that PostgreSQL does not allow in a transaction. It waits for all transactions that can see
-/// the old state, on any table, so it has no time limit; nobody waits for it meanwhile.
+/// the old state, on any table, so it has no time limit; it holds no lock that blocks reads or writes.
 ///
 /// Outside a transaction a setting belongs to the session, so it is reset afterwards.
 pub(super) fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {

@@ -54,7 +54,7 @@ fn end_at_every_point(db: &TestDatabase, command: &[&str], signal: &str, code: i
         assert_eq!(run.code, code, "at point {point}: {}", run.snapshot());
         ended += 1;
         let now_done = steps_done();
-        // Points of what is done by now are not passed again.
+        // A repeated run does not pass the points of completed steps.
         point = if now_done > done { 1 } else { point + 1 };
         done = now_done;
         assert!(ended < 2_000, "no progress: {:?}", log(db).last());

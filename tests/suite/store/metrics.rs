@@ -48,7 +48,7 @@ fn from_scratch(test: &TestDatabase) -> Vec<MetricDay> {
     refreshed(&mut test.open())
 }
 
-/// Amounts, levels and a counter that begins anew each month, every six hours.
+/// Amounts, levels and a counter that is reset each month, every six hours.
 fn put_points(db: &mut Db) {
     let begin = at("2026-01-20T03:00:00Z");
     for (metric, resource, reading) in [

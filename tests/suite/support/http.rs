@@ -223,7 +223,7 @@ fn answer(
     body: &str,
 ) -> std::io::Result<()> {
     let mut head = format!(
-        "HTTP/1.1 {status} As told\r\nContent-Length: {}\r\nConnection: close\r\n",
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\nConnection: close\r\n",
         body.len()
     );
     for (name, value) in headers {

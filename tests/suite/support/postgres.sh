@@ -5,8 +5,8 @@
 #   sh postgres.sh find    prints the directory of PostgreSQL's server programs, or fails
 #
 # The server lives in a temporary directory and listens on 127.0.0.1 and on a socket in that directory;
-# its superuser is `postgres`, without a password. When standard input closes (whoever held it ended, in
-# whatever way), the server is stopped and its directory removed.
+# its superuser is `postgres`, without a password. When standard input closes, because the process
+# that held it ended, the server is stopped and its directory removed.
 # SETTINGS holds further lines for postgresql.conf. With TLS=1 the server has a certificate for `localhost`,
 # signed by itself, in DIRECTORY/server.crt.
 
@@ -76,7 +76,7 @@ if [ -n "${TLS:-}" ]; then
     } >>"$dir/data/postgresql.conf"
 fi
 
-# A port that nobody has; if somebody was quicker, another one.
+# A free port; another one if it is taken meanwhile.
 for attempt in 1 2 3 4 5; do
     port=$((20000 + ($$ * 7 + attempt * 1009) % 12000))
     if "$programs/pg_ctl" -D "$dir/data" -l "$dir/log" -o "-p $port" -s -w -t 60 start \
