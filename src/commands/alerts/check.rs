@@ -1,6 +1,7 @@
 //! `alerts check`: evaluates the rules, saves what changed and sends notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -62,7 +63,7 @@ pub struct CheckArgs {
     steps: StepArgs,
 
     /// Delay before a step is evaluated, so that its calls are complete; at most 1d
-    #[arg(long, value_name = "DURATION", value_parser = parse_settle, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_settle, default_value = SETTLE.as_str())]
     settle: Duration,
 
     /// Maximum time to catch up
@@ -81,6 +82,9 @@ pub struct CheckArgs {
     #[command(flatten)]
     heartbeat: HeartbeatArgs,
 }
+
+/// The default of --settle.
+static SETTLE: LazyLock<String> = LazyLock::new(|| format::duration(Schedule::SETTLE));
 
 /// The instants at which rules are evaluated.
 #[derive(Args, Clone, Copy, Debug)]
