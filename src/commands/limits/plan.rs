@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::sync::sync;
+use super::sync;
 use crate::args::{Author, parse_instant, parse_text};
 use crate::commands::prelude::*;
 use crate::domain::id;
@@ -106,8 +106,21 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
             let catalogue = catalogues::active(db)?;
             let chosen = catalogue.plan(provider, plan);
             warn_of_calendar(context, chosen, args.terms.anchor_day);
-            let is_new = select(db, &catalogue, provider, plan, args.terms, signature)?;
-            let mut changes = sync(db, &catalogue, signature)?;
+            let mut selections = selections::all(db)?;
+            let selected = select(
+                &catalogue,
+                &selections,
+                provider,
+                plan,
+                args.terms,
+                signature,
+            )?;
+            let is_new = !selected.is_empty();
+            selections::insert(db, &selected)?;
+            selections.extend(selected);
+            let mut changes =
+                sync::changes(db, &catalogue, &selections, Some(provider), signature)?;
+            sync::save(db, &changes, now)?;
             changes.retain_changed();
             Ok(Selections {
                 selected: Some(Selected { is_new, changes }),
@@ -158,18 +171,17 @@ pub(super) fn warn_of_calendar(
     }
 }
 
-/// Stores a selection, unless the same is in use; returns whether it is new.
+/// The selections to store; none if the same is in use.
 pub(super) fn select(
-    db: &mut Db,
     catalogue: &Catalogue,
+    all: &[PlanSelection],
     provider: &str,
     plan: &str,
     terms: PlanTerms,
     signature: Signature<'_>,
-) -> Result<bool> {
+) -> Result<Vec<PlanSelection>> {
     require_plan(catalogue, provider, plan)?;
-    let all = selections::all(db)?;
-    let before = selection::current(&all, provider, signature.now);
+    let before = selection::current(all, provider, signature.now);
     let billing = before.map(|it| it.billing).unwrap_or_default();
     let billing = Billing {
         anchor_day: terms.anchor_day.unwrap_or(billing.anchor_day),
@@ -200,21 +212,17 @@ pub(super) fn select(
             == (&selected.plan, selected.seats, &selected.region, billing)
     };
     if terms.from.is_none() && before.is_some_and(is_same) {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    selections::insert(db, &selected)?;
     // From an earlier day on, the terms of the plan in use are these too.
     let in_use = before.filter(|it| it.plan == plan && it.valid_from > selected.valid_from);
-    if let Some(in_use) = in_use {
-        let corrected = PlanSelection {
-            id: id::unique(signature.now).to_string(),
-            valid_from: in_use.valid_from,
-            created_at: after(Some(&selected)),
-            ..selected
-        };
-        selections::insert(db, &corrected)?;
-    }
-    Ok(true)
+    let corrected = in_use.map(|in_use| PlanSelection {
+        id: id::unique(signature.now).to_string(),
+        valid_from: in_use.valid_from,
+        created_at: after(Some(&selected)),
+        ..selected.clone()
+    });
+    Ok(std::iter::once(selected).chain(corrected).collect())
 }
 
 /// Checks that the catalogue has a provider.
