@@ -68,15 +68,17 @@ pub struct RunArgs {
 
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
-    let mut db = context.open_migrated(&url, Access::Write)?;
-    let lock = if args.dry_run {
-        None
-    } else {
-        let wait = args.wait.lock_wait;
-        Some(context.lock(&mut db, &url, RunKind::Recommend, wait)?)
+    let access = match args.dry_run {
+        true => Access::Read,
+        false => Access::Write,
     };
-    // Days derive from the measurements, so that a dry run may write them too.
-    days::refresh(&mut db)?;
+    let mut db = context.open_migrated(&url, access)?;
+    let mut lock = None;
+    if !args.dry_run {
+        let wait = args.wait.lock_wait;
+        lock = Some(context.lock(&mut db, &url, RunKind::Recommend, wait)?);
+        days::refresh(&mut db)?;
+    }
     let now = context.now;
     let snapshot = db.read_tx(|db| load(db, now))?;
     let assessed = snapshot.assess();

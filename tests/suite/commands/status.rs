@@ -1420,7 +1420,7 @@ fn rows_with_unknown_values_are_kept_and_skipped(
         "limits show upstash",
         "limits set --service VERCEL_KV --metric STORAGE_MB --plan free 300",
         "collect status",
-        "collect prune --keep 1d",
+        "collect prune --older-than 1d",
         "recommend run",
         "recommend",
         "recommend list --all",
