@@ -17,7 +17,7 @@ use crate::commands::{
 use crate::context::{Context, Verbosity};
 use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
-use crate::output::Format;
+use crate::output::{Format, printable};
 
 /// Manage an application's API-usage and infrastructure monitoring database
 ///
@@ -54,11 +54,14 @@ struct GlobalArgs {
     database_url: Option<String>,
 
     /// Output format
+    ///
+    /// `usagectl stats` also has prometheus: metrics for the node exporter's textfile collector.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Use this time as the current time (RFC 3339)
-    #[arg(long, global = true, value_name = "TIME", env = "USAGECTL_NOW", value_parser = parse_now)]
+    /// Use this time as the current time (RFC 3339) [env: USAGECTL_NOW]
+    // Not clap's `env`: usage lines would show the option as a required one.
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_now)]
     now: Option<DateTime<Utc>>,
 
     /// Print more: the database in use, each step
@@ -66,6 +69,9 @@ struct GlobalArgs {
     verbose: u8,
 
     /// Print only the answer, warnings and errors
+    ///
+    /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor warnings that
+    /// every run would repeat. The next command after a non-zero exit code is printed all the same.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -95,7 +101,10 @@ pub fn run() -> Exit {
         .try_get_matches_from(words)
         .and_then(|matches| {
             let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
-            let cli = cli.map_err(|error| error.format(&mut definition()))?;
+            let mut cli = cli.map_err(|error| error.format(&mut definition()))?;
+            if cli.global.now.is_none() {
+                cli.global.now = now_of_environment()?;
+            }
             let (command, arguments) = command_of(matches);
             if cli.global.format == Format::Prometheus && command != "usagectl stats" {
                 let message = "--format prometheus is an option of `usagectl stats` only";
@@ -128,6 +137,17 @@ pub fn run() -> Exit {
         database_error::explain(&context, command, error)
     });
     conclude(&mut context, result)
+}
+
+fn now_of_environment() -> Result<Option<DateTime<Utc>>, clap::Error> {
+    let text = env::var_os("USAGECTL_NOW").map(|text| text.to_string_lossy().into_owned());
+    let now = text.map(|text| {
+        parse_now(&text).map_err(|reason| {
+            let message = format!("invalid USAGECTL_NOW `{}`: {reason}", printable(&text));
+            definition().error(ErrorKind::InvalidValue, message)
+        })
+    });
+    now.transpose()
 }
 
 impl Command {

@@ -12,7 +12,6 @@ use crate::commands::migrate::{COUNT_TIMEOUT, PrismaArgs};
 use crate::context::Context;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
-use crate::domain::schema::adoption::lost_tables;
 use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
@@ -51,7 +50,9 @@ pub struct StatusArgs {
     #[command(flatten)]
     prisma: PrismaArgs,
 
-    /// Also report objects on our tables that no migration creates
+    /// Also report columns, indexes and triggers that no migration creates, and exit with 4
+    ///
+    /// Those on the tables of the migrations, and further values of their enums.
     #[arg(long)]
     strict: bool,
 
@@ -69,6 +70,21 @@ pub struct StatusArgs {
     /// usagectl was built without it.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
+}
+
+/// The tables that recommendations, limits and their measurements are read from.
+const CAPACITY: &str = "InfrastructureLimit InfrastructureMetric UpgradeRecommendation usagectl_catalogues \
+     usagectl_dirty_metric_days usagectl_limit_origins usagectl_metric_days usagectl_plan_choices";
+
+/// Whether [`CAPACITY`] cannot be read, or its triggers do not mark what changes.
+fn hides_capacity(difference: &Difference) -> bool {
+    let (kind, _) = difference.what.split_once(' ').unwrap_or_default();
+    let is_of_capacity = CAPACITY.split(' ').any(|table| difference.is_of(table));
+    match kind {
+        "enum" => true,
+        "column" | "trigger" => is_of_capacity && !difference.is_unfilled(),
+        _ => false,
+    }
 }
 
 /// The interval of `--wait`.
@@ -171,18 +187,19 @@ fn report(
         let mut names = names.split(' ');
         names.all(|name| found.get(&format!("table {name}")).is_some() && !lacks_column(name))
     };
-    // Tables that differ cannot be read.
-    let has_own_tables = lost_tables(&drift).next().is_none();
-    // Tables that differ cannot be read; a partial migration may have dropped the triggers.
+    // A partial migration may have dropped the triggers.
     let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
-    let has_capacity = drift.is_empty()
-        && !is_partial
-        && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
-    let has_rollups = has_own_tables
-        && has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");
-    let has_alerts = has_own_tables
-        && has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
+    let has_capacity = !is_partial && has_tables(CAPACITY) && !drift.iter().any(hides_capacity);
+    let has_rollups = has_tables(
+        "usagectl_dirty_hours usagectl_stale_periods usagectl_rollups usagectl_settings",
+    );
+    let has_alerts =
+        has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
     let has_usage = has_rollups && has_tables("api_usage");
+    let has_odd = match db {
+        Db::Pg(_) => has_usage,
+        Db::Sqlite(_) => has_usage && has_tables("usagectl_odd_timestamps"),
+    };
     let has_published = has_usage
         && has_tables("api_usage_aggregates")
         && !drift.iter().any(|it| it.is_of("api_usage_aggregates"));
@@ -243,7 +260,7 @@ fn report(
         } else {
             Vec::new()
         },
-        unreadable_timestamps: has_usage.then(|| dirty::count_unreadable(db)).transpose()?,
+        unreadable_timestamps: has_odd.then(|| dirty::count_unreadable(db)).transpose()?,
     })
 }
 

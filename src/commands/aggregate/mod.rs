@@ -83,6 +83,8 @@ pub struct AggregateArgs {
     rebuild: bool,
 
     /// Recompute and compare, print each difference, write nothing
+    ///
+    /// Hours with rows that changed since the last run are not compared. Exits with 12 if there are no others.
     #[arg(long)]
     verify: bool,
 

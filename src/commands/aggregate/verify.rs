@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::AggregateArgs;
+use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
 use crate::domain::format::{self, DASH, counted};
 use crate::domain::named::Named;
@@ -26,18 +27,33 @@ pub(super) fn run(context: &mut Context, db: &mut Db, args: &AggregateArgs) -> R
     let answer = db.read_tx(|db| {
         let settings = settings::load(db)?;
         let window = super::window(args, context.now, settings.calendar)?;
+        let apis = &args.filter.apis;
+        if !apis.is_empty() {
+            let known = rollups::known_apis(db)?;
+            require_known(db, apis, &known)?;
+        }
         differences(db, args, settings, window)
     })?;
     context.detail(format_args!(
-        "compared {}, found {}; skipped {} changed since the last run",
+        "compared {}, found {}",
         counted(answer.compared, "roll-up"),
-        counted(answer.differences.len() as u64, "difference"),
-        counted(answer.hours_waiting, "hour")
+        counted(answer.differences.len() as u64, "difference")
     ));
+    if answer.hours_waiting > 0 {
+        context.info(format_args!(
+            "not compared: {} of an API with rows changed since the last `usagectl aggregate`, and the days and months \
+             that contain them",
+            counted(answer.hours_waiting, "hour")
+        ));
+    }
     if !answer.differences.is_empty() || context.format != Format::Table {
         context.answer(&answer)?;
     }
     Ok(match answer.span() {
+        None if answer.compared == 0 && answer.hours_waiting > 0 => {
+            let next = "usagectl aggregate && usagectl aggregate --verify";
+            Outcome::with_next(Exit::Unknown, next)
+        }
         None => Outcome::DONE,
         Some(span) => Outcome::with_next(
             Exit::Untrustworthy,
@@ -105,8 +121,6 @@ impl<'a> Verification<'a> {
             let unmarked = lookback::changed_hours(db, window)?.into_iter();
             stale.extend(unmarked.map(|hour| (Granularity::Hourly, hour)));
         }
-        let hours = stale.iter().filter(|(of, _)| *of == Granularity::Hourly);
-        let hours_waiting = hours.count() as u64;
         // A period that contains a stale one is stale too.
         for granularity in [Granularity::Hourly, Granularity::Daily] {
             let parts = stale.iter().filter(|(of, _)| *of == granularity);
@@ -122,18 +136,20 @@ impl<'a> Verification<'a> {
             let starts = rollups::stored_starts(db, granularity, window)?.into_iter();
             days.extend(starts.map(|start| Granularity::Daily.start_of(start)));
         }
-        Ok(Verification {
+        let mut verification = Verification {
             only: &args.filter.apis,
             settings,
             window,
             apis: rollups::all_apis(db)?,
             days,
             stale,
-            answer: VerifyAnswer {
-                hours_waiting,
-                ..VerifyAnswer::default()
-            },
-        })
+            answer: VerifyAnswer::default(),
+        };
+        let hours = verification.stale.iter();
+        let waiting = hours
+            .filter(|(of, hour)| *of == Granularity::Hourly && verification.is_wanted(*of, hour));
+        verification.answer.hours_waiting = waiting.count() as u64;
+        Ok(verification)
     }
 
     /// Compares all roll-ups of a granularity, a day or a month at a time.
@@ -220,12 +236,14 @@ impl<'a> Verification<'a> {
     }
 
     fn is_compared(&self, granularity: Granularity, period: &ApiPeriod) -> bool {
+        self.is_wanted(granularity, period) && !self.stale.contains(&(granularity, period.clone()))
+    }
+
+    fn is_wanted(&self, granularity: Granularity, period: &ApiPeriod) -> bool {
         let end = self.settings.calendar.end_of(granularity, period.start);
-        let is_wanted = self.only.is_empty() || self.only.contains(&period.api_name);
-        is_wanted
+        (self.only.is_empty() || self.only.contains(&period.api_name))
             && period.start < self.window.to
             && end > self.window.from
-            && !self.stale.contains(&(granularity, period.clone()))
     }
 }
 

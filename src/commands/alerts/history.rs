@@ -1,10 +1,13 @@
 //! `alerts history`: recorded events and notices.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 
 use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
+use crate::domain::alert::lookup::{NotFound, find_alerts};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef};
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices, rules};
@@ -23,7 +26,7 @@ pub struct HistoryArgs {
     #[command(flatten)]
     filter: ApiFilter,
 
-    /// Only this rule: id, beginning of an id, or API/TYPE/PERIOD
+    /// Only this rule, which may be removed: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 
@@ -35,60 +38,63 @@ pub struct HistoryArgs {
     notices: bool,
 }
 
-impl HistoryArgs {
-    fn includes(&self, alert: &AlertRef) -> bool {
-        let apis = &self.filter.apis;
-        self.names(alert) && (apis.is_empty() || apis.contains(&alert.api_name))
-    }
-
-    /// Whether --rule names the rule, or is not given.
-    fn names(&self, alert: &AlertRef) -> bool {
-        let AlertRef {
-            alert_id,
-            api_name,
-            alert_type,
-            period,
-        } = alert;
-        let is_rule = |reference: &String| {
-            let full = format!("{api_name}/{alert_type}/{period}");
-            !reference.is_empty() && alert_id.starts_with(reference.as_str())
-                || full.eq_ignore_ascii_case(reference)
-        };
-        self.rule.as_ref().is_none_or(is_rule)
-    }
-}
-
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     // The default end includes what another run writes at this very instant.
     let until = context.now + TimeDelta::milliseconds(1);
+    let apis = &args.filter.apis;
     let mut db = context.open(Access::Read)?;
     let calendar = settings::load(&mut db)?.calendar;
     let window = args.lookback.window(until, calendar)?;
-    warn_of_unknown(context, &mut db, &args.filter.apis)?;
-    if let Some(reference) = &args.rule {
-        let rules = rules::all(&mut db)?;
-        // From the end: an API name may contain a slash.
-        let api_name = reference.rsplitn(3, '/').nth(2).unwrap_or_default();
-        let mut alerts = rules.iter().map(|rule| match rule.api_name.as_str() {
-            // Its events have the API.
-            ALL_APIS => AlertRef::new(rule, api_name),
-            own => AlertRef::new(rule, own),
-        });
-        if !alerts.any(|alert| args.names(&alert)) {
-            context.warn(format_args!(
-                "there is no rule `{}` now",
-                printable(reference)
-            ));
-        }
-    }
+    warn_of_unknown(context, &mut db, apis)?;
     if args.notices {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
-        notices.retain(|notice| args.includes(&notice.content.alert));
+        let alerts = notices.iter().map(|notice| &notice.content.alert);
+        let named = named(context, &mut db, args.rule.as_deref(), alerts)?;
+        notices.retain(|notice| {
+            let alert = &notice.content.alert;
+            named.contains(alert) && (apis.is_empty() || apis.contains(&alert.api_name))
+        });
         context.answer(&Notices { window, notices })?;
     } else {
         let mut events = events::between(&mut db, window.from, window.to)?;
-        events.retain(|event| args.includes(&event.alert));
+        let alerts = events.iter().map(|event| &event.alert);
+        let named = named(context, &mut db, args.rule.as_deref(), alerts)?;
+        events.retain(|event| {
+            let alert = &event.alert;
+            named.contains(alert) && (apis.is_empty() || apis.contains(&alert.api_name))
+        });
         context.answer(&Events { window, events })?;
     }
     Ok(Outcome::DONE)
+}
+
+/// Those of `recorded` that --rule names, or all.
+fn named<'a>(
+    context: &mut Context,
+    db: &mut Db,
+    reference: Option<&str>,
+    recorded: impl Iterator<Item = &'a AlertRef>,
+) -> Result<BTreeSet<AlertRef>> {
+    let Some(reference) = reference else {
+        return Ok(recorded.cloned().collect());
+    };
+    // From the end: an API name may contain a slash.
+    let api_name = reference.rsplitn(3, '/').nth(2).unwrap_or_default();
+    let rules = rules::all(db)?;
+    let rules = rules.iter().map(|rule| match rule.api_name.as_str() {
+        // Its events have the API.
+        ALL_APIS => AlertRef::new(rule, api_name),
+        own => AlertRef::new(rule, own),
+    });
+    let rules: BTreeSet<AlertRef> = rules.collect();
+    let found = find_alerts(rules.iter().cloned().chain(recorded.cloned()), reference);
+    let found = match found {
+        Err(NotFound::None(_)) => BTreeSet::new(),
+        found => found?,
+    };
+    if rules.is_disjoint(&found) {
+        let reference = printable(reference);
+        context.warn(format_args!("there is no rule `{reference}` now"));
+    }
+    Ok(found)
 }

@@ -9,12 +9,12 @@ use crate::args::ApiFilter;
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
-use crate::domain::alert::event::Event;
+use crate::domain::alert::round::Schedule;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::summary::Line;
 use crate::domain::alert::window::Grid;
 use crate::domain::api_name::ALL_APIS;
-use crate::domain::period::{Period, Window};
+use crate::domain::period::Period;
 use crate::domain::usage::settings::Mode;
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
@@ -28,7 +28,7 @@ use crate::store::usage::rollups;
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts show finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct ShowArgs {
-    /// Rule: id, unique beginning of an id, or API/TYPE/PERIOD
+    /// Rule: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(value_name = "RULE")]
     rule: String,
 
@@ -42,10 +42,7 @@ const COLUMNS: u32 = 60;
 /// The most charts of a rule for all APIs; `--api` shows others.
 const CHARTS: usize = 10;
 
-const EVENTS: usize = 10;
-
-/// How long after the end of a window a check evaluates it, so that its calls are recorded.
-const SETTLE: TimeDelta = TimeDelta::seconds(10);
+const EVENTS: i64 = 10;
 
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let now = context.now;
@@ -57,9 +54,10 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
         let rule = rules.remove(0);
         let mut lines = rule_states::read(db, now, |known| known.id == rule.id)?;
         lines.retain(|line| apis.is_empty() || apis.contains(&line.api_name));
+        let until = now + TimeDelta::milliseconds(1);
         Ok(RuleDetails {
-            measured: measure(db, &rule, &lines, apis, now)?,
-            events: last_events(db, &rule, now)?,
+            measured: measure(context, db, &rule, &lines, apis)?,
+            events: events::last_of_rule(db, &rule.id, apis, until, EVENTS)?,
             lines,
             rule,
         })
@@ -69,11 +67,11 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
 
 /// Evaluates the last windows of the rule for each API.
 fn measure(
+    context: &mut Context,
     db: &mut Db,
     rule: &Rule,
     lines: &[Line],
     asked: &[String],
-    now: DateTime<Utc>,
 ) -> Result<Vec<ApiReadings>> {
     if rule.check().is_err() {
         return Ok(Vec::new());
@@ -83,15 +81,26 @@ fn measure(
         ([], lines) => lines.iter().map(|line| line.api_name.clone()).collect(),
         (asked, _) => asked.to_vec(),
     };
-    let grid = Grid::MINUTES;
-    let ends = window_ends(&rule.period, grid.at_or_before(now - SETTLE));
-    let providers = reading::providers(db, now)?;
-    let targets: Vec<_> = apis
+    let schedule = Schedule {
+        now: context.now,
+        grid: Grid::MINUTES,
+        settle: Schedule::SETTLE,
+        max_catch_up: TimeDelta::zero(),
+    };
+    let ends = window_ends(&rule.period, schedule.last(rule.settings.settle));
+    let providers = reading::providers(db, schedule.now)?;
+    let mut targets: Vec<_> = apis
         .iter()
-        .take(CHARTS)
-        .map(|api| providers.target(rule, api, grid))
+        .map(|api| providers.target(rule, api, schedule.grid))
         .filter(|target| !target.is_left_out())
         .collect();
+    if let Some(next) = targets.get(CHARTS) {
+        let (all, next) = (targets.len(), printable(next.api_name));
+        context.warn(format_args!(
+            "only {CHARTS} of {all} APIs are shown; --api shows others, such as {next}"
+        ));
+        targets.truncate(CHARTS);
+    }
     let needs: BTreeMap<&str, Vec<RequiredWindows>> = targets
         .iter()
         .map(|target| {
@@ -127,14 +136,6 @@ fn window_ends(period: &Period, last: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         _ => last.checked_sub_signed(apart * i32::try_from(steps).ok()?),
     };
     (0..count).rev().filter_map(back).collect()
-}
-
-fn last_events(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> Result<Vec<Event>> {
-    let to = now + TimeDelta::milliseconds(1);
-    let mut events = events::between(db, Window::ALL.from, to)?;
-    events.retain(|event| event.alert.alert_id == rule.id);
-    let old = events.len().saturating_sub(EVENTS);
-    Ok(events.split_off(old))
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use crate::store::metrics::days;
 /// Removes whole UTC days after summarizing them, so that forecasts do not change. A late point in such a day is
 /// stored and reported, but not added to its summary.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl collect prune --keep 90d")]
+#[command(after_help = "Example: usagectl collect prune --older-than 90d")]
 pub struct PruneArgs {
     /// Age up to which points are kept, at least 1d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    keep: Duration,
+    #[arg(long, alias = "keep", value_name = "DURATION", value_parser = parse_duration)]
+    older_than: Duration,
 
     /// Show the number of points, and remove nothing
     #[arg(long)]
@@ -28,18 +28,18 @@ pub struct PruneArgs {
 }
 
 pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
-    let keep = TimeDelta::from_std(args.keep).unwrap_or(TimeDelta::MAX);
+    let keep = TimeDelta::from_std(args.older_than).unwrap_or(TimeDelta::MAX);
     if keep < TimeDelta::days(1) {
-        return Err(Error::usage("--keep must be at least 1d")
-            .with_next("usagectl collect prune --keep 90d"));
+        return Err(Error::usage("--older-than must be at least 1d")
+            .with_next("usagectl collect prune --older-than 90d"));
     }
     let before = context.now.checked_sub_signed(keep).map(midnight);
     let before = before.map_or(NaiveDate::MIN, |at| at.date_naive());
-    let mut db = context.open(Access::Write)?;
-    refresh(context, &mut db)?;
     let points = if args.dry_run {
-        days::count_before(&mut db, before)?
+        days::count_before(&mut context.open(Access::Read)?, before)?
     } else {
+        let mut db = context.open(Access::Write)?;
+        refresh(context, &mut db)?;
         let removed = days::prune(&mut db, before)?;
         // The deletes marked the days dirty; they are sealed, so that this only clears the marks.
         days::refresh(&mut db)?;

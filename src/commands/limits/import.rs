@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::sync::{sync, write_unless_dry_run};
+use super::sync;
 use crate::args::Author;
 use crate::commands::prelude::*;
 use crate::domain::format::counted;
@@ -52,8 +52,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };
     warn_of_old_sources(context, &catalogue);
-    let mut db = context.open(Access::Write)?;
-    let answer = write_unless_dry_run(&mut db, args.dry_run, |db| {
+    let answer = sync::transact(context, args.dry_run, |_, db| {
         import(db, &catalogue, &content, signature, args.dry_run)
     })?;
     let (providers, mut next) = (catalogue.providers(), None);
@@ -116,7 +115,7 @@ fn import(
         let message = format!("another catalogue of version {version} is in force");
         return refused(message);
     }
-    if *version != before.version {
+    if *version != before.version && !dry_run {
         catalogues::insert(db, version, content, signature.by, signature.now)?;
     }
     let selections = selections::all(db)?;
@@ -124,7 +123,10 @@ fn import(
         .filter(|it| catalogue.plan(&it.provider, &it.plan).is_none())
         .map(|it| format!("{} {}", it.provider, it.plan))
         .collect();
-    let mut changes = sync(db, catalogue, signature)?;
+    let mut changes = sync::changes(db, catalogue, &selections, None, signature)?;
+    if !dry_run {
+        sync::save(db, &changes, signature.now)?;
+    }
     changes.retain_new_values();
     Ok(Imported {
         version: version.to_string(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::{PlanTerms, catalogue_name, select, warn_of_calendar};
-use super::sync::{sync, write_unless_dry_run};
+use super::sync;
 use crate::args::Author;
 use crate::commands::prelude::*;
 use crate::domain::plans::sync::Signature;
@@ -58,11 +58,10 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
         let message = format!("--plan: two plans of {}", printable(provider));
         return Err(Error::usage(message).with_next("give one plan of each provider"));
     }
-    let mut db = context.open(Access::Write)?;
     let (by, now) = (args.author.name(), context.now);
     let signature = Signature { by: &by, now };
-    let work = |db: &mut Db| initialise(context, db, &args, signature);
-    let answer = write_unless_dry_run(&mut db, args.dry_run, work)?;
+    let work = |context: &mut Context, db: &mut Db| initialise(context, db, &args, signature);
+    let answer = sync::transact(context, args.dry_run, work)?;
     context.answer(&answer)?;
     for UnselectedProvider { provider, plans } in &answer.without_plan {
         context.info(format_args!(
@@ -80,13 +79,26 @@ fn initialise(
     signature: Signature<'_>,
 ) -> Result<Initialised> {
     let catalogue = catalogues::active(db)?;
+    let mut selections = selections::all(db)?;
+    let mut selected = Vec::new();
     for (provider, plan) in &args.plans {
         warn_of_calendar(context, catalogue.plan(provider, plan), args.anchor_day);
         let terms = PlanTerms::billed(args.anchor_day, args.tz);
-        select(db, &catalogue, provider, plan, terms, signature)?;
+        selected.extend(select(
+            &catalogue,
+            &selections,
+            provider,
+            plan,
+            terms,
+            signature,
+        )?);
     }
-    let changes = sync(db, &catalogue, signature)?;
-    let selections = selections::all(db)?;
+    selections.extend(selected.iter().cloned());
+    let changes = sync::changes(db, &catalogue, &selections, None, signature)?;
+    if !args.dry_run {
+        selections::insert(db, &selected)?;
+        sync::save(db, &changes, signature.now)?;
+    }
     // An API needs no selected plan, nor does a provider of which the application measures nothing.
     let is_measured = |plan: &Plan| plan.limits.iter().any(|it| it.application().is_some());
     let without_plan = catalogue.providers().into_iter().filter(|provider| {

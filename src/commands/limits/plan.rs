@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::sync::sync;
+use super::sync;
 use crate::args::{Author, parse_instant, parse_text};
 use crate::commands::prelude::*;
 use crate::domain::id;
@@ -15,6 +15,9 @@ use crate::domain::zone::Zone;
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
 
+/// The help of a provider, which names those of the embedded catalogue that are no API.
+pub(super) const PROVIDER: &str = "Provider: vercel, upstash, redis-cloud, neon, openai, or an API";
+
 /// Set or show the plan in use
 ///
 /// With a provider and a plan, selects the plan from now on, or from --from on, and writes its limits as
@@ -25,8 +28,7 @@ use crate::store::plans::{catalogues, selections};
     after_help = "Example: usagectl limits plan vercel pro --seats 2 --anchor-day 15 --tz Europe/Berlin"
 )]
 pub struct PlanArgs {
-    /// Provider: vercel, upstash, neon, openai, or an API
-    #[arg(value_parser = catalogue_name)]
+    #[arg(value_parser = catalogue_name, help = PROVIDER)]
     provider: Option<String>,
 
     /// Plan to use
@@ -106,8 +108,21 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
             let catalogue = catalogues::active(db)?;
             let chosen = catalogue.plan(provider, plan);
             warn_of_calendar(context, chosen, args.terms.anchor_day);
-            let is_new = select(db, &catalogue, provider, plan, args.terms, signature)?;
-            let mut changes = sync(db, &catalogue, signature)?;
+            let mut selections = selections::all(db)?;
+            let selected = select(
+                &catalogue,
+                &selections,
+                provider,
+                plan,
+                args.terms,
+                signature,
+            )?;
+            let is_new = !selected.is_empty();
+            selections::insert(db, &selected)?;
+            selections.extend(selected);
+            let mut changes =
+                sync::changes(db, &catalogue, &selections, Some(provider), signature)?;
+            sync::save(db, &changes, now)?;
             changes.retain_changed();
             Ok(Selections {
                 selected: Some(Selected { is_new, changes }),
@@ -158,18 +173,17 @@ pub(super) fn warn_of_calendar(
     }
 }
 
-/// Stores a selection, unless the same is in use; returns whether it is new.
+/// The selections to store; none if the same is in use.
 pub(super) fn select(
-    db: &mut Db,
     catalogue: &Catalogue,
+    all: &[PlanSelection],
     provider: &str,
     plan: &str,
     terms: PlanTerms,
     signature: Signature<'_>,
-) -> Result<bool> {
+) -> Result<Vec<PlanSelection>> {
     require_plan(catalogue, provider, plan)?;
-    let all = selections::all(db)?;
-    let before = selection::current(&all, provider, signature.now);
+    let before = selection::current(all, provider, signature.now);
     let billing = before.map(|it| it.billing).unwrap_or_default();
     let billing = Billing {
         anchor_day: terms.anchor_day.unwrap_or(billing.anchor_day),
@@ -200,21 +214,17 @@ pub(super) fn select(
             == (&selected.plan, selected.seats, &selected.region, billing)
     };
     if terms.from.is_none() && before.is_some_and(is_same) {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    selections::insert(db, &selected)?;
     // From an earlier day on, the terms of the plan in use are these too.
     let in_use = before.filter(|it| it.plan == plan && it.valid_from > selected.valid_from);
-    if let Some(in_use) = in_use {
-        let corrected = PlanSelection {
-            id: id::unique(signature.now).to_string(),
-            valid_from: in_use.valid_from,
-            created_at: after(Some(&selected)),
-            ..selected
-        };
-        selections::insert(db, &corrected)?;
-    }
-    Ok(true)
+    let corrected = in_use.map(|in_use| PlanSelection {
+        id: id::unique(signature.now).to_string(),
+        valid_from: in_use.valid_from,
+        created_at: after(Some(&selected)),
+        ..selected.clone()
+    });
+    Ok(std::iter::once(selected).chain(corrected).collect())
 }
 
 /// Checks that the catalogue has a provider.
@@ -263,4 +273,19 @@ pub(super) fn unknown_plan<'a>(
     let known: Vec<&str> = known.map(|plan| plan.name.as_str()).collect();
     let (plan, known) = (printable(plan), known.join(", "));
     Error::usage(format!("unknown plan `{plan}`; {provider} has {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_the_providers_of_the_catalogue() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut providers = catalogue.providers();
+        let is_api = |plan: &Plan| !plan.api_limits.is_empty() || plan.limits.is_empty();
+        providers.retain(|it| !catalogue.plans_of(it).all(is_api));
+        let text = format!("Provider: {}, or an API", providers.join(", "));
+        assert_eq!(PROVIDER, text);
+    }
 }

@@ -1,21 +1,32 @@
 //! Brings the stored limits in line with the catalogue in force and the plans in use, for `init`, `plan` and
 //! `import`.
 
+use chrono::{DateTime, Utc};
+
 use crate::commands::prelude::*;
 use crate::domain::plans::sync::{Changes, Signature, SyncAction};
-use crate::domain::plans::{Catalogue, sync};
-use crate::store::plans::{api_limits, limits, selections};
+use crate::domain::plans::{Catalogue, PlanSelection, sync};
+use crate::store::plans::{api_limits, limits};
 
-/// Decides and writes, in a transaction of the caller.
-pub fn sync(db: &mut Db, catalogue: &Catalogue, signature: Signature<'_>) -> Result<Changes> {
-    let selections = selections::all(db)?;
+/// The changes for all providers, or for one; writes nothing.
+pub fn changes(
+    db: &mut Db,
+    catalogue: &Catalogue,
+    selections: &[PlanSelection],
+    provider: Option<&str>,
+    signature: Signature<'_>,
+) -> Result<Changes> {
     let (rows, stored) = (limits::rows(db)?, api_limits::all(db)?);
-    let changes = Changes {
-        limits: sync::limits(catalogue, &selections, &rows, signature),
-        api_limits: sync::api_limits(catalogue, &selections, &stored, signature.now),
-    };
+    Ok(Changes {
+        limits: sync::limits(catalogue, selections, provider, &rows, signature),
+        api_limits: sync::api_limits(catalogue, selections, provider, &stored, signature.now),
+    })
+}
+
+/// Writes changes, in a transaction of the caller.
+pub fn save(db: &mut Db, changes: &Changes, now: DateTime<Utc>) -> Result<()> {
     for change in changes.limits.iter().filter(|it| it.change.writes()) {
-        limits::write(db, &change.row, signature.now)?;
+        limits::write(db, &change.row, now)?;
     }
     for change in &changes.api_limits {
         let limit = &change.limit;
@@ -27,23 +38,19 @@ pub fn sync(db: &mut Db, catalogue: &Catalogue, signature: Signature<'_>) -> Res
             SyncAction::Unchanged | SyncAction::Kept => {}
         }
     }
-    Ok(changes)
+    Ok(())
 }
 
-/// Runs `work` in a transaction, which is rolled back if it is a dry run.
-pub fn write_unless_dry_run<T>(
-    db: &mut Db,
+/// Runs `work` in a transaction, in which a dry run only reads.
+pub fn transact<T>(
+    context: &mut Context,
     is_dry_run: bool,
-    work: impl FnOnce(&mut Db) -> Result<T>,
+    work: impl FnOnce(&mut Context, &mut Db) -> Result<T>,
 ) -> Result<T> {
-    let mut tried = None;
-    let written = db.write_tx(|db| {
-        let answer = work(db)?;
-        if !is_dry_run {
-            return Ok(answer);
-        }
-        tried = Some(answer);
-        Err(diesel::result::Error::RollbackTransaction.into())
-    });
-    tried.map_or(written, Ok)
+    if is_dry_run {
+        return context.open(Access::Read)?.read_tx(|db| work(context, db));
+    }
+    context
+        .open(Access::Write)?
+        .write_tx(|db| work(context, db))
 }

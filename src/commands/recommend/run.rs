@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
 use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
+use crate::commands::limits::check::without_limits;
 use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
@@ -40,18 +41,19 @@ use crate::store::recommendation::{inputs, recommendations};
 /// below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation is new, becomes more
 /// urgent or is closed. Silences hold them back, by the name of the service as --api.
 ///
-/// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints only warnings and errors.
+/// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 ///
-/// Exits with 12 if a notice was not delivered.
+/// Exits with 12 if there are no limits, or if a notice was not delivered.
 #[derive(Args, Debug)]
-#[command(after_help = example!("recommend run --dry-run"))]
+#[command(after_help = example!("limits init --plan upstash=free && usagectl recommend run --dry-run"))]
 pub struct RunArgs {
     /// Show the result without writing recommendations
     #[arg(long)]
     dry_run: bool,
 
-    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if the
-    /// measurements of one ended; by the present usage, also of an approved one
+    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL
+    ///
+    /// The priority is that of the present usage, also of an approved one. Exits with 12 if the measurements of one ended.
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
@@ -68,15 +70,17 @@ pub struct RunArgs {
 
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
-    let mut db = context.open_migrated(&url, Access::Write)?;
-    let lock = if args.dry_run {
-        None
-    } else {
-        let wait = args.wait.lock_wait;
-        Some(context.lock(&mut db, &url, RunKind::Recommend, wait)?)
+    let access = match args.dry_run {
+        true => Access::Read,
+        false => Access::Write,
     };
-    // Days derive from the measurements, so that a dry run may write them too.
-    days::refresh(&mut db)?;
+    let mut db = context.open_migrated(&url, access)?;
+    let mut lock = None;
+    if !args.dry_run {
+        let wait = args.wait.lock_wait;
+        lock = Some(context.lock(&mut db, &url, RunKind::Recommend, wait)?);
+        days::refresh(&mut db)?;
+    }
     let now = context.now;
     let snapshot = db.read_tx(|db| load(db, now))?;
     let assessed = snapshot.assess();
@@ -98,9 +102,6 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     })?;
     let updates = writer.updates;
     let unknown = snapshot.unknown();
-    if snapshot.limits.is_empty() {
-        context.info("no limits are set: run usagectl limits init");
-    }
     let mut all = recommendations::all(&mut db)?;
     if args.dry_run {
         let ids: HashSet<&str> = updates.iter().map(|it| it.after.id.as_str()).collect();
@@ -131,6 +132,9 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
             return Ok(delivery);
         }
     }
+    if snapshot.limits.is_empty() {
+        return Ok(without_limits());
+    }
     let Some(fail_on) = args.fail_on else {
         return Ok(Outcome::DONE);
     };
@@ -138,23 +142,20 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let unmeasured = unmeasured.find(|it| it.priority >= fail_on);
     let open = all.iter().filter(|it| is_open(it.status));
     let worst = open.filter_map(|it| present_priority(it, &assessed)).max();
-    let mut outcome = match (unmeasured, worst.filter(|worst| *worst >= fail_on)) {
-        (Some(it), _) => Outcome::with_next(Exit::Unknown, measure_or_close(it)),
-        (None, None) => Outcome::DONE,
-        (None, Some(Priority::Critical)) => Outcome::with_next(Exit::Critical, LIST),
-        (None, Some(_)) => Outcome::with_next(Exit::Warning, LIST),
-    };
-    if context.is_quiet() {
-        // The exit code is the answer.
-        outcome.next = None;
-    }
-    Ok(outcome)
+    Ok(
+        match (unmeasured, worst.filter(|worst| *worst >= fail_on)) {
+            (Some(it), _) => Outcome::with_next(Exit::Unknown, measure_or_close(it)),
+            (None, None) => Outcome::DONE,
+            (None, Some(Priority::Critical)) => Outcome::with_next(Exit::Critical, LIST),
+            (None, Some(_)) => Outcome::with_next(Exit::Warning, LIST),
+        },
+    )
 }
 
 /// The next step for a recommendation whose measurements ended.
 fn measure_or_close(it: &Recommendation) -> String {
     format!(
-        "usagectl collect run; if there is nothing to measure any more, usagectl recommend dismiss {} --note TEXT",
+        "measure it by `usagectl collect run`, or close it: usagectl recommend dismiss {} --note TEXT",
         it.id
     )
 }

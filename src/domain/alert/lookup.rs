@@ -1,6 +1,8 @@
 //! Finds a rule by its id, a prefix of its id, or `API/TYPE/PERIOD`.
 
-use super::rule::Rule;
+use std::collections::BTreeSet;
+
+use super::rule::{AlertRef, Rule};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
@@ -11,33 +13,47 @@ pub enum NotFound {
     Several { word: String, ids: Vec<String> },
 }
 
-/// Finds a rule. A whole id takes precedence over longer ids that begin with it.
+/// Finds a rule.
 pub fn find_rule<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
-    let whole = rules
-        .iter()
-        .find(|rule| rule.id == word || is_place(rule, word));
-    if let Some(rule) = whole {
-        return Ok(rule);
+    let alerts = rules.iter().map(|rule| AlertRef::new(rule, &rule.api_name));
+    let found = find_alerts(alerts, word)?;
+    let mut rules = rules.iter();
+    let rule = rules.find(|rule| found.iter().any(|it| it.alert_id == rule.id));
+    rule.ok_or_else(|| NotFound::None(word.to_owned()))
+}
+
+/// Finds the alerts of a rule, or those of rules that had the same place. A whole id takes precedence over longer ids
+/// that begin with it.
+pub fn find_alerts(
+    alerts: impl Iterator<Item = AlertRef>,
+    word: &str,
+) -> Result<BTreeSet<AlertRef>, NotFound> {
+    let is_whole = |alert: &AlertRef| alert.alert_id == word || is_place(alert, word);
+    let begins = |alert: &AlertRef| !word.is_empty() && alert.alert_id.starts_with(word);
+    let found: Vec<AlertRef> = alerts.filter(|it| is_whole(it) || begins(it)).collect();
+    let whole: BTreeSet<AlertRef> = found.iter().filter(|it| is_whole(it)).cloned().collect();
+    if !whole.is_empty() {
+        return Ok(whole);
     }
-    let begun = |rule: &&Rule| !word.is_empty() && rule.id.starts_with(word);
-    match rules.iter().filter(begun).collect::<Vec<_>>().as_slice() {
-        [rule] => Ok(rule),
-        [] => Err(NotFound::None(word.to_owned())),
-        several => Err(NotFound::Several {
+    let ids: BTreeSet<&String> = found.iter().map(|it| &it.alert_id).collect();
+    match ids.len() {
+        0 => Err(NotFound::None(word.to_owned())),
+        1 => Ok(found.into_iter().collect()),
+        _ => Err(NotFound::Several {
             word: word.to_owned(),
-            ids: several.iter().map(|rule| rule.id.clone()).collect(),
+            ids: ids.into_iter().cloned().collect(),
         }),
     }
 }
 
-fn is_place(rule: &Rule, word: &str) -> bool {
+fn is_place(alert: &AlertRef, word: &str) -> bool {
     // From the end: an API name may contain a slash.
     let mut parts = word.rsplitn(3, '/');
     let period = parts.next().unwrap_or_default();
     let alert_type = parts.next().unwrap_or_default();
-    parts.next() == Some(rule.api_name.as_str())
-        && rule.alert_type.as_str().eq_ignore_ascii_case(alert_type)
-        && rule.period.as_str().eq_ignore_ascii_case(period)
+    parts.next() == Some(alert.api_name.as_str())
+        && alert.alert_type.eq_ignore_ascii_case(alert_type)
+        && alert.period.eq_ignore_ascii_case(period)
 }
 
 #[cfg(test)]

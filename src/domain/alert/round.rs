@@ -36,6 +36,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The settle time of rules and checks that set none.
+    pub const SETTLE: TimeDelta = TimeDelta::seconds(10);
+
     pub fn last(&self, settle: Option<TimeDelta>) -> DateTime<Utc> {
         let settle = settle.unwrap_or(self.settle);
         let last = self.now.checked_sub_signed(settle);

@@ -123,7 +123,7 @@ impl Simulation {
         Schedule {
             now,
             grid: Grid::MINUTES,
-            settle: TimeDelta::seconds(10),
+            settle: Schedule::SETTLE,
             max_catch_up: TimeDelta::days(7),
         }
     }

@@ -199,7 +199,7 @@ mod tests {
         let now = at.parse().unwrap();
         let selections = [PlanSelection::sample("upstash", "free")];
         let signature = Signature { by: "ops", now };
-        let changes = sync::limits(&catalogue, &selections, &[], signature);
+        let changes = sync::limits(&catalogue, &selections, None, &[], signature);
         let mut rows: Vec<LimitRow> = changes.into_iter().map(|change| change.row).collect();
         change(&mut rows);
         let findings = audit(AuditInput {

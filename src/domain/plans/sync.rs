@@ -93,10 +93,12 @@ pub struct Signature<'a> {
 /// What a budget has in the place of a plan's name.
 pub const BUDGET: &str = "budget";
 
-/// The changes of service limits: those of plans that are or will be in use, and the budgets of the catalogue.
+/// The changes of service limits: those of plans that are or will be in use, and the budgets of the catalogue; or those
+/// of one provider's plans.
 pub fn limits(
     catalogue: &Catalogue,
     selections: &[PlanSelection],
+    provider: Option<&str>,
     rows: &[LimitRow],
     signature: Signature<'_>,
 ) -> Vec<LimitChange> {
@@ -112,7 +114,8 @@ pub fn limits(
         updated_at: signature.now,
     };
     let mut wanted = Vec::new();
-    for plan in plans_to_come(catalogue, selections, signature.now) {
+    let plans = plans_to_come(catalogue, selections, signature.now);
+    for plan in plans.filter(|plan| provider.is_none_or(|it| it == plan.provider)) {
         wanted.extend(plan.limits_in_use().filter_map(|limit| {
             let (service, metric) = limit.application()?;
             let value = limit.line()?.to_f64()?;
@@ -133,7 +136,8 @@ pub fn limits(
             })
         }));
     }
-    wanted.extend(catalogue.budgets.iter().filter_map(|budget| {
+    let budgets = catalogue.budgets.iter().filter(|_| provider.is_none());
+    wanted.extend(budgets.filter_map(|budget| {
         let value = budget.amount.to_f64()?;
         let (kind, period) = default_kind(budget.metric);
         let citation = Citation {
@@ -211,15 +215,18 @@ fn change(wanted: LimitRow, rows: &[LimitRow]) -> LimitChange {
     }
 }
 
-/// The changes of API limits: those of the plans in use, or of an API's fallback plan until one is selected.
+/// The changes of API limits: those of the plans in use, or of an API's fallback plan until one is selected; of all APIs,
+/// or of one.
 pub fn api_limits(
     catalogue: &Catalogue,
     selections: &[PlanSelection],
+    provider: Option<&str>,
     stored: &[ApiLimit],
     now: DateTime<Utc>,
 ) -> Vec<ApiLimitChange> {
     let mut changes = Vec::new();
-    for api in catalogue.providers() {
+    let apis = catalogue.providers().into_iter();
+    for api in apis.filter(|api| provider.is_none_or(|it| it == *api)) {
         let has_limits = |plan: &Plan| !plan.api_limits.is_empty();
         if !catalogue.plans_of(api).any(has_limits) {
             continue;
@@ -303,7 +310,7 @@ mod tests {
 
     fn changed(rows: &[LimitRow], catalogue: &Catalogue) -> Vec<LimitChange> {
         let selections = [PlanSelection::sample("upstash", "free")];
-        limits(catalogue, &selections, rows, SIGNATURE)
+        limits(catalogue, &selections, None, rows, SIGNATURE)
     }
 
     /// The embedded catalogue with other storage and a newer version.
@@ -330,7 +337,7 @@ mod tests {
     #[test]
     fn api_has_limits_of_its_plan_and_user_limits_are_kept() {
         let catalogue = Catalogue::embedded().unwrap();
-        let first = api_limits(&catalogue, &[], &[], SIGNATURE.now);
+        let first = api_limits(&catalogue, &[], None, &[], SIGNATURE.now);
         assert!(first.iter().all(|it| it.change == SyncAction::Added));
         let of = |changes: &[ApiLimitChange], api: &str| -> Vec<(String, f64)> {
             let of_api = changes.iter().filter(|change| change.limit.api_name == api);
@@ -357,7 +364,7 @@ mod tests {
         };
         stored.push(hourly);
         let selections = [PlanSelection::sample("openweather", "one-call")];
-        let second = api_limits(&catalogue, &selections, &stored, SIGNATURE.now);
+        let second = api_limits(&catalogue, &selections, None, &stored, SIGNATURE.now);
         let one_call = [
             pair("REMOVED MINUTE", 60.0),
             pair("REMOVED MONTH", 1e6),

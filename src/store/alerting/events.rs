@@ -213,3 +213,27 @@ pub fn between(db: &mut Db, from: DateTime<Utc>, to: DateTime<Utc>) -> QueryResu
         .load(conn))?;
     Ok(rows.into_iter().map(Event::from).collect())
 }
+
+/// The last events of a rule before `to`, at most `most`, in order; of some APIs, or of all if none are given.
+pub fn last_of_rule(
+    db: &mut Db,
+    rule: &str,
+    apis: &[String],
+    to: DateTime<Utc>,
+    most: i64,
+) -> QueryResult<Vec<Event>> {
+    let rows: Vec<Row> = on!(db, |conn| {
+        let mut query = dsl::usagectl_alert_events
+            .filter(dsl::alert_id.eq(rule))
+            .filter(dsl::at.lt(UtcTimestamp::new(to)))
+            .order((dsl::at.desc(), dsl::id.desc()))
+            .limit(most)
+            .select(Row::as_select())
+            .into_boxed();
+        if !apis.is_empty() {
+            query = query.filter(dsl::api_name.eq_any(apis));
+        }
+        query.load(conn)
+    })?;
+    Ok(rows.into_iter().rev().map(Event::from).collect())
+}

@@ -56,10 +56,10 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<PlanSelection>> {
     selections.map_err(DeserializationError)
 }
 
-/// Inserts a selection; earlier ones stay as history.
-pub fn insert(db: &mut Db, selection: &PlanSelection) -> QueryResult<()> {
+/// Inserts selections; earlier ones stay as history.
+pub fn insert(db: &mut Db, selections: &[PlanSelection]) -> QueryResult<()> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let row = Row {
+    let row = |selection: &PlanSelection| Row {
         id: selection.id.clone(),
         provider: selection.provider.clone(),
         plan: selection.plan.clone(),
@@ -71,8 +71,9 @@ pub fn insert(db: &mut Db, selection: &PlanSelection) -> QueryResult<()> {
         chosen_by: selection.chosen_by.clone(),
         created_at: selection.created_at.into(),
     };
+    let rows: Vec<Row> = selections.iter().map(row).collect();
     on!(db, |conn| diesel::insert_into(dsl::usagectl_plan_choices)
-        .values(&row)
+        .values(&rows)
         .execute(conn))?;
     Ok(())
 }

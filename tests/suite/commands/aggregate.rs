@@ -1030,7 +1030,7 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
     assert_snapshot!(db.usagectl(["aggregate", "--verify", "-v"]).run().snapshot(), @"
         ------- stderr -------
         using [database] (from DATABASE_URL)
-        compared 72 roll-ups, found 0 differences; skipped 0 hours changed since the last run
+        compared 72 roll-ups, found 0 differences
         [exit status: 0]
         ");
     behind_the_triggers(
@@ -1062,6 +1062,7 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  DAILY
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  api_usage_aggregates
         ------- stderr -------
+        not compared: 1 hour of an API with rows changed since the last `usagectl aggregate`, and the days and months that contain them
         next: usagectl aggregate --repair --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
         [exit status: 4]
         ");
@@ -1071,11 +1072,37 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
         .run();
     let json = report(&json);
     assert_eq!(json["differences"].as_array().map(Vec::len), Some(1));
-    assert_eq!(json["hours_waiting"].as_u64(), Some(1));
+    assert_eq!(json["hours_waiting"].as_u64(), Some(0));
 
-    let next = run.stderr.trim().strip_prefix("next: usagectl ").unwrap();
+    let next = run.stderr.trim().rsplit("next: usagectl ").next().unwrap();
     db.usagectl(next.split(' ')).run().success();
     assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
+
+#[rstest]
+fn verify_without_comparable_hour_is_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let call = |id: &str, api: &str| Call::new(id, api, "2026-01-01T09:30:00Z");
+    insert(&db, &[call("1", "tmdb")]);
+    let verify = |options: &[&str]| {
+        let command = ["aggregate", "--verify"].iter().chain(options);
+        db.usagectl(command).run()
+    };
+    assert_snapshot!(verify(&[]).snapshot(), @"
+        ------- stderr -------
+        not compared: 1 hour of an API with rows changed since the last `usagectl aggregate`, and the days and months that contain them
+        next: usagectl aggregate && usagectl aggregate --verify
+        [exit status: 12]
+        ");
+    aggregate(&db).success();
+    assert_eq!(verify(&[]).success().stderr, "");
+    // Another API, and another day of the same month.
+    insert(&db, &[call("2", "jikan")]);
+    assert_eq!(verify(&["--api", "tmdb"]).success().stderr, "");
+    assert_eq!(verify(&["--to", "2026-01-01"]).success().stderr, "");
+    assert_eq!(verify(&["--api", "jikan"]).code, 12);
+    let unknown = verify(&["--api", "tmbd"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.snapshot());
 }
 
 /// By TRUNCATE, DELETE or a table that was dropped and created again.
@@ -1361,7 +1388,7 @@ fn count_beyond_the_applications_column_is_an_error(#[values(Sqlite, Postgresql)
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 exceeds 2147483647, the maximum in api_usage_aggregates
-        next: usagectl aggregate --period daily, which leaves the months alone
+        next: leave the months as they are: usagectl aggregate --period daily
         [exit status: 1]
         ");
     assert_eq!(everything(&db), before);
@@ -1497,7 +1524,7 @@ fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine
         error: the following required arguments were not provided:
           <--rebuild|--verify|--repair>
 
-        Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify|--repair>
+        Usage: usagectl aggregate --from <TIME> <--rebuild|--verify|--repair>
 
         For more information, try '--help'.
         next: usagectl aggregate --help

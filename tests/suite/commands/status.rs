@@ -272,7 +272,7 @@ fn required_column_of_the_application_is_reported_with_its_default(
             Engine::Postgresql => format!(
                 "next: give it a default: ALTER TABLE \"{table}\" ALTER COLUMN \"tenant\" SET DEFAULT <value>;\n"
             ),
-            Engine::Sqlite => "next: usagectl status, which prints the SQL for it\n".to_owned(),
+            Engine::Sqlite => "next: see the SQL for it: usagectl status\n".to_owned(),
         };
         assert!(run.stderr.ends_with(&next), "{}", run.snapshot());
 
@@ -1420,7 +1420,7 @@ fn rows_with_unknown_values_are_kept_and_skipped(
         "limits show upstash",
         "limits set --service VERCEL_KV --metric STORAGE_MB --plan free 300",
         "collect status",
-        "collect prune --keep 1d",
+        "collect prune --older-than 1d",
         "recommend run",
         "recommend",
         "recommend list --all",
@@ -1520,6 +1520,62 @@ fn wait_ends_at_once_where_it_cannot_help() {
         let run = status.database(url).run();
         assert_eq!(run.code, code, "{}", run.snapshot());
     }
+}
+
+/// Drift of other tables does not hide them.
+#[rstest]
+fn recommendations_and_stale_metrics_are_shown_beside_other_drift(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(
+        "DROP TABLE api_alerts",
+        "DROP TABLE usagectl_inputs",
+        "DROP INDEX \"InfrastructureMetric_timestamp_idx\"",
+        "ALTER TABLE api_usage_aggregates DROP COLUMN timeout_errors"
+    )]
+    drift: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    let run = |command: &str, now: &str| db.usagectl(command.split(' ')).now(now).run();
+    let then = "2026-01-31T12:00:00Z";
+    run("limits init --plan upstash=free", then).success();
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";
+    run(set, then).success();
+    run("recommend run", then).success();
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00')");
+    db.execute(drift);
+    let status = run("status", "2026-02-10T12:00:00Z");
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    for line in ["recommendations", "stale", "roll-ups"] {
+        assert_eq!(
+            lines(&status, line).len(),
+            1,
+            "{line}: {}",
+            status.snapshot()
+        );
+    }
+}
+
+/// Drift of what they are read from.
+#[rstest]
+fn recommendations_and_stale_metrics_are_left_out_where_they_are_unreadable(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(
+        "DROP TABLE usagectl_limit_origins",
+        "DROP TABLE usagectl_metric_days",
+        "DROP TABLE usagectl_catalogues",
+        "ALTER TABLE \"InfrastructureMetric\" RENAME COLUMN value TO amount",
+        "DELETE FROM usagectl_limit_origins; DROP TABLE \"InfrastructureLimit\""
+    )]
+    drift: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(drift);
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    assert_eq!(
+        json(&db.usagectl(["status", "--format", "json"]).run())["recommendations"],
+        Value::Null
+    );
 }
 
 #[rstest]

@@ -130,6 +130,28 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
     assert_eq!(db.usagectl(backwards).run().code, 2);
 }
 
+/// As `alerts show` does.
+#[rstest]
+fn history_finds_rule_by_unique_prefix_or_place(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let at = "2026-01-31T11:00:00.000+00:00";
+    for (n, rule, api) in [(1, "aaaa-1", "finnhub"), (2, "aaaa-2", "tmdb")] {
+        put_event(&db, n, at, rule, api);
+    }
+    let history = |rule| db.usagectl(["alerts", "history", "--rule", rule]).run();
+    let several = history("aaaa");
+    assert_eq!(several.code, 2);
+    let message = "`aaaa` is a prefix of 2 rules: aaaa-1, aaaa-2";
+    assert!(several.stderr.contains(message), "{}", several.snapshot());
+    assert_eq!(history("aaaa-2").success().stdout.lines().count(), 2);
+    let of_other_case = history("Tmdb/RATE_LIMIT_WARNING/MINUTE").success();
+    assert!(
+        of_other_case.stdout.starts_with("no events"),
+        "{}",
+        of_other_case.snapshot()
+    );
+}
+
 #[rstest]
 fn history_of_an_unknown_rule_is_warned_of(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);

@@ -5,7 +5,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::{at, put_calls, put_limit, put_rules_with_states};
+use crate::support::alerts::{
+    at, put_calls, put_event, put_limit, put_rule, put_rules_with_states,
+};
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -196,12 +198,12 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     left out  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no call to this API was recorded)
     unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, threshold 50.0%
     left out  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (no limit is set: usagectl limits set --api espn --per MINUTE N)
-    left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api openweather --per MINUTE N)
+    left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits init)
     added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, threshold 90.0% (calls beyond the free ones of a day are charged)
     added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
     added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
     ------- stderr -------
-    rules without calls or without a limit were left out: `usagectl limits init` sets published limits; then run `usagectl alerts init` again
+    `usagectl alerts init` adds the rules that were left out once their API has calls and a limit
     [exit status: 0]
     ");
     for api in ["coinmarketcap", "rawg", "tmdb", "espn", "openweather"] {
@@ -314,4 +316,58 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
         .stdout;
     assert_eq!(csv.lines().count(), 61);
     assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 2);
+}
+
+#[rstest]
+fn show_reports_cut_charts_and_events_of_its_apis(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rule(&db, "rule", "*", "RATE_LIMIT_WARNING", "80", "MINUTE");
+    // Eleven APIs without a limit precede eleven with one.
+    for n in 0..22 {
+        let api = format!("api-{n:02}");
+        put_calls(&db, &api, 0, 1);
+        if n >= 11 {
+            put_limit(&db, &api, "MINUTE", 60);
+        }
+        let event_at = format!("2026-01-31T11:{n:02}:00.000+00:00");
+        put_event(&db, n, &event_at, "rule", &api);
+    }
+    put_event(&db, 99, "2026-01-31T11:59:00.000+00:00", "other", "api-00");
+    let show = |options: &[&str]| {
+        let command = ["alerts", "show", "rule", "--format", "json"];
+        let run = db.usagectl(command.iter().chain(options)).run().success();
+        let json: Value = serde_json::from_str(&run.stdout).unwrap();
+        let names = |list: &str| -> Vec<String> {
+            let items = json[list].as_array().unwrap().iter();
+            items
+                .map(|it| it["api_name"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        (names("measured"), names("events"), run.stderr)
+    };
+    let api = |n: u32| format!("api-{n:02}");
+    let (measured, events, stderr) = show(&[]);
+    assert_eq!(measured, (11..21).map(api).collect::<Vec<_>>());
+    assert_eq!(events, (12..22).map(api).collect::<Vec<_>>());
+    let cut = "warning: only 10 of 11 APIs are shown; --api shows others, such as api-21\n";
+    assert_eq!(stderr, cut);
+    let one = vec![api(11)];
+    assert_eq!(
+        show(&["--api", "api-11"]),
+        (one.clone(), one, String::new())
+    );
+}
+
+#[rstest]
+fn show_waits_as_long_as_its_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_calls(&db, "tmdb", -60, 1);
+    let add = "alerts add --api tmdb --type ERROR_SPIKE --period HOUR --threshold 5 --settle 10m";
+    db.usagectl(add.split(' ')).run().success();
+    let show = db.usagectl(["alerts", "show", "tmdb/ERROR_SPIKE/HOUR"]);
+    let show = show.run().success().stdout;
+    assert!(
+        show.contains("to 2026-01-31T11:50:00Z, one column per hour"),
+        "{show}"
+    );
 }

@@ -25,14 +25,14 @@ fn points_are_pruned_after_their_day_is_summarized(#[values(Sqlite, Postgresql)]
         "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
              VALUES ('old', 'VERCEL_KV', 'STORAGE_MB', 7, '2025-11-01T12:00:00.000+00:00')",
     );
-    let prune = ["collect", "prune", "--keep", "30d"];
+    let prune = ["collect", "prune", "--older-than", "30d"];
     assert_snapshot!(db.usagectl(prune).arg("--dry-run").run().success().stdout, @"would remove 262 points up to 2025-12-31
+");
+    assert_eq!(days(&db).len(), 540);
+    assert_snapshot!(db.usagectl(prune).run().success().stdout, @"removed 262 points up to 2025-12-31; their daily summaries are kept
 ");
     let before = days(&db);
     assert_eq!(before.len(), 541);
-    assert_snapshot!(db.usagectl(prune).run().success().stdout, @"removed 262 points up to 2025-12-31; their daily summaries are kept
-");
-    assert_eq!(days(&db), before);
     assert_eq!(points(&db), ["279|2026-01-01T11:55:00.000+00:00"]);
     db.usagectl(prune).run().success();
     assert_eq!(days(&db), before);
@@ -49,7 +49,9 @@ fn points_are_pruned_after_their_day_is_summarized(#[values(Sqlite, Postgresql)]
     );
     assert_eq!(days(&db), before);
     assert_eq!(
-        db.usagectl(["collect", "prune", "--keep", "1h"]).run().code,
+        db.usagectl(["collect", "prune", "--older-than", "1h"])
+            .run()
+            .code,
         2
     );
 }
@@ -77,7 +79,7 @@ fn sqlite_unreadable_timestamps_are_not_pruned() {
              VALUES ('{index}', 'VERCEL_KV', 'STORAGE_MB', 1, {timestamp})"
         ));
     }
-    db.usagectl(["collect", "prune", "--keep", "30d"])
+    db.usagectl(["collect", "prune", "--older-than", "30d"])
         .run()
         .success();
     let left = db.rows("SELECT id FROM \"InfrastructureMetric\" ORDER BY id");

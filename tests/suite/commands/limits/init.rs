@@ -355,3 +355,30 @@ fn two_plans_of_a_provider_are_refused(#[values(Sqlite, Postgresql)] engine: Eng
     assert!(run.stderr.ends_with(message), "{run:?}");
     assert_eq!(db.rows(STORED), [""; 0]);
 }
+
+#[rstest]
+fn removed_limits_of_other_providers_stay_removed_by_plan(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let run = |command| db.usagectl(words(command)).run().success();
+    run("limits init --plan upstash=free --plan vercel=pro");
+    run("limits remove --api tmdb");
+    run("limits remove --service VERCEL_KV --metric STORAGE_MB");
+    let removed = || {
+        db.rows(
+            "SELECT api_name FROM usagectl_api_limits WHERE api_name = 'tmdb'
+             UNION ALL SELECT CAST(metric AS TEXT) FROM \"InfrastructureLimit\"
+             WHERE CAST(service AS TEXT) = 'VERCEL_KV' AND CAST(metric AS TEXT) = 'STORAGE_MB'",
+        )
+    };
+    run("limits plan neon launch");
+    let plan = json(&db, words("limits plan openweather one-call"));
+    let changes = plan["api_limits"].as_array().map(Vec::len);
+    assert_eq!((removed(), changes), (vec![], Some(3)), "{plan}");
+    // Of its own provider it is written, by `limits init` all are.
+    run("limits plan upstash fixed-1gb");
+    assert_eq!(removed(), ["STORAGE_MB"]);
+    run("limits init");
+    assert_eq!(removed(), ["tmdb", "STORAGE_MB"]);
+}

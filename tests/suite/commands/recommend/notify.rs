@@ -84,8 +84,12 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
     assert_eq!(quiet(4, 250), "");
     let watched = run(&db, 4, 250, &["-q", "--fail-on", "high"]);
     assert_eq!(
-        (watched.code, watched.stdout, watched.stderr),
-        (11, String::new(), String::new())
+        (
+            watched.code,
+            watched.stdout.as_str(),
+            watched.stderr.as_str()
+        ),
+        (11, "", "next: usagectl recommend list\n")
     );
     assert!(quiet(5, 256).contains("is at 256 MB of 256 MB, 100.0%"));
     let fallen = quiet(6, 220);
@@ -323,7 +327,8 @@ fn old_measurements_are_notified_once_and_never_as_resolved(
         let watched = [&["recommend", "run", "--fail-on"], more].concat();
         let watched = db.usagectl(watched).now("2026-02-16T12:00:00Z").run();
         assert_eq!(watched.code, 12, "{watched:?}");
-        let next = "next: usagectl collect run; if there is nothing to measure any more, usagectl recommend dismiss ";
+        let next =
+            "next: measure it by `usagectl collect run`, or close it: usagectl recommend dismiss ";
         assert!(watched.stderr.starts_with(next), "{watched:?}");
     }
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";

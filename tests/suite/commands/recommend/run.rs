@@ -7,7 +7,7 @@ use serde_json::Value;
 use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, Run, TestDatabase};
+use crate::support::{Engine, OtherRole, Run, TestDatabase};
 use rstest::rstest;
 
 /// Imports the example metrics and their limits.
@@ -305,15 +305,63 @@ fn change_of_plan_expires_the_recommendation(#[values(Sqlite, Postgresql)] engin
     );
 }
 
+/// With stale days, while another program holds SQLite's write lock, and by a PostgreSQL role that may only read.
+#[rstest]
+#[case::recommend_run("recommend run --dry-run")]
+#[case::collect_prune("collect prune --older-than 30d --dry-run")]
+#[case::limits_init("limits init --plan upstash=payg --dry-run")]
+#[case::limits_import("limits import catalogue.toml --dry-run")]
+fn dry_run_only_reads(#[case] command: &str, #[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    db.execute("UPDATE \"InfrastructureMetric\" SET value = value + 1 WHERE service = 'VERCEL_KV'");
+    let catalogue = db.usagectl(["limits", "catalogue"]).run().success().stdout;
+    let newer = catalogue.replacen("version = \"2026.", "version = \"2027.", 1);
+    db.sandbox().file("catalogue.toml", newer);
+    let everything = || {
+        [
+            "SELECT count(*) FROM usagectl_dirty_metric_days",
+            "SELECT service, metric, day, last_value FROM usagectl_metric_days ORDER BY 1, 2, 3",
+            "SELECT plan FROM usagectl_plan_choices ORDER BY 1",
+            "SELECT version FROM usagectl_catalogues",
+        ]
+        .map(|query| db.rows(query))
+    };
+    let before = everything();
+    assert_ne!(before[0], ["0"]);
+    let words = command.split(' ');
+    match engine {
+        Sqlite => {
+            let _writer = db.open_transaction("SELECT 1");
+            db.usagectl(words).run().success();
+        }
+        Postgresql => {
+            let role = OtherRole::new(&db);
+            let name = &role.name;
+            db.execute(&format!(
+                "GRANT USAGE ON SCHEMA public, usagectl TO {name};
+                 GRANT SELECT ON ALL TABLES IN SCHEMA public, usagectl TO {name}"
+            ));
+            role.usagectl(words).run().success();
+        }
+    }
+    assert_eq!(everything(), before);
+}
+
 #[rstest]
 fn unmeasured_limit_is_reported_as_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let none = recommend(&db, &["run"]).success();
-    assert!(
-        none.stderr.contains("usagectl limits init"),
-        "{}",
-        none.stderr
-    );
+    // As `limits check` does.
+    for options in [
+        &["run"][..],
+        &["run", "--dry-run", "-q", "--fail-on", "low"],
+    ] {
+        let none = recommend(&db, options);
+        assert_eq!(
+            (none.code, none.stderr.as_str()),
+            (12, "next: usagectl limits init --plan PROVIDER=PLAN\n")
+        );
+    }
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
         .success();
