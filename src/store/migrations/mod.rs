@@ -55,9 +55,7 @@ use crate::domain::format::hex;
 use crate::domain::schema::adoption::Dialect;
 use crate::domain::schema::migration;
 pub use crate::domain::schema::migration::Direction;
-use crate::domain::schema::migration::{
-    KnownMigration, LogEntry, MigrationState, MigrationStatus, Progress,
-};
+use crate::domain::schema::migration::{KnownMigration, MigrationState, MigrationStatus, Progress};
 use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
@@ -263,8 +261,6 @@ pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
 pub struct Survey {
     /// Every migration, of this program and of the database, in the order of versions.
     pub statuses: Vec<MigrationStatus>,
-    /// Every migration ever applied, oldest first.
-    pub log: Vec<LogEntry>,
     pub bookkeeping: Bookkeeping,
 }
 
@@ -323,7 +319,6 @@ pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let log = bookkeeping.applications();
     Ok(Survey {
         statuses: migration::statuses(&known, &bookkeeping.applied, &log, &bookkeeping.progress()),
-        log,
         bookkeeping,
     })
 }
@@ -344,6 +339,8 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
         }
         expected.apply(&effect);
     }
+    // A later migration than a pending one has changed tables that do not exist yet.
+    expected.remove_parts_without_table();
     expected
 }
 

@@ -1482,6 +1482,16 @@ fn lost_ledger_or_log_is_repaired(#[values(Sqlite, Postgresql)] engine: Engine) 
         assert_works(&db);
         let limits = db.usagectl(["limits"]).run().success();
         assert!(limits.stdout.contains("tmdb"), "{loss}: {}", limits.stdout);
+        // The newest migration, not the one that was recorded last.
+        db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+            .run()
+            .success();
+        assert_eq!(db.usagectl(["status"]).run().code, 3, "{loss}");
+        assert_eq!(
+            ledger(&db),
+            all_versions()[..ALL.len() - 1].to_vec(),
+            "{loss}"
+        );
     }
 }
 
