@@ -873,9 +873,12 @@ fn column(
     let (bare, table, column) = (column, quoted(table), quoted(column));
     let wanted = Column::parse(expected);
     let data_type = wanted.data_type;
+    let added_type = text
+        .as_ref()
+        .map_or(data_type, |it| it.type_to_add(data_type));
     let add = |rest: &str| {
         Some(format!(
-            "ALTER TABLE {table} ADD COLUMN {column} {data_type}{rest};"
+            "ALTER TABLE {table} ADD COLUMN {column} {added_type}{rest};"
         ))
     };
     let value = value_for_rows(name, &wanted, dialect);

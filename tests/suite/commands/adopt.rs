@@ -622,16 +622,22 @@ fn printed_sql_converts_values_and_lists_those_of_no_other_type(
 #[case("TEXT", "")]
 #[case("TEXT NOT NULL", " WITHOUT ROWID")]
 #[case("TEXT", " WITHOUT ROWID")]
+#[case("TEXT", " STRICT")]
+#[case("TEXT NOT NULL", " WITHOUT ROWID, STRICT")]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     #[case] id: &str,
     #[case] options: &str,
 ) {
     let db = TestDatabase::empty(Sqlite);
+    let [time, boolean] = match options.contains("STRICT") {
+        true => ["TEXT", "INTEGER"],
+        false => ["DATETIME", "BOOLEAN"],
+    };
     db.execute(&format!(
         "CREATE TABLE api_usage (
              id {id} PRIMARY KEY CHECK (id <> ''), -- the key
-             api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
-             success BOOLEAN NULL DEFAULT (1), status_code INTEGER, created_at DATETIME,
+             api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp {time} NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success {boolean} NULL DEFAULT (1), status_code INTEGER, created_at {time},
              region TEXT DEFAULT 'eu, us', host TEXT AS (region || '1'), UNIQUE (region, id)){options};
          CREATE INDEX api_usage_api_name_timestamp_idx ON api_usage (api_name, timestamp);
          CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp);
@@ -658,6 +664,7 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     assert_eq!(db.rows(failed), ["b"]);
     let table = db.rows("SELECT sql FROM sqlite_master WHERE name = 'api_usage'");
     assert!(!table[0].contains("ROWID"), "{table:?}");
+    assert!(!table[0].contains("STRICT"), "{table:?}");
     for kept in [
         "CHECK (id <> '')",
         "-- the key",
