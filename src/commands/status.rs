@@ -14,7 +14,7 @@ use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::schema::adoption::lost_tables;
 use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
-use crate::domain::schema::objects::{Difference, SchemaObjects};
+use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
 use crate::domain::usage::retention;
 use crate::error::{Error, Exit, Outcome, Result};
@@ -150,8 +150,14 @@ fn report(
     }
     // `aggregate` creates the triggers of new partitions.
     let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, args.verify)?;
-    let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
-    let closed: Vec<Difference> = closed.collect();
+    let (mut closed, mut is_restorable) = (Vec::new(), true);
+    for difference in &drift {
+        let restored = migrations::is_restorable(db, difference)?;
+        is_restorable = is_restorable && restored;
+        if !restored || !difference.is_restorable() {
+            closed.push(difference.clone());
+        }
+    }
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
         false => {
@@ -159,10 +165,6 @@ fn report(
             adopt::script_of(db, &closed, &expected, schema)?
         }
     };
-    let mut is_restorable = true;
-    for difference in &drift {
-        is_restorable = is_restorable && migrations::is_restorable(db, difference)?;
-    }
     let lacks_column = |table: &str| {
         let mut missing = drift.iter().filter(|it| it.found.is_none());
         missing.any(|it| it.column().is_some_and(|(of, _)| of == table))

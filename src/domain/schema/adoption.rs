@@ -302,6 +302,8 @@ pub struct Existing {
     pub index_names: BTreeSet<String>,
     /// The names of the invalid ones, by object.
     pub invalid_indexes: BTreeMap<String, String>,
+    /// On PostgreSQL, the partitioned tables.
+    pub partitioned: BTreeSet<String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
     /// On PostgreSQL, the tables without a primary key.
@@ -620,6 +622,17 @@ pub fn closing_sql(
                 let statements = match found {
                     None => primary_key(what, scripts, existing, &mut taken)
                         .unwrap_or_else(|| vec![index(what, &mut taken, dialect)]),
+                    // REINDEX leaves it invalid. An index of a constraint has no statement.
+                    Some(_) if existing.partitioned.iter().any(|it| difference.is_of(it)) => {
+                        let name = existing.invalid_indexes.get(what);
+                        let name = name.filter(|it| kind == "index" && taken.remove(it.as_str()));
+                        let drop = name.map(|it| format!("DROP INDEX {};", quoted(it)));
+                        let create = drop.as_ref().and_then(|_| index(what, &mut taken, dialect));
+                        match create {
+                            Some(_) => vec![drop, create],
+                            None => vec![None],
+                        }
+                    }
                     // PostgreSQL leaves an invalid index out of REINDEX TABLE CONCURRENTLY.
                     Some(_) => vec![existing.invalid_indexes.get(what).map(|name| {
                         let name = quoted(name);

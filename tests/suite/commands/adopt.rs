@@ -907,6 +907,61 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     db.usagectl(["migrate"]).run().success();
 }
 
+/// The script of an answer that is refused for its differences, as psql runs it.
+fn run_printed(db: &TestDatabase, args: &[&str]) {
+    let printed = db.usagectl(args).run().stdout;
+    let fixes = printed
+        .lines()
+        .map(|line| line.strip_prefix("  fix: ").unwrap_or(line));
+    let is_sql = |line: &&str| line.ends_with(';') && !line.starts_with("--");
+    for statement in fixes.filter(is_sql) {
+        db.execute(statement);
+    }
+}
+
+#[test]
+fn indexes_of_partitioned_metrics_are_created_by_the_printed_sql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "add_infrastructure_monitoring"])
+        .run()
+        .success();
+    db.execute(
+        r#"CREATE TABLE parts (LIKE "InfrastructureMetric" INCLUDING DEFAULTS, PRIMARY KEY (id, timestamp))
+               PARTITION BY RANGE (timestamp);
+           CREATE TABLE part_1 PARTITION OF parts DEFAULT;
+           DROP TABLE "InfrastructureMetric";
+           ALTER TABLE parts RENAME TO "InfrastructureMetric";
+           CREATE INDEX m ON ONLY "InfrastructureMetric" (timestamp);
+           DROP SCHEMA usagectl CASCADE"#,
+    );
+    run_printed(&db, &["migrate", "--adopt", "--sql"]);
+    adopt(&db).success();
+    db.usagectl(["status", "--verify"]).run().success();
+    // By the printed SQL of status, too; migrate cannot build it while the table is written to.
+    for change in [
+        r#"DROP INDEX "InfrastructureMetric_timestamp_idx""#,
+        r#"DROP INDEX "InfrastructureMetric_timestamp_idx";
+           CREATE INDEX n ON ONLY "InfrastructureMetric" (timestamp)"#,
+    ] {
+        db.execute(change);
+        let status = db.usagectl(["status"]).run();
+        assert_eq!(status.code, 4, "{}", status.snapshot());
+        assert!(
+            status.stderr.contains("run the SQL listed above"),
+            "{}",
+            status.snapshot()
+        );
+        run_printed(&db, &["status"]);
+        db.usagectl(["status", "--verify"]).run().success();
+    }
+    // An invalid index of another table is rebuilt nevertheless.
+    OtherRole::new(&db).administer(&[
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'api_usage_timestamp_idx'::regclass",
+    ]);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
 /// The range of the first partition.
 const JANUARY: &str = "FROM ('2026-01-01') TO ('2026-01-31')";
 
