@@ -15,9 +15,10 @@ use crate::commands::{
     recommend, record, rollback, stats, status,
 };
 use crate::context::{Context, Verbosity};
+use crate::domain::format::printable;
 use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
-use crate::output::{Format, printable};
+use crate::output::Format;
 
 /// Manage an application's API-usage and infrastructure monitoring database
 ///

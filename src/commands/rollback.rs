@@ -447,8 +447,7 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
             RollbackTarget::Steps(left)
         }
     };
-    let versions =
-        migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;
+    let versions = migration::plan_down(&survey.statuses, &target).map_err(plan_error)?;
     Ok(migrations::with_versions(&versions))
 }
 
@@ -560,8 +559,7 @@ impl RollbackArgs {
         plan: &[&'static Migration],
     ) -> Result<String> {
         let target = RollbackTarget::All;
-        let all =
-            migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;
+        let all = migration::plan_down(&survey.statuses, &target).map_err(plan_error)?;
         let all = migrations::with_versions(&all);
         let kept = all.get(plan.len()).map(|it| it.name.to_owned());
         let export = self.export.as_ref().map(path::absolute).transpose()?;

@@ -166,8 +166,14 @@ fn report(
     }
     // `aggregate` creates the triggers of new partitions.
     let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, args.verify)?;
-    let closed = drift.iter().filter(|it| !it.is_restorable()).cloned();
-    let closed: Vec<Difference> = closed.collect();
+    let (mut closed, mut is_restorable) = (Vec::new(), true);
+    for difference in &drift {
+        let restored = migrations::is_restorable(db, difference)?;
+        is_restorable = is_restorable && restored;
+        if !restored || !difference.is_restorable() {
+            closed.push(difference.clone());
+        }
+    }
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
         false => {
@@ -175,10 +181,6 @@ fn report(
             adopt::script_of(db, &closed, &expected, schema)?
         }
     };
-    let mut is_restorable = true;
-    for difference in &drift {
-        is_restorable = is_restorable && migrations::is_restorable(db, difference)?;
-    }
     let lacks_column = |table: &str| {
         let mut missing = drift.iter().filter(|it| it.found.is_none());
         missing.any(|it| it.column().is_some_and(|(of, _)| of == table))

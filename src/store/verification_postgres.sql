@@ -19,7 +19,12 @@ functions AS (
 defects AS (
     -- An index that is being built is not a defect.
     SELECT format('index %s', x.relname) AS object, format('on %s is invalid', t.relname) AS problem,
-        format('REINDEX INDEX CONCURRENTLY %I.%I;', t.nspname, x.relname) AS fix
+        CASE x.relkind
+            -- REINDEX leaves one that lacks an index of a partition invalid.
+            WHEN 'I' THEN format('DROP INDEX %I.%I; ', t.nspname, x.relname)
+                || replace(pg_get_indexdef(x.oid), ' ON ONLY ', ' ON ') || ';'
+            ELSE format('REINDEX INDEX CONCURRENTLY %I.%I;', t.nspname, x.relname)
+        END AS fix
     FROM tables t
     JOIN pg_index i ON i.indrelid = t.oid
     JOIN pg_class x ON x.oid = i.indexrelid

@@ -511,7 +511,7 @@ impl Run<'_> {
                 duration_ms: took.as_millis().try_into().unwrap_or(i64::MAX),
             });
         }
-        if migrations::is_partitioned(self.db)? {
+        if migrations::partitioned_tables(self.db)?.contains("api_usage") {
             let statuses = migrations::survey(self.db)?.statuses;
             let mut retry = self.args.locks.retry(self.context);
             let (covered, error) = migrations::cover_partitions(self.db, &statuses, &mut retry)?;

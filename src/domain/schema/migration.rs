@@ -451,21 +451,15 @@ pub fn plan_up(
     Ok(planned.iter().map(|s| s.version.clone()).collect())
 }
 
-/// The versions to revert, the last applied first.
-///
-/// `log` gives the order in which they were applied; a migration that is not in it counts as older.
+/// The versions to revert, the newest first: a later migration may change the tables of an earlier one, which may have been
+/// applied or adopted after it.
 pub fn plan_down(
     statuses: &[MigrationStatus],
-    log: &[LogEntry],
     target: &RollbackTarget,
 ) -> Result<Vec<String>, PlanError> {
     check_trust(statuses, Direction::Down)?;
-    let mut applied: Vec<&MigrationStatus> = statuses.iter().filter(|s| s.is_applied()).collect();
-    applied.sort_by_key(|status| {
-        log.iter()
-            .rposition(|entry| entry.version == status.version)
-    });
-    applied.reverse();
+    let applied = statuses.iter().rev().filter(|it| it.is_applied());
+    let mut applied: Vec<&MigrationStatus> = applied.collect();
     // A run that was interrupted is finished first.
     applied.sort_by_key(|status| status.partial().is_none());
     let count = match target {
@@ -575,12 +569,12 @@ mod tests {
         }
     }
 
-    /// A database in which these versions were applied, in this order.
-    fn database(versions: &[&str]) -> (Vec<MigrationStatus>, Vec<LogEntry>) {
+    /// A database in which these versions were applied.
+    fn database(versions: &[&str]) -> Vec<MigrationStatus> {
         let log: Vec<LogEntry> = versions.iter().map(|v| logged(v, "same")).collect();
         let mut applied: Vec<_> = versions.iter().map(|v| ((*v).to_owned(), at(9))).collect();
         applied.sort();
-        (statuses(&known(), &applied, &log, &BTreeMap::new()), log)
+        statuses(&known(), &applied, &log, &BTreeMap::new())
     }
 
     #[test]
@@ -596,7 +590,7 @@ mod tests {
         let refused =
             PlanError::Untrustworthy(vec!["1_one (modified)".into(), "9 (unknown)".into()]);
         assert_eq!(plan_up(&statuses, None, true), Err(refused.clone()));
-        let down = plan_down(&statuses, &[], &RollbackTarget::Steps(1));
+        let down = plan_down(&statuses, &RollbackTarget::Steps(1));
         assert_eq!(down, Err(refused));
     }
 
@@ -610,7 +604,7 @@ mod tests {
 
     #[test]
     fn only_later_unknown_migrations_are_those_of_a_newer_version() {
-        let is_newer = |versions: &[&str]| is_newer(&database(versions).0);
+        let is_newer = |versions: &[&str]| is_newer(&database(versions));
         assert!(is_newer(&["1", "2", "3", "4"]));
         assert!(!is_newer(&["1", "2", "3"]));
         assert!(!is_newer(&["1", "2", "3", "25"]));
@@ -637,7 +631,7 @@ mod tests {
 
     #[test]
     fn migration_is_named_by_version_or_name() {
-        let (statuses, _) = database(&[]);
+        let statuses = database(&[]);
         for name in ["2", "two", "2_two"] {
             assert_eq!(plan_up(&statuses, Some(name), false).unwrap(), ["1", "2"]);
         }
@@ -648,7 +642,7 @@ mod tests {
 
     #[test]
     fn out_of_order_migration_requires_permission() {
-        let (statuses, _) = database(&["1", "3"]);
+        let statuses = database(&["1", "3"]);
         let refused = PlanError::OutOfOrder(vec!["2_two".into()]);
         assert_eq!(plan_up(&statuses, None, false), Err(refused));
         assert_eq!(plan_up(&statuses, None, true).unwrap(), ["2"]);
@@ -657,20 +651,20 @@ mod tests {
     }
 
     #[test]
-    fn last_applied_is_reverted_first_at_any_version() {
-        let (statuses, log) = database(&["1", "3", "2"]);
-        let plan = |target| plan_down(&statuses, &log, &target).unwrap();
-        assert_eq!(plan(RollbackTarget::Steps(1)), ["2"]);
-        assert_eq!(plan(RollbackTarget::Steps(9)), ["2", "3", "1"]);
-        assert_eq!(plan(RollbackTarget::All), ["2", "3", "1"]);
-        assert_eq!(plan(RollbackTarget::To("one".into())), ["2", "3"]);
-        assert_eq!(plan(RollbackTarget::To("2".into())), [""; 0]);
+    fn newest_migration_is_reverted_first() {
+        let statuses = database(&["1", "3", "2"]);
+        let plan = |target| plan_down(&statuses, &target).unwrap();
+        assert_eq!(plan(RollbackTarget::Steps(1)), ["3"]);
+        assert_eq!(plan(RollbackTarget::Steps(9)), ["3", "2", "1"]);
+        assert_eq!(plan(RollbackTarget::All), ["3", "2", "1"]);
+        assert_eq!(plan(RollbackTarget::To("one".into())), ["3", "2"]);
+        assert_eq!(plan(RollbackTarget::To("2".into())), ["3"]);
     }
 
     #[test]
     fn rollback_to_pending_migration_is_refused() {
-        let (statuses, log) = database(&["1"]);
-        let down = plan_down(&statuses, &log, &RollbackTarget::To("2".into()));
+        let statuses = database(&["1"]);
+        let down = plan_down(&statuses, &RollbackTarget::To("2".into()));
         assert_eq!(down, Err(PlanError::NotApplied("2_two".into())));
     }
 
@@ -761,7 +755,7 @@ mod tests {
         let up = partly("up", &[]);
         assert_eq!(up[0].state, MigrationState::Partial);
         assert_eq!(plan_up(&up, Some("1"), false).unwrap(), ["1"]);
-        let refused = plan_down(&up, &[], &RollbackTarget::Steps(1)).unwrap_err();
+        let refused = plan_down(&up, &RollbackTarget::Steps(1)).unwrap_err();
         assert_eq!(refused.to_string(), "1_one is partly applied");
         let expected = "no migration is applied, 1_one is partly applied, at step 2 of 3";
         assert_eq!(summary(&up), expected);
@@ -770,7 +764,7 @@ mod tests {
         let down = partly("down", &applied);
         assert_eq!(down[0].state, MigrationState::Partial);
         // Before the one that was applied later.
-        let plan = plan_down(&down, &[], &RollbackTarget::Steps(1)).unwrap();
+        let plan = plan_down(&down, &RollbackTarget::Steps(1)).unwrap();
         assert_eq!(plan, ["1"]);
         let refused = plan_up(&down, None, false).unwrap_err();
         assert_eq!(refused.to_string(), "1_one is partly reverted");

@@ -11,7 +11,7 @@
 //! a test compares it with real databases. From the effects `status` derives the expected objects,
 //! `migrate` the objects that must not exist yet, and `rollback` the data loss.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -180,6 +180,13 @@ impl SchemaObjects {
         for object in &effect.added {
             self.0.insert(object.what.clone(), object.how.clone());
         }
+    }
+
+    /// Removes the objects of tables that are not in it.
+    pub fn remove_parts_without_table(&mut self) {
+        let tables: BTreeSet<String> = self.tables().map(str::to_owned).collect();
+        self.0
+            .retain(|what, _| table_of(what).is_none_or(|table| tables.contains(table)));
     }
 
     /// The objects of `self` that `found` lacks, and those for which it has an object that does not serve;

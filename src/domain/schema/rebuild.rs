@@ -20,10 +20,15 @@ pub struct TableText {
     objects: Vec<String>,
     /// Whether the table has to be replaced.
     is_changed: bool,
+    /// Whether it is STRICT before it is replaced.
+    is_strict: bool,
 }
 
 /// The words that begin a constraint of a table.
 const TABLE_CONSTRAINTS: &[&str] = &["CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"];
+
+/// Those of the types of our columns that a STRICT table may have.
+const STRICT_TYPES: &[&str] = &["INTEGER", "REAL", "TEXT"];
 
 /// The words after the type of a column.
 const COLUMN_CONSTRAINTS: &[&str] = &[
@@ -42,12 +47,14 @@ const COLUMN_CONSTRAINTS: &[&str] = &[
 
 impl TableText {
     pub fn new(definition: String, columns: Vec<String>, objects: Vec<String>) -> TableText {
-        TableText {
+        let mut text = TableText {
             definition,
             columns,
             objects,
-            is_changed: false,
-        }
+            ..TableText::default()
+        };
+        text.is_strict = text.option(&["STRICT"]).is_some();
+        text
     }
 
     /// Makes a column required or nullable, and gives it another default and another type if there are such. False if it
@@ -131,6 +138,7 @@ impl TableText {
         if let Some(data_type) = data_type {
             let text = format!(" {data_type}");
             self.definition.replace_range(name_end..type_end, &text);
+            self.allow_type(data_type);
         }
         self.is_changed = true;
         true
@@ -146,7 +154,7 @@ impl TableText {
         (!has_comment).then(|| text.to_owned())
     }
 
-    /// Adds a column, as ALTER TABLE does: this does not replace the table.
+    /// Adds a column, as ALTER TABLE does: this replaces only a STRICT table that cannot have its type.
     pub(super) fn add(&mut self, column: &str, definition: &str) {
         let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
         let items = items(&tokens).into_iter();
@@ -158,6 +166,7 @@ impl TableText {
         self.definition
             .insert_str(end, &format!(", {} {definition}", quoted(column)));
         self.columns.push(column.to_owned());
+        self.allow_type(definition);
     }
 
     /// Makes a generated column an ordinary one with the values that it has.
@@ -225,8 +234,16 @@ impl TableText {
         self.is_changed && self.keys().iter().any(|(_, names)| names == columns)
     }
 
-    /// Makes it a table with rowids, whose key would else be nullable.
+    /// Makes it a table with rowids.
     pub(super) fn give_rowids(&mut self) {
+        self.remove_option(&["WITHOUT", "ROWID"]);
+    }
+
+    /// Removes an option after the columns and constraints, if it is there. Without it the key would be nullable.
+    fn remove_option(&mut self, words: &[&str]) {
+        if self.option(words).is_none() {
+            return;
+        }
         let keys = self
             .keys()
             .into_iter()
@@ -234,14 +251,10 @@ impl TableText {
         for column in keys.flat_map(|(_, names)| names) {
             self.change(&column, true, None, None);
         }
-        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
-        let is = |token: &Token<'_>, word: &str| token.text.eq_ignore_ascii_case(word);
-        let words = |pair: &&[Token<'_>]| is(&pair[0], "WITHOUT") && is(&pair[1], "ROWID");
-        let Some([first, last]) = tokens.windows(2).rfind(words) else {
+        let Some(range) = self.option(words) else {
             return;
         };
         // With the comma of `STRICT, WITHOUT ROWID` or `WITHOUT ROWID, STRICT`.
-        let range = first.range.start..last.range.end;
         let (before, after) = self.definition.split_at(range.end);
         let before = before[..range.start].trim_end();
         let after = after.trim_start();
@@ -249,6 +262,33 @@ impl TableText {
         let before = before.strip_suffix(',').unwrap_or(before).trim_end();
         self.definition = format!("{before} {after}").trim_end().to_owned();
         self.is_changed = true;
+    }
+
+    fn option(&self, words: &[&str]) -> Option<Range<usize>> {
+        let tokens: Vec<Token<'_>> = tokens_of(&self.definition).collect();
+        let options = tokens.get(end_of_group(&tokens, 0)..)?;
+        let is_option = |found: &&[Token<'_>]| {
+            let mut pairs = found.iter().zip(words);
+            pairs.all(|(token, word)| token.text.eq_ignore_ascii_case(word))
+        };
+        let found = options.windows(words.len()).find(is_option)?;
+        Some(found.first()?.range.start..found.last()?.range.end)
+    }
+
+    /// The type with which ALTER TABLE adds a column: a STRICT table has few types, and is replaced by one with all.
+    pub(super) fn type_to_add<'a>(&self, data_type: &'a str) -> &'a str {
+        match self.is_strict && !STRICT_TYPES.contains(&data_type) {
+            true => "ANY",
+            false => data_type,
+        }
+    }
+
+    /// Makes a STRICT table an ordinary one if it gets a column of this type, which a STRICT one cannot have.
+    fn allow_type(&mut self, definition: &str) {
+        let data_type = definition.split(' ').next().unwrap_or_default();
+        if !STRICT_TYPES.contains(&data_type) {
+            self.remove_option(&["STRICT"]);
+        }
     }
 
     /// Removes the foreign keys that refer to `table`.
@@ -446,12 +486,37 @@ mod tests {
         let table_texts = "\
             (id TEXT) WITHOUT ROWID | (id TEXT)
             (id TEXT) without rowid, STRICT | (id TEXT) STRICT
-            (id TEXT) STRICT , WITHOUT  ROWID | (id TEXT) STRICT";
+            (id TEXT) STRICT , WITHOUT  ROWID | (id TEXT) STRICT
+            (without TEXT, rowid TEXT, strict TEXT) WITHOUT ROWID | (without TEXT, rowid TEXT, strict TEXT)";
         for [before, after] in cases(table_texts) {
             let mut table = table(before);
             table.give_rowids();
             assert_eq!((table.definition.as_str(), table.is_changed), (after, true));
         }
+    }
+
+    #[test]
+    fn strict_table_becomes_an_ordinary_one_for_a_type_that_it_cannot_have() {
+        let table_texts = "\
+            (c TEXT, strict TEXT) STRICT | DATETIME | (c DATETIME, strict TEXT)
+            (c TEXT) STRICT, WITHOUT ROWID | BOOLEAN | (c BOOLEAN) WITHOUT ROWID
+            (c TEXT, id TEXT PRIMARY KEY) STRICT | BOOLEAN | (c BOOLEAN, id TEXT PRIMARY KEY NOT NULL)
+            (c INTEGER) strict | REAL | (c REAL) strict
+            (c TEXT, strict TEXT) | DATETIME | (c DATETIME, strict TEXT)";
+        for [before, data_type, after] in cases(table_texts) {
+            let mut changed = table(before);
+            assert!(changed.change("c", false, None, Some(data_type)));
+            assert_eq!(changed.definition, after);
+        }
+        let mut added = table("(c TEXT) STRICT");
+        assert_eq!(added.type_to_add("BOOLEAN"), "ANY");
+        assert_eq!(added.type_to_add("TEXT"), "TEXT");
+        added.add("d", "TEXT NOT NULL");
+        assert!(!added.is_changed);
+        added.add("e", "BOOLEAN NOT NULL");
+        assert!(added.is_changed);
+        assert_eq!(added.type_to_add("BOOLEAN"), "ANY");
+        assert_eq!(table("(c TEXT)").type_to_add("BOOLEAN"), "BOOLEAN");
     }
 
     #[test]

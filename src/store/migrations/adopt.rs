@@ -12,7 +12,7 @@ use super::run::search_path;
 use super::script::{literal, log_statement};
 use super::{
     ALL, CONCURRENTLY, Direction, LogContext, Migration, Survey, TriggerSet, conflicts, dependents,
-    dialect, is_partitioned, owners, tables,
+    dialect, owners, partitioned_tables, tables,
 };
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Candidate, Evidence, Origin, evidence, lost_tables};
@@ -184,13 +184,17 @@ pub fn script_of(
         sql.push(LIST_ALL_AS_STALE.to_owned());
     }
     sql.extend(owners::of_script(db, &sql)?);
-    if is_partitioned(db)? {
-        for statement in &mut sql {
-            *statement = statement.replace(CONCURRENTLY, " ");
-            if statement.starts_with("CREATE UNIQUE INDEX") && statement.contains("\"api_usage\"") {
-                let problem = "-- not possible where the partition key is another column: ";
-                statement.insert_str(0, problem);
-            }
+    let partitioned = partitioned_tables(db)?;
+    for statement in &mut sql {
+        let is_of =
+            |table: &String| statement.contains(&format!(" ON {} ", quote_identifier(table)));
+        if !partitioned.iter().any(is_of) {
+            continue;
+        }
+        *statement = statement.replace(CONCURRENTLY, " ");
+        if statement.starts_with("CREATE UNIQUE INDEX") {
+            let problem = "-- not possible where the partition key is another column: ";
+            statement.insert_str(0, problem);
         }
     }
     Ok(sql)
@@ -335,6 +339,7 @@ fn existing(
     let mut existing = Existing {
         index_names: indexes(db)?.into_iter().map(|(name, _)| name).collect(),
         invalid_indexes: super::indexes::invalid(db)?,
+        partitioned: partitioned_tables(db)?,
         ..Existing::default()
     };
     if matches!(db, Db::Pg(_)) {

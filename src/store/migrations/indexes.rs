@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use diesel::{QueryResult, sql_query};
 
 use super::run::Retry;
-use super::{dialect, expected, is_partitioned};
+use super::{dialect, expected, partitioned_tables};
 use crate::domain::schema::closing::undecided;
 use crate::domain::schema::index::FoundIndex;
 use crate::domain::schema::migration::MigrationStatus;
@@ -94,14 +94,12 @@ pub(super) fn invalid(db: &mut Db) -> QueryResult<BTreeMap<String, String>> {
 
 /// The invalid indexes among those that the applied migrations created: table and name. A unique index whose columns
 /// have repeated values is left out, since the user must decide about them.
-///
-/// That of a partitioned table is left out: it becomes valid with those of its partitions.
 pub fn broken_indexes(
     db: &mut Db,
     statuses: &[MigrationStatus],
 ) -> QueryResult<Vec<(String, String)>> {
     let mut invalid = invalid(db)?;
-    if invalid.is_empty() || is_partitioned(db)? {
+    if invalid.is_empty() {
         return Ok(Vec::new());
     }
     let mut broken = Vec::new();
@@ -116,8 +114,18 @@ pub fn broken_indexes(
     Ok(broken)
 }
 
-/// Whether `migrate` ends the difference.
+/// Whether `migrate` ends the difference. An index of a partitioned table is not built while the table is written to.
 pub fn is_restorable(db: &mut Db, difference: &Difference) -> QueryResult<bool> {
+    let is_index = ["index ", "unique "]
+        .iter()
+        .any(|kind| difference.what.starts_with(kind));
+    if is_index
+        && partitioned_tables(db)?
+            .iter()
+            .any(|it| difference.is_of(it))
+    {
+        return Ok(false);
+    }
     if !difference.is_invalid_unique() {
         return Ok(difference.is_restorable());
     }

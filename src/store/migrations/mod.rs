@@ -42,22 +42,23 @@ mod tables;
 mod triggers;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_query;
 use diesel::sql_types::{Bool, Text};
 use sha2::{Digest, Sha256};
 
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::schema_objects;
+use super::tuples::LoadTuples;
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::domain::format::hex;
 use crate::domain::schema::dialect::Dialect;
 use crate::domain::schema::migration;
 pub use crate::domain::schema::migration::Direction;
-use crate::domain::schema::migration::{
-    KnownMigration, LogEntry, MigrationState, MigrationStatus, Progress,
-};
+use crate::domain::schema::migration::{KnownMigration, MigrationState, MigrationStatus, Progress};
 use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
@@ -178,7 +179,7 @@ impl Migration {
         direction: Direction,
     ) -> QueryResult<Cow<'static, str>> {
         let sql = self.sql(db, direction);
-        if sql.contains(CONCURRENTLY) && is_partitioned(db)? {
+        if sql.contains(CONCURRENTLY) && partitioned_tables(db)?.contains("api_usage") {
             return Ok(sql.replace(CONCURRENTLY, " ").into());
         }
         Ok(match sql.find(FIRST_USAGE_TRIGGER) {
@@ -226,15 +227,16 @@ const FIRST_USAGE_TRIGGER: &str = "CREATE TRIGGER usagectl_after_insert ";
 /// Only indexes of `api_usage` are built and dropped so.
 const CONCURRENTLY: &str = " CONCURRENTLY ";
 
-/// Whether the application's `api_usage` is partitioned.
-pub fn is_partitioned(db: &mut Db) -> QueryResult<bool> {
-    match db {
-        Db::Pg(_) => prisma::is_true(
-            db,
-            "SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass('api_usage') AND relkind = 'p')",
-        ),
-        Db::Sqlite(_) => Ok(false),
-    }
+/// The names of the partitioned tables, which are the application's.
+pub fn partitioned_tables(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    let query =
+        "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind = 'p'";
+    let found: Vec<String> = match db {
+        Db::Pg(postgres) => postgres.run(|conn| sql_query(query).rows(conn))?,
+        Db::Sqlite(_) => Vec::new(),
+    };
+    Ok(found.into_iter().collect())
 }
 
 /// The names of our tables in a SQLite database, where they stand among the application's.
@@ -263,8 +265,6 @@ pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
 pub struct Survey {
     /// Every migration, of this program and of the database, in the order of versions.
     pub statuses: Vec<MigrationStatus>,
-    /// Every migration ever applied, oldest first.
-    pub log: Vec<LogEntry>,
     pub bookkeeping: Bookkeeping,
 }
 
@@ -323,7 +323,6 @@ pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let log = bookkeeping.applications();
     Ok(Survey {
         statuses: migration::statuses(&known, &bookkeeping.applied, &log, &bookkeeping.progress()),
-        log,
         bookkeeping,
     })
 }
@@ -344,6 +343,8 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
         }
         expected.apply(&effect);
     }
+    // A later migration than a pending one has changed tables that do not exist yet.
+    expected.remove_parts_without_table();
     expected
 }
 

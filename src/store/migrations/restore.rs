@@ -23,7 +23,7 @@ use super::ledger::{DONE, STARTED};
 use super::losses::constant_default;
 use super::rows::{TableColumns, fix_text_forms};
 use super::run::{LogContext, Retry};
-use super::{Direction, Migration};
+use super::{Direction, Migration, partitioned_tables};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
 use crate::domain::schema::objects::SchemaObjects;
@@ -235,8 +235,9 @@ pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -
         return Ok(false);
     }
     // One statement: the text is a file's.
+    let is_partitioned = partitioned_tables(db)?.contains(&object.table);
     match db {
-        Db::Pg(postgres) if object.kind == DependentKind::Index => {
+        Db::Pg(postgres) if object.kind == DependentKind::Index && !is_partitioned => {
             // Of a restore that was killed. If the server still builds it, this waits for its end.
             let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
             let leftover: Option<String> = postgres.run(|conn| leftover.row(conn).optional())?;

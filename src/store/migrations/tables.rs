@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use diesel::OptionalExtension;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, SqliteConnection, sql_query};
@@ -25,7 +26,8 @@ pub(super) fn expand<'a>(db: &mut Db, sql: &'a str) -> QueryResult<Cow<'a, str>>
             |inside: &'a str| inside.strip_prefix("columns of ")?.split_once(" without ");
         text.push_str(before);
         if let Some(table) = inside.strip_prefix("definition of ") {
-            text.push_str(&definition(conn, table)?);
+            let definition = definition(conn, table)?;
+            text.push_str(&definition.ok_or(DieselError::NotFound)?);
         } else if let Some((table, without)) = columns_of(inside) {
             text.push_str(&columns(conn, table, without)?);
         } else {
@@ -40,20 +42,23 @@ pub(super) fn expand<'a>(db: &mut Db, sql: &'a str) -> QueryResult<Cow<'a, str>>
     })
 }
 
-/// The part of `CREATE TABLE` after the name.
-fn definition(conn: &mut SqliteConnection, table: &str) -> QueryResult<String> {
+/// The part of `CREATE TABLE` after the name; nothing if the table does not exist.
+fn definition(conn: &mut SqliteConnection, table: &str) -> QueryResult<Option<String>> {
     let query =
         "SELECT substr(sql, instr(sql, '(')) FROM sqlite_master WHERE type = 'table' AND name = $1";
-    sql_query(query).bind::<Text, _>(table).row(conn)
+    sql_query(query).bind::<Text, _>(table).row(conn).optional()
 }
 
-/// A table as it is; nothing on PostgreSQL.
+/// A table as it is; nothing on PostgreSQL and if it does not exist.
 pub(super) fn text(db: &mut Db, table: &str) -> QueryResult<Option<TableText>> {
     let objects = others_objects(db, table, "")?;
     let Db::Sqlite(conn) = db else {
         return Ok(None);
     };
-    let (definition, columns) = (definition(conn, table)?, column_names(conn, table)?);
+    let Some(definition) = definition(conn, table)? else {
+        return Ok(None);
+    };
+    let columns = column_names(conn, table)?;
     Ok(Some(TableText::new(definition, columns, objects)))
 }
 

@@ -622,16 +622,22 @@ fn printed_sql_converts_values_and_lists_those_of_no_other_type(
 #[case("TEXT", "")]
 #[case("TEXT NOT NULL", " WITHOUT ROWID")]
 #[case("TEXT", " WITHOUT ROWID")]
+#[case("TEXT", " STRICT")]
+#[case("TEXT NOT NULL", " WITHOUT ROWID, STRICT")]
 fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     #[case] id: &str,
     #[case] options: &str,
 ) {
     let db = TestDatabase::empty(Sqlite);
+    let [time, boolean] = match options.contains("STRICT") {
+        true => ["TEXT", "INTEGER"],
+        false => ["DATETIME", "BOOLEAN"],
+    };
     db.execute(&format!(
         "CREATE TABLE api_usage (
              id {id} PRIMARY KEY CHECK (id <> ''), -- the key
-             api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
-             success BOOLEAN NULL DEFAULT (1), status_code INTEGER, created_at DATETIME,
+             api_name TEXT COLLATE NOCASE, endpoint TEXT, timestamp {time} NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success {boolean} NULL DEFAULT (1), status_code INTEGER, created_at {time},
              region TEXT DEFAULT 'eu, us', host TEXT AS (region || '1'), UNIQUE (region, id)){options};
          CREATE INDEX api_usage_api_name_timestamp_idx ON api_usage (api_name, timestamp);
          CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp);
@@ -658,6 +664,7 @@ fn replaced_table_keeps_what_the_application_has_on_it_sqlite(
     assert_eq!(db.rows(failed), ["b"]);
     let table = db.rows("SELECT sql FROM sqlite_master WHERE name = 'api_usage'");
     assert!(!table[0].contains("ROWID"), "{table:?}");
+    assert!(!table[0].contains("STRICT"), "{table:?}");
     for kept in [
         "CHECK (id <> '')",
         "-- the key",
@@ -899,6 +906,61 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     let sql = db.usagectl(["migrate", "--sql"]).run().success().stdout;
     assert!(!sql.contains("CONCURRENTLY"), "{sql}");
     db.usagectl(["migrate"]).run().success();
+}
+
+/// The script of an answer that is refused for its differences, as psql runs it.
+fn run_printed(db: &TestDatabase, args: &[&str]) {
+    let printed = db.usagectl(args).run().stdout;
+    let fixes = printed
+        .lines()
+        .map(|line| line.strip_prefix("  fix: ").unwrap_or(line));
+    let is_sql = |line: &&str| line.ends_with(';') && !line.starts_with("--");
+    for statement in fixes.filter(is_sql) {
+        db.execute(statement);
+    }
+}
+
+#[test]
+fn indexes_of_partitioned_metrics_are_created_by_the_printed_sql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "add_infrastructure_monitoring"])
+        .run()
+        .success();
+    db.execute(
+        r#"CREATE TABLE parts (LIKE "InfrastructureMetric" INCLUDING DEFAULTS, PRIMARY KEY (id, timestamp))
+               PARTITION BY RANGE (timestamp);
+           CREATE TABLE part_1 PARTITION OF parts DEFAULT;
+           DROP TABLE "InfrastructureMetric";
+           ALTER TABLE parts RENAME TO "InfrastructureMetric";
+           CREATE INDEX m ON ONLY "InfrastructureMetric" (timestamp);
+           DROP SCHEMA usagectl CASCADE"#,
+    );
+    run_printed(&db, &["migrate", "--adopt", "--sql"]);
+    adopt(&db).success();
+    db.usagectl(["status", "--verify"]).run().success();
+    // By the printed SQL of status, too; migrate cannot build it while the table is written to.
+    for change in [
+        r#"DROP INDEX "InfrastructureMetric_timestamp_idx""#,
+        r#"DROP INDEX "InfrastructureMetric_timestamp_idx";
+           CREATE INDEX n ON ONLY "InfrastructureMetric" (timestamp)"#,
+    ] {
+        db.execute(change);
+        let status = db.usagectl(["status"]).run();
+        assert_eq!(status.code, 4, "{}", status.snapshot());
+        assert!(
+            status.stderr.contains("run the SQL listed above"),
+            "{}",
+            status.snapshot()
+        );
+        run_printed(&db, &["status"]);
+        db.usagectl(["status", "--verify"]).run().success();
+    }
+    // An invalid index of another table is rebuilt nevertheless.
+    OtherRole::new(&db).administer(&[
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'api_usage_timestamp_idx'::regclass",
+    ]);
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status", "--verify"]).run().success();
 }
 
 /// The range of the first partition.
@@ -1483,6 +1545,16 @@ fn lost_ledger_or_log_is_repaired(#[values(Sqlite, Postgresql)] engine: Engine) 
         assert_works(&db);
         let limits = db.usagectl(["limits"]).run().success();
         assert!(limits.stdout.contains("tmdb"), "{loss}: {}", limits.stdout);
+        // The newest migration, not the one that was recorded last.
+        db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+            .run()
+            .success();
+        assert_eq!(db.usagectl(["status"]).run().code, 3, "{loss}");
+        assert_eq!(
+            ledger(&db),
+            all_versions()[..ALL.len() - 1].to_vec(),
+            "{loss}"
+        );
     }
 }
 

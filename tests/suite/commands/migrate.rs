@@ -520,15 +520,42 @@ fn out_of_order_migration_requires_flag(#[values(Sqlite, Postgresql)] engine: En
     .run()
     .success();
     assert_eq!(db.usagectl(["status"]).run().code, 3);
-    // The last one applied is reverted first, not the one with the greatest version.
+    // The newest one is reverted first, not the last one applied.
     let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
     let first = plan.stdout.lines().find(|line| line.starts_with("revert "));
     assert_eq!(
         first,
-        Some("revert 20260201000000_create_usagectl_bookkeeping"),
+        Some("revert 20260201000100_mark_existing_usage"),
         "{}",
         plan.stdout
     );
+}
+
+#[rstest]
+fn column_of_a_pending_table_is_no_drift(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["rollback", "--yes", "--to", "mark_existing_usage"])
+        .run()
+        .success();
+    let ledger = ledger(&db);
+    db.execute(&format!(
+        "INSERT INTO {ledger} (version) VALUES ('20260204000000')"
+    ));
+    // Its log row was kept.
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 3, "{}", status.snapshot());
+    assert!(
+        !status.stdout.contains("drop_reason is"),
+        "{}",
+        status.snapshot()
+    );
+    db.usagectl(["migrate", "--allow-out-of-order"])
+        .run()
+        .success();
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    let missing = "drift: column usagectl_notices.drop_reason is missing";
+    assert!(status.stdout.contains(missing), "{}", status.snapshot());
 }
 
 #[rstest]

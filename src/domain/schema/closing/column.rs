@@ -57,9 +57,11 @@ fn add(
     is_undecided: bool,
 ) -> Vec<String> {
     let data_type = wanted.data_type;
+    let text_type = text.as_ref().map(|it| it.type_to_add(data_type));
+    let added_type = text_type.unwrap_or(data_type);
     let add = |rest: &str| {
         let (table, column) = (quoted(table), quoted(column));
-        format!("ALTER TABLE {table} ADD COLUMN {column} {data_type}{rest};")
+        format!("ALTER TABLE {table} ADD COLUMN {column} {added_type}{rest};")
     };
     let not_null = if wanted.not_null { " NOT NULL" } else { "" };
     let default = wanted.default.map(|it| format!(" DEFAULT {it}"));

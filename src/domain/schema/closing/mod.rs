@@ -27,6 +27,8 @@ pub struct Existing {
     pub index_names: BTreeSet<String>,
     /// The names of the invalid ones, by object.
     pub invalid_indexes: BTreeMap<String, String>,
+    /// On PostgreSQL, the partitioned tables.
+    pub partitioned: BTreeSet<String>,
     /// The results of [`undecided`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
     /// On PostgreSQL, the tables without a primary key.
@@ -146,7 +148,7 @@ impl<'a> Closing<'a> {
                         let comment = decision(difference, *count, self.dialect);
                         (Group::UniqueIndexes, vec![Some(comment)])
                     }
-                    None => (group, self.index(what, found.is_some())),
+                    None => (group, self.index(difference)),
                 }
             }
             _ => (Group::Rest, vec![None]),
@@ -228,14 +230,30 @@ impl<'a> Closing<'a> {
         statements
     }
 
-    fn index(&mut self, what: &str, is_found: bool) -> Vec<Option<String>> {
-        if is_found {
+    fn index(&mut self, difference: &Difference) -> Vec<Option<String>> {
+        let what = difference.what.as_str();
+        let (scripts, existing, dialect) = (self.scripts, self.existing, self.dialect);
+        if difference.found.is_none() {
+            return primary_key(what, scripts, existing, &mut self.taken)
+                .unwrap_or_else(|| vec![index(what, &mut self.taken, dialect)]);
+        }
+        let name = existing.invalid_indexes.get(what);
+        if !existing.partitioned.iter().any(|it| difference.is_of(it)) {
             // PostgreSQL leaves an invalid index out of REINDEX TABLE CONCURRENTLY.
-            let name = self.existing.invalid_indexes.get(what).map(|it| quoted(it));
+            let name = name.map(|it| quoted(it));
             return vec![name.map(|name| format!("REINDEX INDEX CONCURRENTLY {name};"))];
         }
-        primary_key(what, self.scripts, self.existing, &mut self.taken)
-            .unwrap_or_else(|| vec![index(what, &mut self.taken, self.dialect)])
+        // REINDEX leaves it invalid. An index of a constraint has no statement.
+        let is_index = what.starts_with("index ");
+        let name = name.filter(|it| is_index && self.taken.remove(it.as_str()));
+        let drop = name.map(|it| format!("DROP INDEX {};", quoted(it)));
+        let create = drop
+            .as_ref()
+            .and_then(|_| index(what, &mut self.taken, dialect));
+        match create {
+            Some(_) => vec![drop, create],
+            None => vec![None],
+        }
     }
 
     /// A missing table brings its primary key and first columns; its other columns and indexes are statements of
