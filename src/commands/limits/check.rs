@@ -11,6 +11,7 @@ use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::{LimitState, UnknownReason};
 use crate::domain::metrics::collector::has_history;
 use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::limit::LimitFault;
 use crate::error::shell_word;
 use crate::output::limits::check::Check;
 use crate::store::metrics::readings;
@@ -87,9 +88,16 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
         let next = "usagectl limits init --plan PROVIDER=PLAN";
         return Outcome::with_next(Exit::Unknown, next);
     }
-    let is_faulty = |it: &Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
-    if check.limits.iter().any(is_faulty) {
-        return Outcome::with_next(Exit::Unknown, "usagectl limits list");
+    let is_faulty = |it: &&Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
+    if let Some(it) = check.limits.iter().find(is_faulty) {
+        let provider = it.limit.as_ref().and_then(|it| it.provider.as_ref());
+        let next = match (&it.reason, provider) {
+            (Some(UnknownReason::Fault(LimitFault::NoPlan(_))), Some(provider)) => {
+                format!("usagectl limits plan {provider} PLAN")
+            }
+            _ => "usagectl limits list".to_owned(),
+        };
+        return Outcome::with_next(Exit::Unknown, next);
     }
     if let Some(it) = with_state(LimitState::Unknown) {
         let since = it.period.map(|period| period.from.date_naive());
@@ -147,7 +155,6 @@ mod tests {
     use crate::domain::capacity::readings::SeriesDays;
     use crate::domain::metrics::point::Series;
     use crate::domain::plans::LimitInForce;
-    use crate::domain::plans::limit::LimitFault;
 
     /// A check with a limit in each of the states.
     fn check(states: &[LimitState]) -> Check {
@@ -219,5 +226,11 @@ mod tests {
         assert_eq!(next(&[LimitState::Stale]).as_deref(), Some(collect));
         let unknown = next(&[LimitState::NoData, LimitState::Unknown]);
         assert_eq!(unknown.as_deref(), Some("usagectl limits list"));
+        let mut several = check(&[LimitState::Unknown]);
+        let plans = vec!["free".to_owned(), "payg".to_owned()];
+        several.limits[0].reason = Some(UnknownReason::Fault(LimitFault::NoPlan(plans)));
+        several.limits[0].limit.as_mut().unwrap().provider = Some("upstash".to_owned());
+        let next = outcome(&several, None).next;
+        assert_eq!(next.as_deref(), Some("usagectl limits plan upstash PLAN"));
     }
 }
