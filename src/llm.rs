@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::recommendation::prose::model::{FIELD_LENGTH, Fields};
+use crate::domain::recommendation::prose::model::{FIELD_LENGTH, FIELDS};
 use crate::http::{Client, InvalidUrl, Limit, Policy, Request, Secret, Url};
 
 /// Far more than three short fields.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
-const MAX_TOKENS: u32 = 400;
 
-/// An endpoint and its model.
+const RULES: &str = "You summarize a capacity recommendation for the people who run a service, from the facts in JSON. Answer \
+    with JSON only: {\"situation\": \"how near the limit is\", \"action\": \"what to do, and at what cost\", \"risk\": \
+    \"what may go wrong\"}. Each field is one short plain sentence without links or markup. Copy plans exactly from the facts, \
+    and numbers from those under the field's own name; state no others.";
+
 #[derive(Debug)]
 pub struct Endpoint {
     /// The URL without `/chat/completions`.
@@ -32,23 +35,22 @@ impl Endpoint {
 
     /// The body of the request.
     pub fn body(&self, facts: &Map<String, Value>) -> Value {
-        let message = |role: &str, content: String| json!({ "role": role, "content": content });
         let field = json!({ "type": "string", "maxLength": FIELD_LENGTH });
-        let fields = Fields::NAMES.map(|name| (name.to_owned(), field.clone()));
+        let fields = FIELDS.map(|name| (name.to_owned(), field.clone()));
         let schema = json!({
             "type": "object",
             "properties": Map::from_iter(fields),
-            "required": Fields::NAMES,
+            "required": FIELDS,
             "additionalProperties": false,
         });
         json!({
             "model": self.model,
             "messages": [
-                message("system", rules()),
-                message("user", Value::Object(facts.clone()).to_string()),
+                { "role": "system", "content": RULES },
+                { "role": "user", "content": Value::Object(facts.clone()).to_string() },
             ],
             "temperature": 0.0,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": 400,
             "response_format": {
                 "type": "json_schema",
                 "json_schema": { "name": "summary", "strict": true, "schema": schema },
@@ -57,7 +59,7 @@ impl Endpoint {
     }
 
     /// The fields that the model writes.
-    pub fn ask(&self, facts: &Map<String, Value>) -> Result<Fields, String> {
+    pub fn ask(&self, facts: &Map<String, Value>) -> Result<Map<String, Value>, String> {
         let client = Client::new(Policy {
             total: self.timeout,
             response: Limit::Whole(MAX_ANSWER_BYTES),
@@ -70,26 +72,15 @@ impl Endpoint {
         }
         let answer = client.send(request).map_err(|error| error.to_string())?;
         if !answer.is_success() {
-            return Err(format!(
-                "{} answered with status {}",
-                self.base, answer.status
-            ));
+            let (base, status) = (&self.base, answer.status);
+            return Err(format!("{base} answered with status {status}"));
         }
         fields(&answer.body).ok_or_else(|| "the answer is not the requested JSON".to_owned())
     }
 }
 
-fn rules() -> String {
-    format!(
-        "You summarize a capacity recommendation for the people who run a service, from the facts in JSON. Answer \
-         with JSON only: {{\"situation\": \"how near the limit is\", \"action\": \"what to do, and at what cost\", \
-         \"risk\": \"what may go wrong\"}}. Each field is one plain sentence of at most {FIELD_LENGTH} characters. Copy \
-         numbers and plans exactly from the facts, and state no others."
-    )
-}
-
 /// The fields in an answer. Some models put a code fence or their reasoning around the JSON.
-fn fields(answer: &[u8]) -> Option<Fields> {
+fn fields(answer: &[u8]) -> Option<Map<String, Value>> {
     let completion: Value = serde_json::from_slice(answer).ok()?;
     let content = completion.pointer("/choices/0/message/content")?.as_str()?;
     let begin = content.get(..content.find("\"situation\"")?)?.rfind('{')?;
@@ -109,9 +100,9 @@ mod tests {
         let bare = r#"{"situation": "It is so.", "action": "Wait.", "risk": ""}"#;
         let fenced = format!("<think>What is {{asked}}?</think>\n```json\n{bare}\n```");
         for content in [bare.to_owned(), fenced] {
-            assert_eq!(answer(&content).unwrap().situation, "It is so.");
+            assert_eq!(answer(&content).unwrap()["situation"], "It is so.");
         }
-        for content in ["", "It is so.", r#"{"situation": 7}"#, "}\"situation\"{"] {
+        for content in ["", "It is so.", "}\"situation\"{"] {
             assert_eq!(answer(content), None, "{content}");
         }
     }

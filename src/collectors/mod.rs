@@ -35,7 +35,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::metrics::collector::{CollectorError, CollectorRun, MetricSource, TargetName};
 use crate::domain::metrics::counter::Counter;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Series, midnight};
+use crate::domain::metrics::point::{NewPoint, Series, is_negative, midnight};
 use crate::domain::named::Named;
 use crate::domain::plans::VendorMeter;
 
@@ -110,7 +110,7 @@ impl Collected {
     fn of_resource(mut self, resource: &str) -> Collected {
         let points = std::mem::take(&mut self.points).into_iter();
         for point in points.map(|point| point.of_resource(resource)) {
-            if point.value < 0.0 && point.series.metric != Metric::CostUsd {
+            if is_negative(point.series.metric, point.value) {
                 let warning = format!("{} is negative: {}", point.series, point.value);
                 self.warnings.push(warning);
             } else {

@@ -44,7 +44,7 @@ impl Collector for OpenAi {
             let path = self.path(context, page.as_deref());
             let answer = self.endpoint.get_json(&path, context.timeout)?;
             for day in self.endpoint.list(&answer, "data")? {
-                let (at, cost) = self.day_cost(day)?;
+                let (at, cost) = self.day_cost(day, context.now)?;
                 let new = points_at(MetricSource::Openai, Service::AiOpenai, at);
                 let cost = new(Metric::CostUsd, cost).with_reading(Reading::Amount);
                 collected.points.push(cost);
@@ -72,10 +72,15 @@ impl OpenAi {
     }
 
     /// The cost of a day in US dollars: zero without results.
-    fn day_cost(&self, day: &Value) -> Result<(DateTime<Utc>, f64), CollectorError> {
+    fn day_cost(
+        &self,
+        day: &Value,
+        now: DateTime<Utc>,
+    ) -> Result<(DateTime<Utc>, f64), CollectorError> {
         let unexpected = |field: &str| self.endpoint.unexpected(field);
         let start = day.get("start_time").and_then(Value::as_i64);
         let start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let start = start.filter(|at| *at <= now + TimeDelta::days(1));
         let start = start.ok_or_else(|| unexpected("start_time"))?;
         let mut sum = Decimal::ZERO;
         for result in self.endpoint.list(day, "results")? {

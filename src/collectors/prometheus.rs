@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta};
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
+use super::vendor::overload;
 use super::{CollectContext, Collected, Collector, points_at};
 use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
@@ -118,6 +119,11 @@ impl Collector for Prometheus {
             let hint = "see that the URL is that of the metrics, which often ends in /metrics";
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
+        // The last line may be a part of a number.
+        if !text.ends_with('\n') {
+            let message = "the answer is truncated: its last line has no end";
+            return Err(CollectorError::new(message, "run it again later"));
+        }
         let mut collected = Collected::default();
         for (index, rule) in self.rules.iter().enumerate() {
             let target = |it: &MapRule| (it.service, it.metric);
@@ -168,15 +174,25 @@ impl Prometheus {
             let hint = "see whether the exporter is up, and whether the URL is right";
             CollectorError::new(error, hint)
         })?;
-        if !response.is_success() {
-            let message = format!("{} answers {}", self.url, response.status);
-            let hint = "see that the URL is that of the metrics; set USAGECTL_PROMETHEUS_TOKEN if it requires a token";
-            return Err(CollectorError::new(message, hint));
-        }
-        String::from_utf8(response.body).map_err(|_| {
-            let hint = "see that the URL is that of the metrics";
-            CollectorError::new("the answer is not UTF-8", hint)
-        })
+        let (meaning, hint) = match response.status {
+            200..=299 => {
+                return String::from_utf8(response.body).map_err(|_| {
+                    let hint = "see that the URL is that of the metrics";
+                    CollectorError::new("the answer is not UTF-8", hint)
+                });
+            }
+            401 | 403 => {
+                let hint = "set USAGECTL_PROMETHEUS_TOKEN, or key_env of the target";
+                ("a valid token is required", hint.to_owned())
+            }
+            429 | 500.. => overload(&response),
+            _ => {
+                let hint = "see that the URL is that of the metrics";
+                ("no metrics", hint.to_owned())
+            }
+        };
+        let message = format!("{} answers {}: {meaning}", self.url, response.status);
+        Err(CollectorError::new(message, hint))
     }
 }
 

@@ -62,20 +62,13 @@ impl Endpoint {
         let key = &self.key_variable;
         let (meaning, hint) = match status {
             200..=299 => return Ok(response.body),
+            429 | 500.. => overload(&response),
             401 => ("invalid key", format!("put a valid key into {key}")),
             403 => (
                 "the key lacks the permission",
                 format!("give the key in {key} the permission, or set another"),
             ),
             404 => ("not found", "check the ids in the environment".to_owned()),
-            429 => (
-                "rate limit exceeded",
-                match retry_after(&response) {
-                    Some(when) => format!("run it again {when}"),
-                    None => "run it again later, and less often".to_owned(),
-                },
-            ),
-            500.. => ("server error", "run it again later".to_owned()),
             _ => (
                 "the request was refused",
                 "check the ids, the URL and the key in the environment".to_owned(),
@@ -169,6 +162,18 @@ impl Endpoint {
 }
 
 /// When the server accepts the next request.
+/// The meaning and the next step of a status that neither key nor URL is the reason of.
+pub(super) fn overload(response: &Response) -> (&'static str, String) {
+    match (response.status, retry_after(response)) {
+        (429, Some(when)) => ("rate limit exceeded", format!("run it again {when}")),
+        (429, None) => (
+            "rate limit exceeded",
+            "run it again later, and less often".to_owned(),
+        ),
+        _ => ("server error", "run it again later".to_owned()),
+    }
+}
+
 fn retry_after(response: &Response) -> Option<String> {
     let seconds = |text: &str| text.trim().parse::<u64>().ok();
     if let Some(seconds) = response.header("retry-after").and_then(seconds) {

@@ -23,7 +23,7 @@ use super::{Code, LineError, Refusal};
 use crate::domain::format;
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series};
+use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series, is_negative};
 use crate::domain::zone::Zone;
 
 pub trait FromLine: Sized {
@@ -302,7 +302,7 @@ impl FromLine for NewPoint {
         let service: Service = required(fields.named("service")?, "service")?;
         let metric: Metric = required(fields.named("metric")?, "metric")?;
         let value = required(fields.number("value")?, "value")?;
-        if value < 0.0 && metric != Metric::CostUsd {
+        if is_negative(metric, value) {
             return Err(LineError::with(Code::Range, "value", "is negative"));
         }
         if value.abs() > LARGEST {

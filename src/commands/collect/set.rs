@@ -6,7 +6,9 @@ use super::import;
 use crate::args::{Author, parse_instant, parse_number};
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{LARGEST, NewPoint, Reading, Series, is_measurable};
+use crate::domain::metrics::point::{
+    LARGEST, NewPoint, Reading, Series, is_measurable, is_negative,
+};
 use crate::output::collect::ImportReport;
 use crate::store::metrics::points::{self, OnConflict};
 
@@ -55,8 +57,7 @@ pub struct SetArgs {
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let at = args.at.unwrap_or(context.now);
     let value = args.value;
-    let is_negative = value < 0.0 && args.metric != Metric::CostUsd;
-    if !is_measurable(value) || is_negative {
+    if !is_measurable(value) || is_negative(args.metric, value) {
         let bound = match value.abs() > LARGEST {
             true => format!("at most {LARGEST:e}"),
             false => "at least 0".to_owned(),

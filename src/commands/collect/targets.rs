@@ -175,11 +175,8 @@ fn read_config(path: &Path) -> Result<Vec<TargetConfig>> {
         failed(&format_args!("line {line}: {}", error.message()))
     })?;
     let mut names = BTreeSet::new();
-    for TargetConfig { kind, resource, .. } in &file.target {
-        let name = TargetName {
-            source: *kind,
-            resource: resource.clone(),
-        };
+    for config in &file.target {
+        let (TargetConfig { kind, resource, .. }, name) = (config, config.name());
         if *kind == MetricSource::Usage {
             return Err(failed(&"usage is configured by --usage-api"));
         }
@@ -228,13 +225,14 @@ impl TargetArgs {
                 Ok(Some(collector)) => collector,
                 Ok(None) if source == MetricSource::Usage && targets.usage.is_some() => continue,
                 Ok(None) if self.only.contains(&source) || self.config.is_some() => {
-                    let message = format!("{source} is not configured");
-                    return Err(Error::usage(message).with_next(how_to_configure(source)));
+                    let message = format!("{} is not configured", config.name());
+                    let next = self.how_to_configure(source);
+                    return Err(Error::usage(message).with_next(next));
                 }
                 Ok(None) => {
                     targets.not_configured.push(NotConfigured {
                         collector: source,
-                        next: how_to_configure(source),
+                        next: usual_settings(source),
                     });
                     continue;
                 }
@@ -246,6 +244,19 @@ impl TargetArgs {
             });
         }
         Ok(targets)
+    }
+
+    fn how_to_configure(&self, source: MetricSource) -> String {
+        let usual = usual_settings(source);
+        match (&self.config, source) {
+            (None, _) => usual.to_owned(),
+            (Some(_), MetricSource::Postgres | MetricSource::Redis | MetricSource::Prometheus) => {
+                "give the target url, or url_env with the variable that has it".to_owned()
+            }
+            (Some(_), _) => {
+                format!("give the target key_env with the variable of its key, or {usual}")
+            }
+        }
     }
 
     /// The only target of a source.
@@ -287,6 +298,13 @@ impl TargetArgs {
 }
 
 impl TargetConfig {
+    fn name(&self) -> TargetName {
+        TargetName {
+            source: self.kind,
+            resource: self.resource.clone(),
+        }
+    }
+
     fn collector(&self) -> Configured {
         match self.kind {
             MetricSource::Postgres => self.postgres(),
@@ -337,7 +355,8 @@ impl TargetConfig {
         };
         let source = UrlSource::Environment("the URL of PostgreSQL");
         let url = url::parse(&text, source).map_err(|error| {
-            let hint = error.next_step();
+            let hint = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE into the url of the target, --postgres-url or \
+                        USAGECTL_POSTGRES_URL, with special characters percent-encoded";
             CollectorError::new(error, hint)
         })?;
         Ok(Some(boxed(Postgres { url })))
@@ -349,13 +368,14 @@ impl TargetConfig {
         };
         let url = Url::parse(&url).map_err(|error| {
             let message = format!("invalid URL of the exporter: {error}");
-            let hint = "correct --prometheus-url or USAGECTL_PROMETHEUS_URL";
+            let hint = "correct the url of the target, --prometheus-url or USAGECTL_PROMETHEUS_URL";
             CollectorError::new(message, hint)
         })?;
         let rules = self.map.clone();
         if rules.is_empty() {
             let message = "no rule maps a metric of the exporter";
-            let hint = "give --map 'NAME=SERVICE/METRIC', or --map-file";
+            let hint =
+                "give --map 'NAME=SERVICE/METRIC' or --map-file, or map in the target's file";
             return Err(CollectorError::new(message, hint));
         }
         let token = match &self.key_env {
@@ -428,7 +448,8 @@ impl TargetConfig {
     }
 }
 
-fn how_to_configure(source: MetricSource) -> &'static str {
+/// The flags and variables of the only target of a source.
+fn usual_settings(source: MetricSource) -> &'static str {
     match source {
         MetricSource::Postgres => "give --postgres-url, or set USAGECTL_POSTGRES_URL",
         MetricSource::Redis => "give --redis-url, or set USAGECTL_REDIS_URL",

@@ -12,6 +12,7 @@ use crate::domain::capacity::state::{LimitState, UnknownReason};
 use crate::domain::format::shell_word;
 use crate::domain::metrics::collector::has_history;
 use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::limit::LimitFault;
 use crate::output::limits::check::Check;
 use crate::store::metrics::readings;
 use crate::store::plans::limits;
@@ -20,8 +21,8 @@ use crate::store::plans::limits;
 ///
 /// Utilization is that of the newest measurement; of connections and latency, the peak of the last 24 hours; of
 /// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
-/// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero: if days of
-/// the period are missing, the sum is a lower bound, and below the warning threshold the state is UNKNOWN if they could
+/// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero, and a
+/// negative value of anything but a cost is none: if days of the period are missing, the sum is a lower bound, and below the warning threshold the state is UNKNOWN if they could
 /// change it. A resource has a line for each limit of its plan, measured or not. Where the plan counts all resources of the
 /// account together, their sum is compared with the limit. An amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a pace and never
 /// critical.
@@ -81,9 +82,16 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     if check.limits.is_empty() {
         return without_limits();
     }
-    let is_faulty = |it: &Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
-    if check.limits.iter().any(is_faulty) {
-        return Outcome::with_next(Exit::Unknown, "usagectl limits list");
+    let is_faulty = |it: &&Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
+    if let Some(it) = check.limits.iter().find(is_faulty) {
+        let provider = it.limit.as_ref().and_then(|it| it.provider.as_ref());
+        let next = match (&it.reason, provider) {
+            (Some(UnknownReason::Fault(LimitFault::NoPlan(_))), Some(provider)) => {
+                format!("usagectl limits plan {provider} PLAN")
+            }
+            _ => "usagectl limits list".to_owned(),
+        };
+        return Outcome::with_next(Exit::Unknown, next);
     }
     if let Some(it) = with_state(LimitState::Unknown) {
         let since = it.period.map(|period| period.from.date_naive());
@@ -144,7 +152,6 @@ mod tests {
     use crate::domain::capacity::readings::SeriesDays;
     use crate::domain::metrics::point::Series;
     use crate::domain::plans::LimitInForce;
-    use crate::domain::plans::limit::LimitFault;
 
     /// A check with a limit in each of the states.
     fn check(states: &[LimitState]) -> Check {
@@ -216,5 +223,11 @@ mod tests {
         assert_eq!(next(&[LimitState::Stale]).as_deref(), Some(collect));
         let unknown = next(&[LimitState::NoData, LimitState::Unknown]);
         assert_eq!(unknown.as_deref(), Some("usagectl limits list"));
+        let mut several = check(&[LimitState::Unknown]);
+        let plans = vec!["free".to_owned(), "payg".to_owned()];
+        several.limits[0].reason = Some(UnknownReason::Fault(LimitFault::NoPlan(plans)));
+        several.limits[0].limit.as_mut().unwrap().provider = Some("upstash".to_owned());
+        let next = outcome(&several, None).next;
+        assert_eq!(next.as_deref(), Some("usagectl limits plan upstash PLAN"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::prose::model::facts_json;
+use crate::domain::recommendation::prose::model;
 use crate::domain::recommendation::prose::summary::summary as template;
 use crate::http::{Client, Policy, Secret, Url};
 use crate::llm::Endpoint;
@@ -19,8 +19,8 @@ pub struct AiArgs {
     /// Let a language model write the summary
     ///
     /// The model receives the facts as JSON, without resources, ids and names, and answers with short fields. A field
-    /// with a number, time or plan that is not in the facts is dropped; its other words are not checked, so the text is
-    /// labelled with the name of the model. If too little is left, the summary is the template.
+    /// with a number, time or plan that is not in its facts, or a link, is dropped; its other words are not checked, so the
+    /// text is labelled with the name of the model. If too little is left, the summary is the template.
     #[arg(long)]
     pub ai: bool,
 
@@ -79,7 +79,7 @@ pub(super) fn request(it: &Recommendation, args: &AiArgs) -> Result<AiRequest> {
     Ok(AiRequest {
         url: url.without_query(),
         key_variable: args.ai_key_variable.clone(),
-        body: endpoint.body(&facts_json(facts)),
+        body: endpoint.body(&model::facts_json(facts)),
     })
 }
 
@@ -95,7 +95,11 @@ pub(super) fn summary(
         None if args.ai => return Err(without_facts(it)),
         None => return Ok(None),
     };
-    let mut refused = None;
+    let mut summary = Summary {
+        text: template(facts),
+        model: None,
+        refused: None,
+    };
     if args.ai {
         let mut endpoint = args.endpoint()?;
         if let Some(variable) = &args.ai_key_variable {
@@ -105,26 +109,17 @@ pub(super) fn summary(
         }
         let plans = catalogues::active(db)?.plans.into_iter();
         let plans: Vec<String> = plans.map(|plan| plan.name).collect();
-        let json = facts_json(facts);
-        match endpoint.ask(&json).and_then(|it| it.text(&json, &plans)) {
-            Ok(text) => {
-                return Ok(Some(Summary {
-                    text,
-                    model: Some(endpoint.model),
-                    refused,
-                }));
-            }
+        let json = model::facts_json(facts);
+        let answer = endpoint.ask(&json);
+        match answer.and_then(|it| model::text(&it, &json, &plans)) {
+            Ok(text) => (summary.text, summary.model) = (text, Some(endpoint.model)),
             Err(reason) => {
                 context.warn(format_args!("the summary is the template: {reason}"));
-                refused = Some(reason);
+                summary.refused = Some(reason);
             }
         }
     }
-    Ok(Some(Summary {
-        text: template(facts),
-        model: None,
-        refused,
-    }))
+    Ok(Some(summary))
 }
 
 fn without_facts(it: &Recommendation) -> Error {

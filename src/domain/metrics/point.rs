@@ -21,6 +21,11 @@ pub fn is_measurable(value: f64) -> bool {
     value.abs() <= LARGEST
 }
 
+/// Whether a value is below zero where only a cost may be.
+pub fn is_negative(metric: Metric, value: f64) -> bool {
+    value < 0.0 && metric != Metric::CostUsd
+}
+
 named! {
     /// How to read a value.
     Reading, "reading" {
@@ -227,14 +232,15 @@ pub struct Point {
 }
 
 impl Point {
-    /// `None` if the value is not finite.
+    /// `None` if the value is no measurement: programs write -1 where a reading failed.
     pub fn from_row(
         metric: Metric,
         at: DateTime<Utc>,
         value: f64,
         metadata: &PointMetadata,
     ) -> Option<Point> {
-        let value = Some(value).filter(|value| value.is_finite())?;
+        let is_valid = value.is_finite() && !is_negative(metric, value);
+        let value = is_valid.then_some(value)?;
         let default = || Reading::default_of(metric);
         let reading = metadata.reading.unwrap_or_else(default);
         // The metric's name implies the period.
@@ -301,14 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn value_that_is_not_finite_is_no_point() {
-        let of = |value| {
+    fn value_that_is_not_finite_or_negative_is_no_point() {
+        let of = |metric, value| {
             let metadata = PointMetadata::default();
-            Point::from_row(Metric::StorageMb, DateTime::UNIX_EPOCH, value, &metadata)
+            Point::from_row(metric, DateTime::UNIX_EPOCH, value, &metadata)
         };
-        for value in [f64::NAN, f64::INFINITY] {
-            assert_eq!(of(value), None);
+        for value in [f64::NAN, f64::INFINITY, -0.5] {
+            assert_eq!(of(Metric::StorageMb, value), None);
         }
-        assert_eq!(of(-0.5).map(|point| point.value), Some(-0.5));
+        let credit = of(Metric::CostUsd, -0.5);
+        assert_eq!(credit.map(|point| point.value), Some(-0.5));
     }
 }

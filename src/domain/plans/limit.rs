@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::api_limit::check_value;
-use super::catalogue::{AtLimit, Catalogue, LimitPeriod, PlanLimit, default_kind};
+use super::catalogue::{AtLimit, Catalogue, LimitPeriod, PlanLimit, PriceScope, default_kind};
 use super::selection::{self, Billing, PlanSelection};
 use super::source::Citation;
 use crate::domain::format;
@@ -141,6 +141,9 @@ pub struct LimitInForce {
     /// Whether the plan counts usage of all resources of the account together.
     #[serde(skip)]
     pub is_of_account: bool,
+    /// Whether the plan has one price for all resources.
+    #[serde(skip)]
+    pub has_one_price: bool,
     #[serde(skip)]
     pub billing: Billing,
     /// Why usage cannot be compared with it, if so.
@@ -167,9 +170,14 @@ pub fn in_force(
         let plans = plans.filter_map(|plan| catalogue.plan(provider?, &plan.to_lowercase()));
         let listed = plans.filter_map(|plan| plan.limit(meter.0, meter.1)).next();
         let is_of_account = listed.is_some_and(PlanLimit::is_of_account);
+        let has_one_price = |row: &LimitRow| {
+            let plan = provider.and_then(|it| catalogue.plan(it, &row.plan));
+            plan.is_some_and(|plan| plan.scope == PriceScope::Provider)
+        };
         // A budget holds for each resource on its own.
         let limit = |row: &LimitRow, fault| LimitInForce {
             is_of_account: is_of_account && !row.is_budget(),
+            has_one_price: has_one_price(row) && !row.is_budget(),
             ..LimitInForce::new(row, provider, selected, fault)
         };
         let of_meter = rows.iter().filter(|row| (row.service, row.metric) == meter);
@@ -245,6 +253,7 @@ impl LimitInForce {
             citation: row.citation(),
             provider: provider.map(str::to_owned),
             is_of_account: false,
+            has_one_price: false,
             billing: selected.map(|it| it.billing).unwrap_or_default(),
             fault: fault.or_else(|| row.fault()),
         }
@@ -269,6 +278,7 @@ impl LimitInForce {
             citation: Citation::default(),
             provider: None,
             is_of_account: false,
+            has_one_price: false,
             billing: Billing::default(),
             fault: None,
         }

@@ -25,7 +25,6 @@ use serde::Serialize;
 use super::capacity::Capacity;
 use super::format::serialize_maybe_time;
 use super::metrics::names::{Metric, Priority, Service, Status};
-use super::plans::LimitInForce;
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
 use risk::most_urgent;
@@ -165,19 +164,12 @@ impl Recommendation {
 
     /// The most urgent limit of its question at present: the same limit as in [`Self::capacity`] unless it has several.
     pub fn most_urgent<'a>(&self, all: &'a [Capacity]) -> Option<&'a Capacity> {
-        let meters = self.facts().map_or(&[][..], |facts| &facts.meters);
-        let is_of_question = |it: &Capacity, limit: &LimitInForce| {
-            let series = &it.series;
-            let mut meters = meters.iter();
-            limit.plan == self.current_plan
-                && it.is_assessable()
-                && meters.any(|meter| {
-                    let is_part = it.resources > 1 || meter.resource == series.resource;
-                    is_part && (meter.service, meter.metric) == (series.service, series.metric)
-                })
+        let is_of_question = |it: &&Capacity| {
+            let topic = Topic::of_capacity(it).filter(|topic| topic.matches(self));
+            topic.is_some_and(|topic| topic.plan == self.current_plan && it.is_assessable())
         };
-        let limited = all.iter().filter_map(|it| Some((it, it.limit.as_ref()?)));
-        let limited = limited.filter(|(it, limit)| is_of_question(it, limit));
+        let limited = all.iter().filter(is_of_question);
+        let limited = limited.filter_map(|it| Some((it, it.limit.as_ref()?)));
         let found = most_urgent(limited).map(|(it, _)| it);
         found.or_else(|| self.capacity(all))
     }

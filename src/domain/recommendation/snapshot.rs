@@ -15,8 +15,7 @@ use crate::domain::capacity::readings::SeriesDays;
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::metrics::point::Series;
-use crate::domain::named::Named;
-use crate::domain::plans::{Catalogue, LimitInForce, Origin, PlanLimit, PriceScope, selection};
+use crate::domain::plans::{Catalogue, LimitInForce, Origin, PlanLimit, selection};
 
 /// The state of all limits and series.
 #[derive(Debug)]
@@ -49,12 +48,10 @@ impl Snapshot {
     /// Assesses every question: the plan of each provider's resource, and each budget.
     pub fn assess(&self) -> Vec<Assessed> {
         let mut questions: Vec<(Topic, Vec<&Capacity>)> = Vec::new();
-        let is_assessed = |it: &&Capacity| it.measure != Measure::Pace;
-        for capacity in self.capacities.iter().filter(is_assessed) {
-            let Some(limit) = &capacity.limit else {
+        for capacity in &self.capacities {
+            let Some(topic) = Topic::of_capacity(capacity) else {
                 continue;
             };
-            let topic = self.topic(limit, capacity.resource());
             match questions.iter_mut().find(|(known, _)| *known == topic) {
                 Some((_, limited)) => limited.push(capacity),
                 None => questions.push((topic, vec![capacity])),
@@ -106,30 +103,13 @@ impl Snapshot {
         limits.chain(recommendations).collect()
     }
 
-    fn topic(&self, limit: &LimitInForce, resource: &str) -> Topic {
-        let is_budget = limit.origin == Origin::Budget;
-        let provider = limit.provider.as_deref();
-        let plan = provider.and_then(|provider| self.catalogue.plan(provider, &limit.plan));
-        // One price for all resources is one question.
-        let is_shared = plan.is_some_and(|plan| plan.scope == PriceScope::Provider);
-        Topic {
-            provider: provider.unwrap_or(limit.service.as_str()).to_owned(),
-            resource: match is_shared && !is_budget {
-                true => String::new(),
-                false => resource.to_owned(),
-            },
-            plan: limit.plan.clone(),
-            budget: is_budget.then_some((limit.service, limit.metric)),
-        }
-    }
-
     /// The limits of the question's plan that its resource has no series for.
     fn unmeasured(&self, topic: &Topic, limited: &[&Capacity]) -> Vec<Capacity> {
         let is_missing = |limit: &&LimitInForce| {
             let meter = (limit.service, limit.metric);
             let mut known = limited.iter();
             limit.origin != Origin::Budget
-                && self.topic(limit, &topic.resource) == *topic
+                && Topic::of(limit, &topic.resource) == *topic
                 && !known.any(|it| (it.series.service, it.series.metric) == meter)
         };
         let none = |limit: &LimitInForce| {

@@ -3,8 +3,11 @@
 use sha2::{Digest, Sha256};
 
 use super::Recommendation;
+use crate::domain::capacity::Capacity;
 use crate::domain::format::hex;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Measure, Metric, Service};
+use crate::domain::named::Named;
+use crate::domain::plans::{LimitInForce, Origin};
 
 /// The plan of a provider's resource, with all its metrics; or one budget of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +22,28 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// The question that a limit of a resource belongs to. One price for all resources is one question.
+    pub fn of(limit: &LimitInForce, resource: &str) -> Topic {
+        let is_budget = limit.origin == Origin::Budget;
+        let provider = limit.provider.as_deref();
+        Topic {
+            provider: provider.unwrap_or(limit.service.as_str()).to_owned(),
+            resource: match limit.has_one_price {
+                true => String::new(),
+                false => resource.to_owned(),
+            },
+            plan: limit.plan.clone(),
+            budget: is_budget.then_some((limit.service, limit.metric)),
+        }
+    }
+
+    /// As [`Self::of`]; nothing without a limit, or of a pace, which decides no plan.
+    pub fn of_capacity(capacity: &Capacity) -> Option<Topic> {
+        let limit = capacity.limit.as_ref()?;
+        let is_pace = capacity.measure == Measure::Pace;
+        (!is_pace).then(|| Topic::of(limit, capacity.resource()))
+    }
+
     /// The key of the question: a SHA-256 in hexadecimal digits. At most one answer to a question is open, of any
     /// kind and about any plan.
     pub fn key(&self) -> String {

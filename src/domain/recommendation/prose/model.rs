@@ -1,12 +1,9 @@
 //! The fields that a language model writes about a recommendation.
 //!
-//! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number of this
-//! unit, a time, a plan or a name that is not in the facts is dropped. In doubt it is dropped too. The other words are the
+//! The model receives the facts as JSON and answers with short fields in a fixed form. Each field has figures of its own: with
+//! another number of this unit, another time, plan or name, or a link, it is dropped, in doubt too. The other words are the
 //! model's own and unchecked, so its text is labelled with its name.
 
-use std::collections::BTreeSet;
-
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::summary::{effect, subject};
@@ -15,112 +12,96 @@ use crate::domain::recommendation::facts::Facts;
 /// The longest field, in characters.
 pub const FIELD_LENGTH: usize = 240;
 
-/// The answer of the model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Fields {
-    /// How near the limit is.
-    pub situation: String,
-    /// What to do, and at what cost.
-    pub action: String,
-    /// What may go wrong.
-    pub risk: String,
-}
+/// The fields of an answer: how near the limit is; what to do, and at what cost; what may go wrong.
+pub const FIELDS: [&str; 3] = ["situation", "action", "risk"];
 
-impl Fields {
-    pub const NAMES: [&str; 3] = ["situation", "action", "risk"];
+/// The figures of each field: so few that none is taken for another, such as the price of another plan.
+const FIGURES: [&str; 3] = [
+    "usage limit usage_percent days_to_limit period_total",
+    "target_cost",
+    "chance_within_30_days chance_over hours_blocked avoided_loss",
+];
 
-    /// The accepted fields as one text, or the fault of one of the first two, which every summary requires.
-    pub fn text(&self, facts: &Map<String, Value>, plans: &[String]) -> Result<String, String> {
-        let known = Known::of(facts);
-        let fields = [&self.situation, &self.action, &self.risk];
-        let checked = |index: usize| {
-            let (name, field) = (Fields::NAMES[index], fields[index].trim());
-            let fault = known.fault(field, plans);
-            fault.map_or(Ok(field), |it| {
-                Err(format!("the {name} of the answer {it}"))
-            })
-        };
-        let fields = [Some(checked(0)?), Some(checked(1)?), checked(2).ok()];
-        Ok(fields.into_iter().flatten().collect::<Vec<_>>().join(" "))
-    }
-}
+type Object = Map<String, Value>;
 
-/// The facts that the model receives: formatted figures by name.
-pub fn facts_json(facts: &Facts) -> Map<String, Value> {
-    let mut json = Map::new();
-    let mut put = |name: &str, text: String| json.insert(name.to_owned(), Value::String(text));
-    put("metric", subject(facts.service, facts.metric, ""));
-    put("current_plan", facts.current_plan.clone());
-    put("recommendation", facts.target.to_string());
-    put("priority", facts.priority.to_string());
-    put("at_the_limit", effect(facts.at_limit).to_owned());
-    for (name, figure) in facts.figures() {
-        if figure.value.is_some() {
-            put(name, figure.to_string());
+/// The accepted fields as one text, or the fault of one of the first two, which every summary requires.
+pub fn text(answer: &Object, facts: &Object, plans: &[String]) -> Result<String, String> {
+    let checked = |name: &str| {
+        let field = answer.get(name).and_then(Value::as_str);
+        let field = field.unwrap_or_default().trim();
+        let own = facts.get(name).and_then(Value::as_object);
+        let known = facts.values().chain(own.into_iter().flat_map(Map::values));
+        let known: Vec<&str> = known.filter_map(Value::as_str).collect();
+        match fault(field, &known, plans) {
+            None => Ok(field),
+            Some(fault) => Err(format!("the {name} of the answer {fault}")),
         }
+    };
+    let [situation, action, risk] = FIELDS.map(checked);
+    let fields = [Some(situation?), Some(action?), risk.ok()];
+    Ok(fields.into_iter().flatten().collect::<Vec<_>>().join(" "))
+}
+
+/// The facts that the model receives: formatted figures by name, under the field that may state them.
+pub fn facts_json(facts: &Facts) -> Object {
+    let mut json = Map::new();
+    let mut put = |name: &str, value: Value| json.insert(name.to_owned(), value);
+    put("metric", subject(facts.service, facts.metric, "").into());
+    put("current_plan", facts.current_plan.clone().into());
+    put("recommendation", facts.target.to_string().into());
+    put("priority", facts.priority.to_string().into());
+    put("at_the_limit", effect(facts.at_limit).into());
+    for (field, names) in FIELDS.iter().zip(FIGURES) {
+        let mut own = facts.figures();
+        own.retain(|(name, it)| names.split(' ').any(|it| it == *name) && it.value.is_some());
+        let own = own.iter().map(|(name, it)| (*name, it.to_string()));
+        put(field, own.collect());
     }
     json
 }
 
-/// The numbers and phrases of the facts.
-struct Known {
-    numbers: BTreeSet<(String, String)>,
-    phrases: BTreeSet<String>,
+/// The fault of a field beside the facts that it may state, if it has one.
+fn fault(field: &str, facts: &[&str], plans: &[String]) -> Option<String> {
+    // Letters and digits of other scripts may be numbers of no fact; other signs make links and markup.
+    let is_plain = |c: char| match c.is_ascii() {
+        true => !c.is_control() && !"<>{}[]|/\\@#*`".contains(c),
+        false => "\u{2013}\u{2014}\u{2018}\u{2019}\u{201c}\u{201d}\u{2026}\u{2212}".contains(c),
+    };
+    let mut after_dots = field.split('.').skip(1);
+    Some(match field.chars().find(|c| !is_plain(*c)) {
+        _ if field.is_empty() => "is missing or empty".to_owned(),
+        _ if field.chars().count() > FIELD_LENGTH => {
+            format!("is longer than {FIELD_LENGTH} characters")
+        }
+        Some(c) => format!("has the character U+{:04X}", u32::from(c)),
+        None if after_dots.any(|it| it.starts_with(char::is_alphabetic)) => "has a link".to_owned(),
+        None => {
+            let what = unknown(field, facts, plans)?;
+            format!("has `{what}`, a number, time, plan or name that is not in its facts")
+        }
+    })
 }
 
-impl Known {
-    fn of(facts: &Map<String, Value>) -> Known {
-        let texts = || facts.values().filter_map(Value::as_str);
-        Known {
-            numbers: texts().flat_map(fact_numbers).collect(),
-            phrases: texts().flat_map(phrases).collect(),
-        }
-    }
-
-    /// The fault of a field, if it has one.
-    fn fault(&self, field: &str, plans: &[String]) -> Option<String> {
-        // Letters and digits of other scripts may be numbers of no fact.
-        let is_plain = |c: char| match c.is_ascii() {
-            true => !c.is_control() && !"<>{}|".contains(c),
-            false => "\u{2013}\u{2014}\u{2018}\u{2019}\u{201c}\u{201d}\u{2026}\u{2212}".contains(c),
-        };
-        Some(match field.chars().find(|c| !is_plain(*c)) {
-            _ if field.is_empty() => "is missing or empty".to_owned(),
-            _ if field.chars().count() > FIELD_LENGTH => {
-                format!("is longer than {FIELD_LENGTH} characters")
-            }
-            Some(c) => format!("has the character U+{:04X}", u32::from(c)),
-            None => {
-                let what = self.unknown(field, plans)?;
-                format!("has `{what}`, a number, time, plan or name that is not in the facts")
-            }
-        })
-    }
-
-    /// The first number, time, plan or name that is not in the facts.
-    fn unknown(&self, field: &str, plans: &[String]) -> Option<String> {
-        /// How number words begin, and a plan's other name: a word that only looks like one is dropped as well.
-        const SPELLED: &str = "zero one two three thrice four five six seven eight nin ten eleven twel twen thir fort \
-             fift hundred thousand million billion trillion dozen half halv quarter twice doubl tripl quadrupl coupl asyougo";
-        let number = numbers(field).into_iter().find(|(number, unit)| {
-            // A fact without a unit may be followed by any word.
-            let is_known = |unit| self.numbers.contains(&(number.clone(), unit));
-            !is_known(unit.clone()) && !is_known(String::new())
-        });
-        let plans: Vec<String> = plans.iter().filter_map(|it| phrases(it).pop()).collect();
-        let is_claim = |phrase: &String| begins_with(phrase, SPELLED) || plans.contains(phrase);
-        let claims = phrases(field)
-            .into_iter()
-            .filter(is_claim)
-            .chain(names(field));
-        let mut unknown = claims.filter(|it| !self.phrases.contains(it));
-        let time = || unnumbered_time(field);
-        number
-            .map(|(number, _)| number)
-            .or_else(time)
-            .or_else(|| unknown.next())
-    }
+/// The first number, time, plan or name that is not in the facts.
+fn unknown(field: &str, facts: &[&str], plans: &[String]) -> Option<String> {
+    /// How number words begin, and a plan's other name: a word that only looks like one is dropped as well.
+    const SPELLED: &str = "zero one two three thrice four five six seven eight nin ten eleven twel twen thir fort \
+         fift hundred thousand million billion trillion dozen half halv quarter twice doubl tripl quadrupl coupl asyougo";
+    let known: Vec<(String, String)> = facts.iter().flat_map(|it| fact_numbers(it)).collect();
+    // A fact without a unit may be followed by any word.
+    let is_known = |(number, unit): &(String, String)| {
+        let mut same = known.iter().filter(|it| it.0 == *number);
+        same.any(|it| it.1 == *unit || it.1.is_empty())
+    };
+    let number = numbers(field).into_iter().find(|it| !is_known(it));
+    let known: Vec<String> = facts.iter().flat_map(|it| phrases(it)).collect();
+    let plans: Vec<String> = plans.iter().filter_map(|it| phrases(it).pop()).collect();
+    let is_claim = |phrase: &String| begins_with(phrase, SPELLED) || plans.contains(phrase);
+    let claims = phrases(field).into_iter().filter(is_claim);
+    let mut unknown = claims.chain(names(field)).filter(|it| !known.contains(it));
+    let number = number.map(|(number, _)| number);
+    let number = number.or_else(|| unnumbered_time(field));
+    number.or_else(|| unknown.next())
 }
 
 /// The numbers of a fact: those of an interval have the unit of the first.
@@ -145,8 +126,8 @@ fn numbers(text: &str) -> Vec<(String, String)> {
     let is_sign = |c: char| "-\u{2212}\u{2013}.$€£¥".contains(c);
     let bare = |word: &str| {
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && !is_sign(c));
-        let word = word.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '%');
-        word.to_lowercase()
+        let end = |c: char| !c.is_alphanumeric() && c != '%';
+        word.trim_end_matches(end).to_lowercase()
     };
     let words = text.split_whitespace().map(bare).chain([String::new()]);
     let words: Vec<String> = words.collect();
@@ -205,12 +186,15 @@ mod tests {
     use crate::domain::recommendation::facts::Choice;
     use crate::domain::recommendation::sample::facts;
 
+    fn answer(situation: &str, action: &str, risk: &str) -> Object {
+        let fields = FIELDS.into_iter().zip([situation, action, risk]);
+        let fields = fields.map(|(name, text)| (name.to_owned(), text.into()));
+        fields.collect()
+    }
+
     fn text(situation: &str) -> Result<String, String> {
-        let fields = Fields {
-            situation: situation.to_owned(),
-            action: "Change the plan.".to_owned(),
-            risk: "It may cost 77 dollars.".to_owned(),
-        };
+        let risk = "It may cost 77 dollars.";
+        let answer = answer(situation, "Change the plan.", risk);
         let plans = ["free", "payg", "fixed-1gb", "fixed-5gb"].map(str::to_owned);
         let facts = facts_json(&Facts {
             target: Choice::Change {
@@ -218,7 +202,7 @@ mod tests {
             },
             ..facts()
         });
-        fields.text(&facts, &plans)
+        super::text(&answer, &facts, &plans)
     }
 
     /// A number that only the interval of the days to the limit has.
@@ -272,10 +256,28 @@ mod tests {
         ] {
             let fault = text(bad).unwrap_err();
             assert!(
-                fault.ends_with("that is not in the facts"),
+                fault.ends_with("that is not in its facts"),
                 "{bad}: {fault}"
             );
         }
+    }
+
+    #[test]
+    fn figure_of_another_field_is_dropped() {
+        let facts = facts_json(&facts());
+        let cost = &facts["action"]["target_cost"];
+        let (usage, cost) = (facts["situation"]["usage"].as_str(), cost.as_str());
+        let (usage, cost) = (usage.unwrap(), cost.unwrap());
+        let text = |situation: &str, action: &str| {
+            let situation = format!("Storage is at {situation}.");
+            let action = format!("The new price is {action}.");
+            super::text(&answer(&situation, &action, ""), &facts, &[])
+        };
+        assert!(text(usage, cost).is_ok(), "{:?}", text(usage, cost));
+        assert!(text(usage, usage).is_err());
+        assert!(text(cost, cost).is_err());
+        // The price of the plan in use is not given for that of another.
+        assert!(!facts.values().any(|it| it.get("current_cost").is_some()));
     }
 
     #[test]
@@ -289,10 +291,13 @@ mod tests {
             ("See <b>this</b>.", "has the character U+003C"),
             ("At \u{202e}244\u{202c} MB.", "has the character U+202E"),
             ("One\nline.", "has the character U+000A"),
+            ("See https://example.com now.", "has the character U+002F"),
+            ("See example.com for more.", "has a link"),
+            ("It is **full**.", "has the character U+002A"),
             ("Storage is at ⅓ of the limit.", "has the character U+2153"),
             (
                 "Storage is at ninety percent.",
-                "has `ninety`, a number, time, plan or name that is not in the facts",
+                "has `ninety`, a number, time, plan or name that is not in its facts",
             ),
         ] {
             let expected = format!("the situation of the answer {expected}");

@@ -182,8 +182,8 @@ fn invalid_file_of_targets_is_refused_with_its_line() {
     );
     refused("[[target]]\nkind = 'usage'\n", "--usage-api");
     refused(
-        "[[target]]\nkind = 'postgres'\n",
-        "postgres is not configured",
+        "[[target]]\nkind = 'postgres'\nresource = 'shop'\n",
+        "postgres shop is not configured\nnext: give the target url, or url_env with",
     );
     let rule = "[[target]]\nkind = 'prometheus'\nurl = 'http://127.0.0.1:1'\nmap = ['a=b']\n";
     refused(rule, "`a=b`: invalid rule");
@@ -362,5 +362,59 @@ fn quiet_run_warns_only_about_a_failure(#[values(Sqlite, Postgresql)] engine: En
         "error: redis: connecting: ",
     ] {
         assert!(failed.stderr.contains(expected), "{}", failed.stderr);
+    }
+}
+
+#[rstest]
+fn url_of_another_engine_names_the_setting(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mysql = "[[target]]\nkind = 'postgres'\nurl = 'mysql://u:s3cret@127.0.0.1/x'\n";
+    let file = db.sandbox().file("targets.toml", mysql);
+    let run = db.usagectl(["collect", "run", "--config"]).arg(&file).run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    let next = "into the url of the target, --postgres-url or USAGECTL_POSTGRES_URL";
+    let text = run.snapshot();
+    assert!(
+        text.contains(next) && !text.contains("--database-url"),
+        "{text}"
+    );
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[rstest]
+fn exporter_answer_that_is_no_page_has_its_reason(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    for (reply, reason) in [
+        (
+            Reply::Headers(429, header("Retry-After", "37"), String::new()),
+            "answers 429: rate limit exceeded\nnext: run it again in 37 s",
+        ),
+        (
+            Reply::status(503),
+            "answers 503: server error\nnext: run it again later",
+        ),
+        (
+            Reply::status(401),
+            "answers 401: a valid token is required\nnext: set USAGECTL_PROMETHEUS_TOKEN",
+        ),
+        (
+            Reply::status(404),
+            "answers 404: no metrics\nnext: see that the URL is that of the metrics",
+        ),
+        (
+            Reply::ok("# TYPE x gauge\nx 12"),
+            "the answer is truncated: its last line has no end",
+        ),
+    ] {
+        let server = HttpServer::with([reply]);
+        let rule = ["--map", "x=VERCEL_KV/CONNECTIONS"];
+        let args = ["collect", "run", "--only", "prometheus", "--prometheus-url"];
+        let run = db.usagectl(args).arg(server.url("")).args(rule).run();
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        let text = format!("{}{}", run.stdout, run.stderr);
+        for part in reason.split('\n') {
+            assert!(text.contains(part), "{reason}: {text}");
+        }
     }
 }

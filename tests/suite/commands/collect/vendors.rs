@@ -281,6 +281,18 @@ fn openai_amounts_may_have_any_exponent(#[values(Sqlite, Postgresql)] engine: En
     );
 }
 
+/// A time in milliseconds would be a day in the far future.
+#[rstest]
+fn openai_day_in_the_future_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let costs = COSTS.replace("1769731200", "1769731200000");
+    let server = HttpServer::with([Reply::ok(costs)]);
+    let run = VENDORS[4].collect(&db, &server);
+    let message = "`start_time` in the answer is missing or of an unexpected type";
+    assert!(run.stdout.contains(message), "{}", run.snapshot());
+    assert_eq!((run.code, stored(&db)), (1, Vec::new()));
+}
+
 /// A project of the free plan, which has no history.
 const PROJECT: &str = r#"{"project":{"id":"p1","data_transfer_bytes":2500000000,"compute_time_seconds":180000,
     "consumption_period_start":"2026-01-05T00:00:00Z"}}"#;

@@ -108,6 +108,36 @@ fn limits_are_shown_as_bars_and_numbers(#[values(Sqlite, Postgresql)] engine: En
     assert_eq!(answer["limits"][0]["percent"], 92.0);
 }
 
+/// The application writes -1 where a reading failed.
+#[rstest]
+fn negative_value_is_no_measurement(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    set(&db, "STORAGE_MB", "256");
+    set(&db, "CONNECTIONS", "100");
+    set(&db, "REQUEST_COUNT", "500000");
+    let day = |metric, value, time: &str| {
+        let at = format!("2026-01-{time}:00.000+00:00");
+        measure(&db, metric, value, &at, "{}");
+    };
+    day("STORAGE_MB", "-1", "31T11:00");
+    day("CONNECTIONS", "95", "31T11:00");
+    day("CONNECTIONS", "-1", "31T11:30");
+    day("REQUEST_COUNT", "400000", "31T10:00");
+    day("REQUEST_COUNT", "-1", "31T10:30");
+    day("REQUEST_COUNT", "400100", "31T11:00");
+    let states = |answer: &serde_json::Value| {
+        let limits = answer["limits"].as_array().unwrap().iter();
+        let state = |it: &serde_json::Value| format!("{} {}", it["state"], it["value"]);
+        limits.map(state).collect::<Vec<_>>().join(", ")
+    };
+    let answer = json(&db, ["limits", "check"]);
+    let expected = r#""NO_DATA" null, "CRITICAL" 95.0, "WARNING" 400100.0"#;
+    assert_eq!(states(&answer), expected);
+    let forecast = json(&db, ["recommend", "forecast", "--metric", "REQUEST_COUNT"]);
+    let text = forecast.to_string();
+    assert!(!text.contains("400101"), "{text}");
+}
+
 #[rstest]
 fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);

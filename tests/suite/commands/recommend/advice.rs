@@ -131,6 +131,23 @@ fn now_is_the_most_urgent_limit_of_the_plan(#[values(Sqlite, Postgresql)] engine
     assert_eq!(page["now"], it["now"]);
 }
 
+/// The storage of another resource is a question of its own, although the bill has both.
+#[rstest]
+fn now_is_a_limit_of_the_own_resource(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let start = "2026-11-01T00:00:00Z";
+    let transfer = ("VERCEL_KV", "BANDWIDTH_GB");
+    case.import(&lines(transfer, start, 24, &AMOUNT, |_, _| Some(0.38)));
+    let shop = [("resource", "shop")];
+    case.import(&lines(STORAGE, start, 6, &shop, |_, _| Some(270.0)));
+    let both = case.recommend();
+    assert_eq!(both.len(), 2, "{both:?}");
+    for it in both {
+        assert_eq!(it["now"]["metric"], it["metric"]);
+        assert_eq!(it["now"]["resource"], it["resource"]);
+    }
+}
+
 /// Two ids of one minute begin alike.
 #[rstest]
 fn id_in_a_run_is_unique_among_all(#[values(Sqlite, Postgresql)] engine: Engine) {

@@ -138,7 +138,7 @@ fn number_outside_the_facts_leaves_template_and_reason(
     put(&db, facts());
     let server = HttpServer::with([answer("Full in 7 weeks."), Reply::Stall]);
     let run = show_ai(&db, &server).run().success();
-    let reason = "the situation of the answer has `7`, a number, time, plan or name that is not in the facts";
+    let reason = "the situation of the answer has `7`, a number, time, plan or name that is not in its facts";
     assert_eq!(
         run.stderr,
         format!("warning: the summary is the template: {reason}\n")
