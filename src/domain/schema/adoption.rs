@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::meaning::{
-    CHOSEN, Column, Index, can_be_added, column_fit, missing_values, value_for_rows,
+    CHOSEN, Column, Index, can_be_added, column_fit, column_serves, missing_values, value_for_rows,
 };
 use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted, table_of};
 use super::prisma::PrismaMigration;
@@ -318,6 +318,8 @@ pub struct Existing {
     pub tables: BTreeMap<String, TableText>,
     /// Views with the names of missing tables.
     pub views: BTreeSet<String>,
+    /// The columns that may be a missing one under another name, by its object.
+    pub renamed_columns: BTreeMap<String, String>,
     /// The tables of other names that have exactly the columns and unique columns of a missing one, by its name.
     pub renamed: BTreeMap<String, String>,
 }
@@ -603,6 +605,14 @@ pub fn closing_sql(
                     );
                     statements = vec![Some(comment)];
                 }
+                if let Some(other) = existing.renamed_columns.get(what) {
+                    let (table, other) = (quoted(table), quoted(other));
+                    let (_, column) = name.split_once('.').unwrap_or_default();
+                    statements.insert(0, Some(format!(
+                        "-- if it is the column {other}, which has the same type, run this instead and print this SQL \
+                         again: ALTER TABLE {table} RENAME COLUMN {other} TO {};", quoted(column)
+                    )));
+                }
                 statements
                     .extend(undecided.map(|count| Some(decision(difference, *count, dialect))));
                 (2, statements)
@@ -768,6 +778,34 @@ pub fn renamed(table: &str, expected: &SchemaObjects, found: &SchemaObjects) -> 
     same.next().is_none().then_some(found)
 }
 
+/// The column of the application that may be a missing one of ours (`api_usage.method`) under another name: the one whose
+/// name differs in case and underscores only, or the only one of its type where no other column of it is missing.
+pub fn renamed_column(
+    column: &str,
+    expected: &SchemaObjects,
+    found: &SchemaObjects,
+) -> Option<String> {
+    let (table, name) = column.split_once('.')?;
+    let only_in = |one: &SchemaObjects, other: &SchemaObjects| -> Vec<(String, String)> {
+        let columns = one.objects().filter_map(|(what, how)| {
+            let (of, name) = what.strip_prefix("column ")?.split_once('.')?;
+            (of == table && other.get(what).is_none()).then(|| (name.to_owned(), how.to_owned()))
+        });
+        columns.collect()
+    };
+    let how = expected.get(&format!("column {column}"))?;
+    let mut candidates = only_in(found, expected);
+    candidates.retain(|(_, found)| column_serves(column, how, found));
+    let mut missing = only_in(expected, found);
+    missing.retain(|(_, missing)| column_serves(column, missing, how));
+    let bare = |name: &str| name.replace('_', "").to_lowercase();
+    let mut same = candidates.iter().filter(|(it, _)| bare(it) == bare(name));
+    match (same.next(), candidates.as_slice(), missing.as_slice()) {
+        (Some((same, _)), ..) | (None, [(same, _)], [_]) => Some(same.clone()),
+        _ => None,
+    }
+}
+
 /// Whether the statement that creates the table has the unique columns as a constraint.
 fn has_constraint(what: &str, scripts: &[&str]) -> bool {
     let Some(Index { table, columns, .. }) = Index::parse(what) else {
@@ -864,10 +902,22 @@ fn enum_values(
     let Some(found) = found else {
         return vec![created_in(scripts, &format!("CREATE TYPE {name}"))];
     };
-    let missing = missing_values(expected, found).into_iter();
-    missing
-        .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))))
-        .collect()
+    let missing = missing_values(expected, found);
+    let hint = match (
+        missing.as_slice(),
+        missing_values(found, expected).as_slice(),
+    ) {
+        ([value], [other]) => Some(Some(format!(
+            "-- if it is the value {other}, run this instead and print this SQL again: ALTER TYPE {} RENAME VALUE \
+             '{other}' TO '{value}';",
+            quoted(name)
+        ))),
+        _ => None,
+    };
+    let added = missing
+        .iter()
+        .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))));
+    hint.into_iter().chain(added).collect()
 }
 
 /// The statements for a column. Those for SQLite without ALTER TABLE change `text` instead. An undecided column stays
@@ -1381,6 +1431,30 @@ mod tests {
     }
 
     #[test]
+    fn renamed_column_has_the_type_of_the_only_missing_one_or_its_name() {
+        let table = |columns: &str| -> SchemaObjects {
+            let columns = columns.split(", ").filter_map(|it| it.split_once(' '));
+            columns
+                .map(|(name, how)| (format!("column t.{name}"), how.to_owned()))
+                .collect()
+        };
+        let columns = "\
+            id text, time integer | id text, duration integer | duration
+            id text, time integer | id text, duration bigint | duration
+            id text, time integer | id text, duration text |
+            id text, time integer | id text, duration integer, more integer |
+            id text, time integer, size integer | id text, duration integer |
+            limitValue real not null, time integer | limit_value real not null, a real | limit_value
+            limitValue real not null | limit_value real |";
+        for [expected, found, other] in cases(columns) {
+            let (expected, found) = (table(expected), table(found));
+            let missing = expected.differences(&found).remove(0).what;
+            let renamed = renamed_column(missing.trim_start_matches("column "), &expected, &found);
+            assert_eq!(renamed.unwrap_or_default(), other, "{missing}");
+        }
+    }
+
+    #[test]
     fn part_of_a_column_that_serves_is_kept() {
         let column = |expected: &str, found: &str| {
             column("t.c", expected, Some(found), Dialect::Postgres, None, false)
@@ -1437,6 +1511,7 @@ mod tests {
         let objects = SchemaObjects::default();
         let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
+            "-- if it is the value BLUE, run this instead and print this SQL again: ALTER TYPE \"Color\" RENAME VALUE 'BLUE' TO 'GREEN';",
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
             "REINDEX INDEX CONCURRENTLY \"Theirs\";",
         ];
