@@ -70,5 +70,18 @@ defects AS (
     FROM tables t
     JOIN tables ledger ON ledger.nspname = 'usagectl' AND ledger.relname = '__diesel_schema_migrations'
     WHERE t.nspname = 'usagectl' AND t.relowner <> ledger.relowner
+    UNION ALL
+    -- The sessions of others cannot be seen, but what they begin with.
+    SELECT lower(split_part(s.object, ' ', 1)) || substr(s.object, strpos(s.object, ' ')),
+        'begins sessions with session_replication_role = replica: their rows fire no trigger and are not counted',
+        format('ALTER %s RESET session_replication_role; -- then usagectl aggregate --rebuild', s.object)
+    FROM (
+        SELECT CASE WHEN setrole = 0 THEN format('DATABASE %I', current_database())
+                    WHEN setdatabase = 0 THEN format('ROLE %I', pg_get_userbyid(setrole))
+                    ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(setrole), current_database()) END AS object
+        FROM pg_db_role_setting
+        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND 'session_replication_role=replica' = ANY (setconfig)
+    ) AS s
 )
 SELECT object, problem, fix FROM defects ORDER BY object COLLATE "C", problem COLLATE "C"

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Candidate, Evidence, Origin, evidence, lost_tables};
-use crate::domain::schema::closing::{Existing, closing_sql, renamed, undecided};
+use crate::domain::schema::closing::{Existing, closing_sql, renamed, renamed_column, undecided};
 use crate::domain::schema::dependents::{Dependent, Dropped};
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObject, SchemaObjects};
@@ -403,6 +403,15 @@ fn existing(
         }
     }
     let is_missing = |it: &&Difference| missing.iter().any(|table| it.is_of(table));
+    let mut columns = differences.iter().filter(|it| it.found.is_none());
+    if columns.any(|it| it.column().is_some()) {
+        let found = schema_objects::read(db)?;
+        let renamed = differences.iter().filter_map(|it| {
+            let other = renamed_column(it.what.strip_prefix("column ")?, expected, &found)?;
+            Some((it.what.clone(), other)).filter(|_| it.found.is_none())
+        });
+        existing.renamed_columns = renamed.collect();
+    }
     for difference in differences.iter().filter(|it| !is_missing(it)) {
         if let Some(query) = undecided(difference, differences, dialect(db)) {
             let count: i64 = on!(db, |conn| sql_query(&query).row(conn))?;

@@ -908,6 +908,35 @@ fn partitioned_table_is_adopted_and_its_indexes_are_not_built_concurrently() {
     db.usagectl(["migrate"]).run().success();
 }
 
+#[rstest]
+fn renamed_column_or_value_is_hinted_at(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let schema = match engine {
+        Sqlite => "DROP TABLE usagectl_migration_log; DROP TABLE __diesel_schema_migrations",
+        Postgresql => {
+            r#"DROP SCHEMA usagectl CASCADE;
+               ALTER TYPE "RecommendationStatus" RENAME VALUE 'DISMISSED' TO 'REJECTED'"#
+        }
+    };
+    db.execute(&format!(
+        r#"ALTER TABLE api_usage RENAME COLUMN response_time TO duration_ms;
+           ALTER TABLE "InfrastructureLimit" RENAME COLUMN "limitValue" TO limit_value; {schema}"#
+    ));
+    let run = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let hints = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once("print this SQL again: "));
+    let hints: Vec<&str> = hints.map(|(_, sql)| sql).collect();
+    assert_eq!(hints.len(), 2 + usize::from(engine == Postgresql));
+    for sql in hints {
+        db.execute(sql);
+    }
+    adopt(&db).success();
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
 /// The script of an answer that is refused for its differences, as psql runs it.
 fn run_printed(db: &TestDatabase, args: &[&str]) {
     let printed = db.usagectl(args).run().stdout;

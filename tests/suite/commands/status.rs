@@ -1175,6 +1175,27 @@ defect: table usagectl_migration_log has row [newest], but its sequence is at 3
 }
 
 #[test]
+fn sessions_that_fire_no_triggers_are_a_defect_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let set = |object: &str| {
+        role.administer(&[&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER {object} SET session_replication_role = replica', current_database()); END $$"
+        )]);
+    };
+    set("DATABASE %I");
+    set(&format!("ROLE {} IN DATABASE %I", role.name));
+    let run = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let fixes = lines(&run, "  fix");
+    assert_eq!(fixes.len(), 2, "{}", run.snapshot());
+    for fix in &fixes {
+        role.administer(&[fix]);
+    }
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
+#[test]
 fn row_security_is_reported_for_each_command_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     let role = OtherRole::new(&db);

@@ -129,10 +129,22 @@ pub(super) fn enum_values(
     let Some(found) = found else {
         return vec![created_in(scripts, &format!("CREATE TYPE {name}"))];
     };
-    let missing = missing_values(expected, found).into_iter();
-    missing
-        .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))))
-        .collect()
+    let missing = missing_values(expected, found);
+    let hint = match (
+        missing.as_slice(),
+        missing_values(found, expected).as_slice(),
+    ) {
+        ([value], [other]) => Some(Some(format!(
+            "-- if it is the value {other}, run this instead and print this SQL again: ALTER TYPE {} RENAME VALUE \
+             '{other}' TO '{value}';",
+            quoted(name)
+        ))),
+        _ => None,
+    };
+    let added = missing
+        .iter()
+        .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))));
+    hint.into_iter().chain(added).collect()
 }
 
 /// The name, or with the first number after it, that no index has. PostgreSQL shortens names to 63 bytes.

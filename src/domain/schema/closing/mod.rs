@@ -5,7 +5,7 @@ mod create;
 mod renamed;
 mod undecided;
 
-pub use renamed::renamed;
+pub use renamed::{renamed, renamed_column};
 pub use undecided::{set_default, undecided};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,8 @@ pub struct Existing {
     pub tables: BTreeMap<String, TableText>,
     /// Views with the names of missing tables.
     pub views: BTreeSet<String>,
+    /// The columns that may be a missing one under another name, by its object.
+    pub renamed_columns: BTreeMap<String, String>,
     /// The tables of other names that have exactly the columns and unique columns of a missing one, by its name.
     pub renamed: BTreeMap<String, String>,
 }
@@ -225,6 +227,16 @@ impl<'a> Closing<'a> {
                 dependents.join(", ")
             );
             statements = vec![Some(comment)];
+        }
+        if let Some(other) = self.existing.renamed_columns.get(what) {
+            let (table, other) = (quoted(table), quoted(other));
+            let (_, column) = name.split_once('.').unwrap_or_default();
+            let hint = format!(
+                "-- if it is the column {other}, which has the same type, run this instead and print this SQL \
+                 again: ALTER TABLE {table} RENAME COLUMN {other} TO {};",
+                quoted(column)
+            );
+            statements.insert(0, Some(hint));
         }
         statements.extend(undecided.map(|count| Some(decision(difference, *count, self.dialect))));
         statements
@@ -465,6 +477,7 @@ mod tests {
         let objects = SchemaObjects::default();
         let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
+            "-- if it is the value BLUE, run this instead and print this SQL again: ALTER TYPE \"Color\" RENAME VALUE 'BLUE' TO 'GREEN';",
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
             "REINDEX INDEX CONCURRENTLY \"Theirs\";",
         ];
