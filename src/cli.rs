@@ -66,6 +66,9 @@ struct GlobalArgs {
     verbose: u8,
 
     /// Print only the answer, warnings and errors
+    ///
+    /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor warnings that
+    /// every run would repeat. The next command after a non-zero exit code is printed all the same.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }

@@ -36,7 +36,7 @@ use crate::store::usage::{lookback, rollups, settings};
 /// were updated or deleted, are evaluated again: the history is corrected, and an episode found late is notified once.
 /// Changes and notices are saved in one transaction; then the notices are sent, during which the next check may begin.
 /// Prints what changed since the last check, and nothing without changes; with -v, on a terminal and when --fail-on
-/// decides the exit code also the rules that are not OK. With -q it prints errors only.
+/// decides the exit code also the rules that are not OK.
 ///
 /// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
 /// the database server, or from the newest call, by two minutes. Likewise if no API has had a call for an hour and for
@@ -127,10 +127,10 @@ fn answer(context: &mut Context, args: &CheckArgs) -> Result<Outcome> {
     }
     let is_news = check.has_changes() || report.has_failed() || check.scope == Scope::States;
     let is_program = context.format != Format::Table;
-    if context.is_quiet() || !(is_news || is_program) {
-        outcome.next = None;
+    if is_news || is_program {
+        context.answer_unless_quiet(&check)?;
     } else {
-        context.answer(&check)?;
+        outcome.next = None;
     }
     Ok(outcome)
 }

@@ -55,8 +55,7 @@ use crate::store::plans::{catalogues, selections};
 /// with the meter as its resource.
 ///
 /// Several targets of a kind are listed in a file (--config), each with a resource. Keys are read from the environment
-/// only. Collecting again at the same time writes nothing. With --quiet, warnings are printed only if the exit code is not
-/// 0. In cron, with URLs and keys in the environment:
+/// only. Collecting again at the same time writes nothing. In cron, with URLs and keys in the environment:
 /// `*/15 * * * * usagectl -q collect run --only postgres,redis`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -107,7 +106,7 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
         context.detail(format_args!("{collector} is not configured: {next}"));
     }
     let outcome = outcome(&finished);
-    // A warning is repeated by every run, and cron sends mail about any output.
+    // Every run repeats them, and cron sends mail about any output.
     let warns = !context.is_quiet() || outcome.exit != Exit::Done;
     if warns {
         warn_of_unknown(context, &mut db, &args.targets.usage_api)?;

@@ -61,12 +61,7 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     }
     let check = check(context, &args)?;
     context.answer_unless_quiet(&check)?;
-    let mut outcome = outcome(&check, args.fail_on);
-    if context.is_quiet() {
-        // The exit code is the answer.
-        outcome.next = None;
-    }
-    Ok(outcome)
+    Ok(outcome(&check, args.fail_on))
 }
 
 fn check(context: &mut Context, args: &CheckArgs) -> Result<Check> {
@@ -84,8 +79,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<Check> {
 fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     let with_state = |state| check.limits.iter().find(|it| it.state == state);
     if check.limits.is_empty() {
-        let next = "usagectl limits init --plan PROVIDER=PLAN";
-        return Outcome::with_next(Exit::Unknown, next);
+        return without_limits();
     }
     let is_faulty = |it: &Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
     if check.limits.iter().any(is_faulty) {
@@ -120,6 +114,11 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
         None | Some(Exit::Done) => Outcome::DONE,
         Some(exit) => Outcome::with_next(exit, "usagectl recommend run"),
     }
+}
+
+/// The outcome where there are no limits to assess.
+pub(crate) fn without_limits() -> Outcome {
+    Outcome::with_next(Exit::Unknown, "usagectl limits init --plan PROVIDER=PLAN")
 }
 
 /// The capacity of the limits in force, one for each series; NO_DATA for a limit without measurements.

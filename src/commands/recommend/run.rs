@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
 use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
+use crate::commands::limits::check::without_limits;
 use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
@@ -40,11 +41,11 @@ use crate::store::recommendation::{inputs, recommendations};
 /// below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation is new, becomes more
 /// urgent or is closed. Silences hold them back, by the name of the service as --api.
 ///
-/// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints only warnings and errors.
+/// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 ///
-/// Exits with 12 if a notice was not delivered.
+/// Exits with 12 if there are no limits, or if a notice was not delivered.
 #[derive(Args, Debug)]
-#[command(after_help = example!("recommend run --dry-run"))]
+#[command(after_help = example!("limits init --plan upstash=free && usagectl recommend run --dry-run"))]
 pub struct RunArgs {
     /// Show the result without writing recommendations
     #[arg(long)]
@@ -100,9 +101,6 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     })?;
     let updates = writer.updates;
     let unknown = snapshot.unknown();
-    if snapshot.limits.is_empty() {
-        context.info("no limits are set: run usagectl limits init");
-    }
     let mut all = recommendations::all(&mut db)?;
     if args.dry_run {
         let ids: HashSet<&str> = updates.iter().map(|it| it.after.id.as_str()).collect();
@@ -133,6 +131,9 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
             return Ok(delivery);
         }
     }
+    if snapshot.limits.is_empty() {
+        return Ok(without_limits());
+    }
     let Some(fail_on) = args.fail_on else {
         return Ok(Outcome::DONE);
     };
@@ -140,17 +141,14 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let unmeasured = unmeasured.find(|it| it.priority >= fail_on);
     let open = all.iter().filter(|it| is_open(it.status));
     let worst = open.filter_map(|it| present_priority(it, &assessed)).max();
-    let mut outcome = match (unmeasured, worst.filter(|worst| *worst >= fail_on)) {
-        (Some(it), _) => Outcome::with_next(Exit::Unknown, measure_or_close(it)),
-        (None, None) => Outcome::DONE,
-        (None, Some(Priority::Critical)) => Outcome::with_next(Exit::Critical, LIST),
-        (None, Some(_)) => Outcome::with_next(Exit::Warning, LIST),
-    };
-    if context.is_quiet() {
-        // The exit code is the answer.
-        outcome.next = None;
-    }
-    Ok(outcome)
+    Ok(
+        match (unmeasured, worst.filter(|worst| *worst >= fail_on)) {
+            (Some(it), _) => Outcome::with_next(Exit::Unknown, measure_or_close(it)),
+            (None, None) => Outcome::DONE,
+            (None, Some(Priority::Critical)) => Outcome::with_next(Exit::Critical, LIST),
+            (None, Some(_)) => Outcome::with_next(Exit::Warning, LIST),
+        },
+    )
 }
 
 /// The next step for a recommendation whose measurements ended.

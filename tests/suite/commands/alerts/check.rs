@@ -233,10 +233,20 @@ fn states_are_printed_under_verbose_and_when_they_decide_the_exit_code(
 #[rstest]
 fn rule_without_limit_is_unknown_and_names_next_command(
     #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(false, true)] is_quiet: bool,
 ) {
     let db = TestDatabase::migrated(engine);
     put_rule(&db, "rule", "finnhub", "RATE_LIMIT_WARNING", "80", "MINUTE");
     put_calls(&db, "finnhub", 0, 1);
+    if is_quiet {
+        let next = "next: usagectl limits set --api finnhub --per MINUTE N\n";
+        let quiet = check_with(&db, 1, &["-q"]);
+        assert_eq!(
+            (quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()),
+            (12, "", next)
+        );
+        return;
+    }
     let unknown = checked(&db, 1);
     assert_snapshot!(unknown.snapshot(), @"
         AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE

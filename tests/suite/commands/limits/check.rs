@@ -117,6 +117,12 @@ fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
         next: usagectl limits init --plan PROVIDER=PLAN
         [exit status: 12]
         ");
+    let quiet = db.usagectl(["limits", "check", "-q"]).run();
+    assert_eq!(
+        quiet.stderr,
+        "next: usagectl limits init --plan PROVIDER=PLAN\n"
+    );
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (12, ""));
     assert_eq!(db.usagectl(["limits", "check", "--nagios"]).run().code, 3);
     set(&db, "STORAGE_MB", "256");
     set(&db, "CONNECTIONS", "100");

@@ -84,8 +84,12 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
     assert_eq!(quiet(4, 250), "");
     let watched = run(&db, 4, 250, &["-q", "--fail-on", "high"]);
     assert_eq!(
-        (watched.code, watched.stdout, watched.stderr),
-        (11, String::new(), String::new())
+        (
+            watched.code,
+            watched.stdout.as_str(),
+            watched.stderr.as_str()
+        ),
+        (11, "", "next: usagectl recommend list\n")
     );
     assert!(quiet(5, 256).contains("is at 256 MB of 256 MB, 100.0%"));
     let fallen = quiet(6, 220);

@@ -351,12 +351,17 @@ fn dry_run_only_reads(#[case] command: &str, #[values(Sqlite, Postgresql)] engin
 #[rstest]
 fn unmeasured_limit_is_reported_as_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let none = recommend(&db, &["run"]).success();
-    assert!(
-        none.stderr.contains("usagectl limits init"),
-        "{}",
-        none.stderr
-    );
+    // As `limits check` does.
+    for options in [
+        &["run"][..],
+        &["run", "--dry-run", "-q", "--fail-on", "low"],
+    ] {
+        let none = recommend(&db, options);
+        assert_eq!(
+            (none.code, none.stderr.as_str()),
+            (12, "next: usagectl limits init --plan PROVIDER=PLAN\n")
+        );
+    }
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
         .success();
