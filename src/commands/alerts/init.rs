@@ -4,10 +4,11 @@ use crate::commands::prelude::*;
 use crate::domain::alert::defaults::{DefaultRule, default_rules};
 use crate::domain::id;
 use crate::domain::plans::api_limit;
+use crate::domain::plans::sync::{self, ApiLimitChange, SyncAction};
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::rules;
-use crate::store::plans::api_limits;
+use crate::store::plans::{api_limits, catalogues, selections};
 use crate::store::usage::rollups;
 
 /// Add default rules for seven common APIs
@@ -28,6 +29,8 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let changes = db.write_tx(|db| -> Result<Vec<RuleChange>> {
         let existing = rules::all(db)?;
         let limits = api_limits::all(db)?;
+        let (catalogue, selections) = (catalogues::active(db)?, selections::all(db)?);
+        let published = sync::api_limits(&catalogue, &selections, None, &limits, now);
         let known = rollups::known_apis(db)?;
         let mut changes = Vec::new();
         for DefaultRule { mut rule, why } in default_rules() {
@@ -43,11 +46,17 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
                     (Action::LeftOut, Some(reason))
                 }
                 None if rule.needs_limit() && limit.is_none() => {
-                    let set = format!(
-                        "no limit is set: usagectl limits set --api {} --per {} N",
-                        rule.api_name, rule.period
-                    );
-                    (Action::LeftOut, Some(set))
+                    let (api, period) = (&rule.api_name, &rule.period);
+                    let is_added = |it: &ApiLimitChange| {
+                        it.change == SyncAction::Added
+                            && (&it.limit.api_name, &it.limit.period) == (api, period)
+                    };
+                    let set = match published.iter().any(is_added) {
+                        true => "init".to_owned(),
+                        false => format!("set --api {api} --per {period} N"),
+                    };
+                    let reason = format!("no limit is set: usagectl limits {set}");
+                    (Action::LeftOut, Some(reason))
                 }
                 None => {
                     rule.id = id::scattered(now, rule.to_string().as_bytes()).to_string();
@@ -67,8 +76,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     context.answer(&answer)?;
     if answer.changes.iter().any(|it| it.action == Action::LeftOut) {
         context.info(
-            "rules without calls or without a limit were left out: `usagectl limits init` sets published limits; \
-             then run `usagectl alerts init` again",
+            "`usagectl alerts init` adds the rules that were left out once their API has calls and a limit",
         );
     }
     Ok(Outcome::DONE)

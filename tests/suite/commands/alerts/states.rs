@@ -198,12 +198,12 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     left out  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no call to this API was recorded)
     unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, threshold 50.0%
     left out  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (no limit is set: usagectl limits set --api espn --per MINUTE N)
-    left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api openweather --per MINUTE N)
+    left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits init)
     added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, threshold 90.0% (calls beyond the free ones of a day are charged)
     added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
     added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
     ------- stderr -------
-    rules without calls or without a limit were left out: `usagectl limits init` sets published limits; then run `usagectl alerts init` again
+    `usagectl alerts init` adds the rules that were left out once their API has calls and a limit
     [exit status: 0]
     ");
     for api in ["coinmarketcap", "rawg", "tmdb", "espn", "openweather"] {
