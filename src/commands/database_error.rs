@@ -106,7 +106,7 @@ fn refused_by(difference: &Difference, error: Error, url: &DatabaseUrl) -> Error
         DatabaseTarget::Postgres(_) if difference.is_unfilled() => {
             format!("give it a default: {}", set_default(table, column))
         }
-        _ => "usagectl status, which prints the SQL for it".to_owned(),
+        _ => "see the SQL for it: usagectl status".to_owned(),
     };
     let message = match difference.is_unfilled() {
         true => format!("column {table}.{column} is required, and usagectl does not write it"),

@@ -382,7 +382,7 @@ fn too_large(granularity: Granularity, (period, error): (&ApiPeriod, TooLarge)) 
     let start = format::time(period.start);
     Error::new(Exit::Failed, error)
         .context(format!("{} {granularity} {start}", period.api_name))
-        .with_next("usagectl aggregate --period daily, which leaves the months alone")
+        .with_next("leave the months as they are: usagectl aggregate --period daily")
 }
 
 fn inserted_meanwhile(error: DieselError) -> Error {

@@ -100,7 +100,7 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
     let (finished, not_configured) = collect(context, &mut db, &args.targets)?;
     if finished.is_empty() {
         return Err(Error::usage("no source is configured")
-            .with_next("usagectl collect doctor lists how to configure each source"));
+            .with_next("see how to configure each source: usagectl collect doctor"));
     }
     for NotConfigured { collector, next } in not_configured {
         context.detail(format_args!("{collector} is not configured: {next}"));

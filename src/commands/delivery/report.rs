@@ -59,7 +59,7 @@ impl Report {
         if let Some(notice) = lost.find(|it| it.drop_reason == Some(DropReason::NoChannel)) {
             let name = shell_word(&notice.channel);
             return Some(format!(
-                "usagectl alerts channel add {name} ..., which sends them"
+                "to send them: usagectl alerts channel add {name} KIND"
             ));
         }
         let lost = self.lost().next();
@@ -68,14 +68,11 @@ impl Report {
         if let Some(channel) = failed.or(refused.map(|notice| &notice.channel)) {
             let (name, options) = (shell_word(channel), self.delivery_options(lost.is_some()));
             return Some(format!(
-                "usagectl alerts channel test {name}, and when it succeeds usagectl alerts deliver{options}"
+                "usagectl alerts channel test {name} && usagectl alerts deliver{options}"
             ));
         }
         self.next_attempt_at().map(|next| match next > self.at {
-            true => format!(
-                "usagectl alerts deliver --force; without --force the next attempt is at {}",
-                format::time(next)
-            ),
+            true => "usagectl alerts deliver --force".to_owned(),
             false => "usagectl alerts deliver --deliver-within 10m".to_owned(),
         })
     }

@@ -89,10 +89,8 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
         let since = it.period.map(|period| period.from.date_naive());
         let since = since.map_or_else(|| "DATE".to_owned(), |since| since.to_string());
         let next = match has_history(&it.series) {
-            true => format!(
-                "usagectl collect run --since {since}, or usagectl collect import FILE, with the missing days"
-            ),
-            false => "usagectl collect import FILE, with the missing days".to_owned(),
+            true => format!("usagectl collect run --since {since}"),
+            false => "import the missing days: usagectl collect import FILE".to_owned(),
         };
         return Outcome::with_next(Exit::Unknown, next);
     }
@@ -104,7 +102,7 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
             resource => format!(" --resource {}", shell_word(resource)),
         };
         let next = format!(
-            "usagectl collect run, or usagectl collect set --service {service} --metric {metric}{resource} VALUE"
+            "measure it by `usagectl collect run`, or by hand: usagectl collect set --service {service} --metric {metric}{resource} VALUE"
         );
         return Outcome::with_next(Exit::Unknown, next);
     }
@@ -200,7 +198,7 @@ mod tests {
             check.limits[0].series = Series::new(service, metric, "");
             outcome(check, None).next.unwrap_or_default()
         };
-        let import = "usagectl collect import FILE, with the missing days";
+        let import = "import the missing days: usagectl collect import FILE";
         let kv = next(Service::VercelKv, Metric::RequestCount, &mut unknown);
         assert_eq!(kv, import);
         let transfer = (Service::VercelBandwidth, Metric::BandwidthGb);
@@ -214,7 +212,7 @@ mod tests {
     #[test]
     fn next_step_names_the_unmeasured_metric() {
         let next = |states: &[LimitState]| outcome(&check(states), None).next;
-        let collect = "usagectl collect run, or usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE";
+        let collect = "measure it by `usagectl collect run`, or by hand: usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE";
         assert_eq!(next(&[LimitState::Stale]).as_deref(), Some(collect));
         let unknown = next(&[LimitState::NoData, LimitState::Unknown]);
         assert_eq!(unknown.as_deref(), Some("usagectl limits list"));

@@ -238,7 +238,7 @@ fn parse_threshold(text: &str) -> Result<f64, String> {
 fn usage(fault: EditFault) -> Error {
     let next = match fault {
         EditFault::NoChange | EditFault::NoValue => "usagectl limits set --help",
-        EditFault::Value(_) => "usagectl limits remove --help, to have no limit",
+        EditFault::Value(_) => "to have no limit: usagectl limits remove --help",
         EditFault::PeriodOfGauge => "omit --per, or add --kind PERIOD",
         EditFault::Limit(_) => "choose --warning below --critical, such as 75 and 90",
     };

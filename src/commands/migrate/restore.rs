@@ -193,7 +193,7 @@ fn require_columns(
     let count = format::counted(statements.len() as u64, "column");
     let message = format!("the database lacks {count} of the export; nothing was changed");
     let next = format!(
-        "usagectl migrate --to {newest}, then {} then run the same command again",
+        "first usagectl migrate --to {newest}, then {} then run the same command again",
         statements.join(" ")
     );
     Err(Error::message(Exit::Refused, message).with_next(next))

@@ -154,7 +154,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
 /// The next step for a recommendation whose measurements ended.
 fn measure_or_close(it: &Recommendation) -> String {
     format!(
-        "usagectl collect run; if there is nothing to measure any more, usagectl recommend dismiss {} --note TEXT",
+        "measure it by `usagectl collect run`, or close it: usagectl recommend dismiss {} --note TEXT",
         it.id
     )
 }

@@ -186,7 +186,7 @@ impl From<SchemaError> for Error {
                 let is_own = tables.iter().any(|it| it.starts_with("usagectl_"));
                 let next = match is_own {
                     true => ADOPT,
-                    false => "usagectl status, which prints the SQL for them",
+                    false => "see the SQL for them: usagectl status",
                 };
                 (Exit::Untrustworthy, next.to_owned())
             }

@@ -177,8 +177,7 @@ impl TriggerSet {
             "the triggers on {} are still missing after they were created",
             self.table()
         );
-        Err(Error::message(Exit::Failed, message)
-            .with_next("usagectl status, which names the differences"))
+        Err(Error::message(Exit::Failed, message).with_next("see the differences: usagectl status"))
     }
 
     fn drop_statements(self, db: &Db, script: &str) -> Vec<String> {

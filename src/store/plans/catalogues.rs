@@ -56,7 +56,7 @@ pub fn active_with_text(db: &mut Db) -> Result<ActiveCatalogue> {
     let catalogue = parse::parse(&row.content).map_err(|invalid| {
         Error::new(Exit::Untrustworthy, invalid)
             .context(format!("imported catalogue {}", row.version))
-            .with_next("usagectl limits import FILE, with a valid catalogue of a newer version")
+            .with_next("import a valid catalogue of a newer version: usagectl limits import FILE")
     })?;
     Ok(ActiveCatalogue {
         catalogue,

@@ -802,7 +802,8 @@ fn missing_table_is_named_by_every_command_and_printed_sql_restores_it(
             run.snapshot()
         );
         assert!(
-            run.stderr.contains("next: usagectl status"),
+            run.stderr
+                .ends_with("next: see the SQL for them: usagectl status\n"),
             "{command:?}: {}",
             run.snapshot()
         );

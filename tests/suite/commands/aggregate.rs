@@ -1388,7 +1388,7 @@ fn count_beyond_the_applications_column_is_an_error(#[values(Sqlite, Postgresql)
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 exceeds 2147483647, the maximum in api_usage_aggregates
-        next: usagectl aggregate --period daily, which leaves the months alone
+        next: leave the months as they are: usagectl aggregate --period daily
         [exit status: 1]
         ");
     assert_eq!(everything(&db), before);

@@ -1184,7 +1184,9 @@ fn columns_of_the_application_are_listed_and_named_before_a_restore(
     let error =
         format!("error: the database lacks {lacking} columns of the export; nothing was changed\n");
     let steps = refused.stderr.strip_prefix(&error).unwrap();
-    let steps = steps.strip_prefix("next: usagectl migrate --to ").unwrap();
+    let steps = steps
+        .strip_prefix("next: first usagectl migrate --to ")
+        .unwrap();
     let (to, sql) = steps.split_once(", then ").unwrap();
     db.usagectl(["migrate", "--to", to]).run().success();
     let (sql, _) = sql.split_once(" then run the same command again").unwrap();

@@ -272,7 +272,7 @@ fn required_column_of_the_application_is_reported_with_its_default(
             Engine::Postgresql => format!(
                 "next: give it a default: ALTER TABLE \"{table}\" ALTER COLUMN \"tenant\" SET DEFAULT <value>;\n"
             ),
-            Engine::Sqlite => "next: usagectl status, which prints the SQL for it\n".to_owned(),
+            Engine::Sqlite => "next: see the SQL for it: usagectl status\n".to_owned(),
         };
         assert!(run.stderr.ends_with(&next), "{}", run.snapshot());
 

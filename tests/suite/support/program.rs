@@ -258,6 +258,18 @@ impl Run {
             "a password was printed: {output}"
         );
         assert!(!output.contains("panicked at"), "{output}");
+        // A next step that begins with a command can be run as it is; its arguments may be quoted.
+        let mut commands = run
+            .stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("next: usagectl "));
+        let is_alone = |command: &str| {
+            let words = command.split('\'').step_by(2);
+            words
+                .into_iter()
+                .all(|it| ![", ", "; ", ": "].iter().any(|end| it.contains(end)))
+        };
+        assert!(commands.all(is_alone), "{output}");
         run
     }
 

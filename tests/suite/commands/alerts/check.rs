@@ -506,7 +506,7 @@ fn undelivered_notice_exits_12_and_becomes_missed(#[values(Sqlite, Postgresql)] 
         .now(&now.to_rfc3339())
         .run();
     assert_eq!(run.code, 12);
-    let next = "next: usagectl alerts channel test ops, and when it succeeds usagectl alerts deliver --force\n";
+    let next = "next: usagectl alerts channel test ops && usagectl alerts deliver --force\n";
     assert!(run.stderr.ends_with(next), "{}", run.stderr);
     // The episode ends before its notice is delivered: one notice covers both.
     put_calls(&db, "finnhub", 1, 1);

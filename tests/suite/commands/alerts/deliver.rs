@@ -192,7 +192,7 @@ fn failed_notice_backs_off_and_is_finally_dropped(#[values(Sqlite, Postgresql)] 
         ------- stderr -------
         warning: the channel `ops` failed: [server] answered 503
         warning: 2 notices not delivered yet; next attempt at 2026-01-31T12:00:18Z
-        next: usagectl alerts channel test ops, and when it succeeds usagectl alerts deliver --force
+        next: usagectl alerts channel test ops && usagectl alerts deliver --force
         [exit status: 12]
         ");
     assert_eq!(server.received().len(), 1);
@@ -372,7 +372,7 @@ fn missing_secret_costs_no_attempt(#[values(Sqlite, Postgresql)] engine: Engine)
         ------- stderr -------
         warning: the channel `ops` failed: cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
         warning: 1 notice not delivered yet; next attempt at 2026-01-31T12:00:00Z
-        next: usagectl alerts channel test ops, and when it succeeds usagectl alerts deliver
+        next: usagectl alerts channel test ops && usagectl alerts deliver
         [exit status: 12]
         ");
     assert!(states(&db)[0].starts_with("n1|WAITING|0|cannot read the secret in"));
@@ -423,7 +423,7 @@ fn channel_added_again_sends_its_dropped_notices(#[values(Sqlite, Postgresql)] e
         ops      MISSED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  DROPPED       0  -         no channel of this name
         ------- stderr -------
         warning: 1 notice to `ops` dropped: no channel of this name
-        next: usagectl alerts channel add ops ..., which sends them
+        next: to send them: usagectl alerts channel add ops KIND
         [exit status: 12]
         ");
     assert_eq!(deliver(&db, 1).code, 0);

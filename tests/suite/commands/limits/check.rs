@@ -161,7 +161,7 @@ fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
 
         3 limits: 0 OK, 0 warning, 0 critical or over, 3 unknown
         ------- stderr -------
-        next: usagectl collect run, or usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE
+        next: measure it by `usagectl collect run`, or by hand: usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE
         [exit status: 12]
         ");
     let later = words("limits check --metric CONNECTIONS --stale-after 7d");

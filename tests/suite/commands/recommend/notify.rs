@@ -327,7 +327,8 @@ fn old_measurements_are_notified_once_and_never_as_resolved(
         let watched = [&["recommend", "run", "--fail-on"], more].concat();
         let watched = db.usagectl(watched).now("2026-02-16T12:00:00Z").run();
         assert_eq!(watched.code, 12, "{watched:?}");
-        let next = "next: usagectl collect run; if there is nothing to measure any more, usagectl recommend dismiss ";
+        let next =
+            "next: measure it by `usagectl collect run`, or close it: usagectl recommend dismiss ";
         assert!(watched.stderr.starts_with(next), "{watched:?}");
     }
     let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";
