@@ -85,6 +85,16 @@ fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str
 }
 
 #[test]
+fn readme_shows_the_printed_grants_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let printed = role.usagectl(["record"]).stdin("").run().stderr;
+    let printed = printed.replace(&role.name, "cron");
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&printed), "the README lacks:\n{printed}");
+}
+
+#[test]
 fn printed_grants_are_sufficient_for_rules_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     let role = OtherRole::new(&db);
