@@ -2,7 +2,7 @@
 # Installs what the tests need, runs all of them, and says how many ran on each engine.
 #
 # The tests start servers of their own, privately, and stop them again: PostgreSQL, Redis, Prometheus's
-# Alertmanager and node exporter, PgBouncer. Only their programs must be there.
+# Alertmanager and node exporter, PgBouncer. Only their programs must be there. Prometheus's promtool checks metrics.
 # TEST_DATABASE_URL may name an administrator's URL of a running PostgreSQL server instead.
 set -eu
 cd "$(dirname "$0")/.."
@@ -27,6 +27,7 @@ have_any sqlite3 || missing="$missing sqlite3"
 have_any redis-server || missing="$missing redis-server"
 have_any prometheus-alertmanager alertmanager || missing="$missing prometheus-alertmanager"
 have_any python3 || missing="$missing python3"
+have_any promtool || missing="$missing prometheus"
 have_any prometheus-node-exporter node_exporter || missing="$missing prometheus-node-exporter"
 
 install_missing() {

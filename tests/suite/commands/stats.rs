@@ -4,6 +4,9 @@
 use crate::support::assert_snapshot;
 use serde_json::Value;
 
+use usagectl::domain::named::Named;
+use usagectl::domain::usage::stats::Grouping;
+
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
@@ -439,6 +442,31 @@ fn prometheus_format_is_of_stats_only(#[values(Sqlite, Postgresql)] engine: Engi
     }
     let other = db.usagectl(["status", "--format", "prometheus"]).run();
     assert_eq!(other.code, 2);
+}
+
+#[rstest]
+fn prometheus_metrics_pass_promtool(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_calls(&db);
+    for grouping in Grouping::ALL {
+        let stats = [
+            "stats",
+            "--format",
+            "prometheus",
+            "--group-by",
+            grouping.as_str(),
+        ];
+        let metrics = db.usagectl(stats).run().success().stdout;
+        assert!(metrics.contains("usagectl_window_requests{"), "{metrics}");
+        let promtool = db
+            .sandbox()
+            .command("sh")
+            .arg("-c")
+            .arg("promtool check metrics");
+        let check = promtool.stdin(&metrics).run();
+        let hint = "promtool is in Debian's package prometheus, which `tests/run.sh` installs";
+        assert_eq!(check.code, 0, "{grouping}: {}{hint}", check.snapshot());
+    }
 }
 
 #[rstest]
