@@ -17,7 +17,7 @@ use crate::commands::{
 use crate::context::{Context, Verbosity};
 use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
-use crate::output::Format;
+use crate::output::{Format, printable};
 
 /// Manage an application's API-usage and infrastructure monitoring database
 ///
@@ -57,8 +57,9 @@ struct GlobalArgs {
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Use this time as the current time (RFC 3339)
-    #[arg(long, global = true, value_name = "TIME", env = "USAGECTL_NOW", value_parser = parse_now)]
+    /// Use this time as the current time (RFC 3339) [env: USAGECTL_NOW]
+    // Not clap's `env`: usage lines would show the option as a required one.
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_now)]
     now: Option<DateTime<Utc>>,
 
     /// Print more: the database in use, each step
@@ -98,7 +99,10 @@ pub fn run() -> Exit {
         .try_get_matches_from(words)
         .and_then(|matches| {
             let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
-            let cli = cli.map_err(|error| error.format(&mut definition()))?;
+            let mut cli = cli.map_err(|error| error.format(&mut definition()))?;
+            if cli.global.now.is_none() {
+                cli.global.now = now_of_environment()?;
+            }
             let (command, arguments) = command_of(matches);
             if cli.global.format == Format::Prometheus && command != "usagectl stats" {
                 let message = "--format prometheus is an option of `usagectl stats` only";
@@ -131,6 +135,17 @@ pub fn run() -> Exit {
         database_error::explain(&context, command, error)
     });
     conclude(&mut context, result)
+}
+
+fn now_of_environment() -> Result<Option<DateTime<Utc>>, clap::Error> {
+    let text = env::var_os("USAGECTL_NOW").map(|text| text.to_string_lossy().into_owned());
+    let now = text.map(|text| {
+        parse_now(&text).map_err(|reason| {
+            let message = format!("invalid USAGECTL_NOW `{}`: {reason}", printable(&text));
+            definition().error(ErrorKind::InvalidValue, message)
+        })
+    });
+    now.transpose()
 }
 
 impl Command {

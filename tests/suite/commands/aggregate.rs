@@ -1524,7 +1524,7 @@ fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine
         error: the following required arguments were not provided:
           <--rebuild|--verify|--repair>
 
-        Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify|--repair>
+        Usage: usagectl aggregate --from <TIME> <--rebuild|--verify|--repair>
 
         For more information, try '--help'.
         next: usagectl aggregate --help
