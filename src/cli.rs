@@ -54,6 +54,8 @@ struct GlobalArgs {
     database_url: Option<String>,
 
     /// Output format
+    ///
+    /// `usagectl stats` also has prometheus: metrics for the node exporter's textfile collector.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
 

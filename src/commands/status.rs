@@ -50,7 +50,9 @@ pub struct StatusArgs {
     #[command(flatten)]
     prisma: PrismaArgs,
 
-    /// Also report objects on our tables that no migration creates
+    /// Also report columns, indexes and triggers that no migration creates, and exit with 4
+    ///
+    /// Those on the tables of the migrations, and further values of their enums.
     #[arg(long)]
     strict: bool,
 

@@ -39,7 +39,7 @@ use crate::store::usage::{aggregates, rollups, settings};
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts backtest --api finnhub --type ERROR_SPIKE --period HOUR --threshold 10 --from 2026-01-26T12:00:00Z"))]
 pub struct BacktestArgs {
-    /// Rule: its id, a prefix of it, or API/TYPE/PERIOD
+    /// Rule: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(value_name = "RULE", required_unless_present = "api")]
     rule: Option<String>,
 

@@ -88,7 +88,7 @@ pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
 /// The rules that a command is about.
 #[derive(Args, Clone, Debug)]
 struct RuleRefs {
-    /// Rules: id, unique beginning of an id, or API/TYPE/PERIOD
+    /// Rules: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(required = true, value_name = "RULE")]
     rules: Vec<String>,
 }

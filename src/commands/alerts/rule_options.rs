@@ -39,7 +39,7 @@ pub(super) struct RuleOptions {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     hold: Option<Duration>,
 
-    /// Resolve only below this value (hysteresis)
+    /// Resolve threshold: a rule that fires resolves only below it (hysteresis)
     ///
     /// Keeps a value that oscillates around the threshold from firing again and again. Higher thresholds are left
     /// as far below them. `none` resolves below the threshold itself.
@@ -49,7 +49,7 @@ pub(super) struct RuleOptions {
     /// How long it must stay below before it resolves
     ///
     /// 0s in a new rule.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, hide_short_help = true)]
     clear_for: Option<Duration>,
 
     /// Reminder interval while firing
@@ -61,7 +61,7 @@ pub(super) struct RuleOptions {
     /// Delay before a step is evaluated, so that its calls are complete; at most 1d
     ///
     /// `none`, as in a new rule, is the delay of `alerts check --settle`.
-    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_settle))]
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_settle), hide_short_help = true)]
     settle: Option<Setting<Duration>>,
 
     /// Time without calls after which the rule is UNKNOWN
@@ -87,7 +87,7 @@ pub(super) struct RuleOptions {
     /// Count cached calls against the limit
     ///
     /// A cached call never reaches the provider, so it does not count otherwise.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_short_help = true)]
     include_cached: Option<bool>,
 
     /// Type of the evaluation window
@@ -95,33 +95,33 @@ pub(super) struct RuleOptions {
     /// `rolling` is the last minute, hour, ... up to now: a month is 30 days, and of rolling minutes the busiest since
     /// the previous step counts. `calendar` is the current minute, hour, ... so far. A new rule is rolling, but
     /// RATE_LIMIT_WARNING and COST_THRESHOLD of days and months follow the calendar, by which providers reset quotas.
-    #[arg(long, value_parser = time_window(), ignore_case = true)]
+    #[arg(long, value_parser = time_window(), ignore_case = true, hide_short_help = true)]
     window: Option<TimeWindow>,
 
     /// Time zone of calendar windows, such as Europe/Madrid
     ///
     /// In a new rule that of the provider's plan, see `usagectl limits plan`, or else that of `usagectl aggregate --tz`.
-    #[arg(long, value_name = "ZONE")]
+    #[arg(long, value_name = "ZONE", hide_short_help = true)]
     tz: Option<Zone>,
 
     /// First day of calendar months, 1 to 31
     ///
     /// A billing cycle; in a shorter month it begins on the last day. In a new rule that of the provider's plan, or
     /// else 1.
-    #[arg(long, value_name = "DAY", value_parser = clap::value_parser!(u32).range(1..=31))]
+    #[arg(long, value_name = "DAY", value_parser = clap::value_parser!(u32).range(1..=31), hide_short_help = true)]
     month_starts: Option<u32>,
 
     /// Compare failed calls with their average over this time
     ///
     /// The rule then fires at --factor times the average, and never below --threshold. `none` compares with
     /// --threshold only.
-    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration), hide_short_help = true)]
     baseline: Option<Setting<Duration>>,
 
     /// Multiple of the --baseline average at which the rule fires
     ///
     /// 3 in a new baseline.
-    #[arg(long, value_name = "N", value_parser = parse_number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = parse_number, allow_negative_numbers = true, hide_short_help = true)]
     factor: Option<f64>,
 
     /// Notify only this channel; repeat for more

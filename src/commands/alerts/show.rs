@@ -28,7 +28,7 @@ use crate::store::usage::rollups;
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts show finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct ShowArgs {
-    /// Rule: id, unique beginning of an id, or API/TYPE/PERIOD
+    /// Rule: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(value_name = "RULE")]
     rule: String,
 

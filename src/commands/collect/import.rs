@@ -71,7 +71,9 @@ pub struct ImportArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
     name: Option<String>,
 
-    /// Replace the stored bill, also its files of other names that have some of its charges, or only its resources and SKUs
+    /// Replace the stored bill by this one
+    ///
+    /// Also replaces stored files of other names with some of its charges, and those with only its resources and SKUs.
     #[arg(long)]
     replace: bool,
 

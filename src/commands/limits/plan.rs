@@ -15,6 +15,9 @@ use crate::domain::zone::Zone;
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
 
+/// The help of a provider, which names those of the embedded catalogue that are no API.
+pub(super) const PROVIDER: &str = "Provider: vercel, upstash, redis-cloud, neon, openai, or an API";
+
 /// Set or show the plan in use
 ///
 /// With a provider and a plan, selects the plan from now on, or from --from on, and writes its limits as
@@ -25,8 +28,7 @@ use crate::store::plans::{catalogues, selections};
     after_help = "Example: usagectl limits plan vercel pro --seats 2 --anchor-day 15 --tz Europe/Berlin"
 )]
 pub struct PlanArgs {
-    /// Provider: vercel, upstash, neon, openai, or an API
-    #[arg(value_parser = catalogue_name)]
+    #[arg(value_parser = catalogue_name, help = PROVIDER)]
     provider: Option<String>,
 
     /// Plan to use
@@ -271,4 +273,19 @@ pub(super) fn unknown_plan<'a>(
     let known: Vec<&str> = known.map(|plan| plan.name.as_str()).collect();
     let (plan, known) = (printable(plan), known.join(", "));
     Error::usage(format!("unknown plan `{plan}`; {provider} has {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_the_providers_of_the_catalogue() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut providers = catalogue.providers();
+        let is_api = |plan: &Plan| !plan.api_limits.is_empty() || plan.limits.is_empty();
+        providers.retain(|it| !catalogue.plans_of(it).all(is_api));
+        let text = format!("Provider: {}, or an API", providers.join(", "));
+        assert_eq!(PROVIDER, text);
+    }
 }

@@ -1,6 +1,6 @@
 //! `limits show`: the catalogue's rows of a provider.
 
-use super::plan::{catalogue_name, require_provider, unknown_plan};
+use super::plan::{PROVIDER, catalogue_name, require_provider, unknown_plan};
 use crate::commands::prelude::*;
 use crate::domain::plans::diff::CatalogueRow;
 use crate::domain::plans::selection;
@@ -14,8 +14,7 @@ use crate::store::plans::{catalogues, selections};
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl limits show upstash --plan free")]
 pub struct ShowArgs {
-    /// Provider: vercel, upstash, neon, openai, or an API
-    #[arg(value_parser = catalogue_name)]
+    #[arg(value_parser = catalogue_name, help = PROVIDER)]
     provider: String,
 
     /// Only this plan

@@ -271,9 +271,9 @@ pub(super) struct LockArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub(super) lock_wait: Duration,
 
-    /// Maximum time to wait for a table in use, before a pause and a retry
+    /// Maximum time of one attempt to lock a table in use; then a pause and another attempt, up to --lock-wait
     ///
-    /// Meanwhile other sessions wait behind this one.
+    /// During an attempt other sessions that use the table wait behind it.
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub(super) lock_timeout: Duration,
 }

@@ -39,7 +39,7 @@ pub struct RecommendArgs {
 /// The recommendation that a command is about.
 #[derive(Args, Debug)]
 pub struct IdArg {
-    /// Id of the recommendation, or a unique prefix of it
+    /// Recommendation: id, or unique prefix of an id
     #[arg(value_name = "ID")]
     pub id: String,
 }

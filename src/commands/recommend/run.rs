@@ -51,8 +51,9 @@ pub struct RunArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL, or with 12 if the
-    /// measurements of one ended; by the present usage, also of an approved one
+    /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL
+    ///
+    /// The priority is that of the present usage, also of an approved one. Exits with 12 if the measurements of one ended.
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 

@@ -18,7 +18,12 @@ pub(super) struct MappingArgs {
     preset: Option<String>,
 
     /// Mapping of names, units and values to fields: a TOML file
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "preset",
+        hide_short_help = true
+    )]
     mapping: Option<PathBuf>,
 
     /// Read the column or path in JSON, such as request.uri, as FIELD; repeat for more

@@ -64,7 +64,7 @@ pub struct RecordArgs {
     files: Vec<PathBuf>,
 
     /// Format of the input [default: detected]
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_short_help = true)]
     input_format: Option<Format>,
 
     /// Name of the source, part of derived ids [default: name of the file, or -]
@@ -118,7 +118,7 @@ pub struct RecordArgs {
 #[derive(Args, Debug)]
 struct TimeArgs {
     /// Unit of numeric times, counted from 1970
-    #[arg(long, value_enum, value_name = "UNIT")]
+    #[arg(long, value_enum, value_name = "UNIT", hide_short_help = true)]
     time_unit: Option<TimeUnit>,
 
     /// Form of times that are text: clf, or strftime such as %d.%m.%Y %H:%M:%S [default: detected]
@@ -126,7 +126,7 @@ struct TimeArgs {
     time_format: Option<String>,
 
     /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
-    #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true, hide_short_help = true)]
     assume_tz: Option<Zone>,
 
     /// Reject times further in the future than this

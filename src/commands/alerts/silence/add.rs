@@ -32,6 +32,10 @@ use crate::store::usage::rollups;
 /// one the command is refused. Until then it also covers episodes of matching rules that begin.
 #[derive(Args, Debug)]
 #[command(
+    // clap writes it on one line of 160 columns.
+    override_usage = "usagectl alerts silence add [OPTIONS] --reason <TEXT>\n           \
+        <--api <PATTERN>|--type <TYPE>|--rule <RULE>|--all>\n           \
+        <--for <DURATION>|--until <TIME>|--until-resolved>",
     after_help = example!("alerts silence add --api finnhub --for 2h --reason 'new release'"),
     group = ArgGroup::new("matcher").required(true).multiple(true).args(["api", "alert_type", "rule", "all"]),
     group = ArgGroup::new("end").required(true).args(["length", "until", "until_resolved"])
@@ -47,7 +51,7 @@ pub struct AddArgs {
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: Option<AlertType>,
 
-    /// Silence this rule: id, unique beginning of an id, or API/TYPE/PERIOD
+    /// Silence this rule: id, unique prefix of an id, or API/TYPE/PERIOD
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 

@@ -12,7 +12,7 @@ use crate::store::alerting::silences;
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts silence add --api tmdb --for 2h --reason test && usagectl alerts silence expire --all"))]
 pub struct ExpireArgs {
-    /// Silences: id, or unique beginning of an id
+    /// Silences: id, or unique prefix of an id
     #[arg(required_unless_present = "all", value_name = "SILENCE")]
     silences: Vec<String>,
 
