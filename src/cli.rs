@@ -18,7 +18,7 @@ use crate::context::{Context, Verbosity};
 use crate::domain::format::printable;
 use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
-use crate::output::Format;
+use crate::output::{Format, printable};
 
 /// Manage an application's API-usage and infrastructure monitoring database
 ///
