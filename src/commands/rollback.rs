@@ -36,7 +36,7 @@ use crate::store::url::DatabaseUrl;
 
 /// Revert migrations
 ///
-/// Reverts the last applied migration, or more with --steps, --to or --all. The plan lists every dropped table
+/// Reverts the newest applied migration, or more with --steps, --to or --all. The plan lists every dropped table
 /// with its rows, every dropped column with the number of its values that are neither null nor the default, and
 /// your own objects that depend on them. An index or trigger of yours would be dropped too; a view or foreign key is
 /// never dropped and prevents the rollback (exit code 5).
