@@ -18,7 +18,7 @@ use crate::context::{Context, Verbosity};
 use crate::domain::format::printable;
 use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
-use crate::output::{Format, printable};
+use crate::output::Format;
 
 /// Manage an application's API-usage and infrastructure monitoring database
 ///
@@ -72,7 +72,7 @@ struct GlobalArgs {
     /// Print only the answer, warnings and errors
     ///
     /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor warnings that
-    /// every run would repeat. The next command after a non-zero exit code is printed all the same.
+    /// every run would repeat. The exit codes 10, 11 and 12 then come without the next command.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -176,7 +176,10 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
     context.warn_of_skipped_rows();
     match result {
         Ok(outcome) => {
-            if let Some(next) = outcome.next {
+            // For cron and probes a state is in the exit code alone.
+            let is_state = matches!(outcome.exit, Exit::Warning | Exit::Critical | Exit::Unknown);
+            let is_shown = !(is_state && context.is_quiet());
+            if let Some(next) = outcome.next.filter(|_| is_shown) {
                 context.conclude(outcome.exit, None, &next);
             }
             outcome.exit

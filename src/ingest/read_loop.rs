@@ -125,6 +125,9 @@ pub(super) fn read_input<C: Consumer>(
     Ok(())
 }
 
+/// A format, and the path to its records.
+type Detected = (Format, Vec<String>);
+
 fn failure<S>(input: &str, line: u64, reason: String) -> ReadError<S> {
     ReadError::Input(InputFailure {
         input: input.to_owned(),
@@ -163,10 +166,7 @@ impl<C: Consumer, R: Read> Reading<'_, C, R> {
     }
 
     /// The format, and where its records are; none if the input is empty.
-    fn detect(
-        &mut self,
-        layout: &Layout,
-    ) -> Result<Option<(Format, Vec<String>)>, ReadError<C::Stop>> {
+    fn detect(&mut self, layout: &Layout) -> Result<Option<Detected>, ReadError<C::Stop>> {
         loop {
             skip_beginning(&mut self.window);
             let at_end = self.window.at_end();

@@ -205,7 +205,7 @@ const COMMANDS: &[(&[&str], &[i32])] = &[
     (&["collect", "run", "--only", "postgres"], &[0]),
     (&["collect", "status"], &[0]),
     (&["collect", "prune", "--older-than", "400d"], &[0]),
-    (&["recommend", "run"], &[12]),
+    (&["recommend", "run"], &[0]),
     (&["recommend", "list"], &[0]),
     (&["recommend", "forecast"], &[0]),
     (&["migrate", "--dry-run"], &[0]),

@@ -122,9 +122,11 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     }
 }
 
+pub(crate) const SET_LIMITS: &str = "usagectl limits init --plan PROVIDER=PLAN";
+
 /// The outcome where there are no limits to assess.
 pub(crate) fn without_limits() -> Outcome {
-    Outcome::with_next(Exit::Unknown, "usagectl limits init --plan PROVIDER=PLAN")
+    Outcome::with_next(Exit::Unknown, SET_LIMITS)
 }
 
 /// The capacity of the limits in force, one for each series; NO_DATA for a limit without measurements.

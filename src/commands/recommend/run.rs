@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
 use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
-use crate::commands::limits::check::without_limits;
+use crate::commands::limits::check::{SET_LIMITS, without_limits};
 use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
@@ -43,7 +43,7 @@ use crate::store::recommendation::{inputs, recommendations};
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 ///
-/// Exits with 12 if there are no limits, or if a notice was not delivered.
+/// Exits with 12 if a notice was not delivered.
 #[derive(Args, Debug)]
 #[command(after_help = example!("limits init --plan upstash=free && usagectl recommend run --dry-run"))]
 pub struct RunArgs {
@@ -102,6 +102,9 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     })?;
     let updates = writer.updates;
     let unknown = snapshot.unknown();
+    if snapshot.limits.is_empty() {
+        context.info(format_args!("no limits are set: run {SET_LIMITS}"));
+    }
     let mut all = recommendations::all(&mut db)?;
     if args.dry_run {
         let ids: HashSet<&str> = updates.iter().map(|it| it.after.id.as_str()).collect();
@@ -132,12 +135,12 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
             return Ok(delivery);
         }
     }
-    if snapshot.limits.is_empty() {
-        return Ok(without_limits());
-    }
     let Some(fail_on) = args.fail_on else {
         return Ok(Outcome::DONE);
     };
+    if snapshot.limits.is_empty() {
+        return Ok(without_limits());
+    }
     let mut unmeasured = still_unmeasured(&all, &assessed, now);
     let unmeasured = unmeasured.find(|it| it.priority >= fail_on);
     let open = all.iter().filter(|it| is_open(it.status));

@@ -176,8 +176,12 @@ impl<'a> Closing<'a> {
             return vec![Some(comment)];
         }
         if let Some(from) = self.existing.renamed.get(name) {
-            let (from, to) = (quoted(from), quoted(name));
-            return vec![Some(format!("ALTER TABLE {from} RENAME TO {to};"))];
+            let rename = format!("ALTER TABLE {} RENAME TO {};", quoted(from), quoted(name));
+            // `prisma db push` was interrupted before it renamed the table.
+            let is_unfinished = *from == format!("new_{name}");
+            let title = format!("-- the application must then use {name} in place of {from}:");
+            let title = (!is_unfinished).then_some(title);
+            return title.into_iter().chain([rename]).map(Some).collect();
         }
         if is_found {
             if let Some(text) = self.tables.get_mut(name) {

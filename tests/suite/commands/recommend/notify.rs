@@ -89,7 +89,7 @@ fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine:
             watched.stdout.as_str(),
             watched.stderr.as_str()
         ),
-        (11, "", "next: usagectl recommend list\n")
+        (11, "", "")
     );
     assert!(quiet(5, 256).contains("is at 256 MB of 256 MB, 100.0%"));
     let fallen = quiet(6, 220);
