@@ -71,8 +71,8 @@ struct GlobalArgs {
 
     /// Print only the answer, warnings and errors
     ///
-    /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor warnings that
-    /// every run would repeat. The exit codes 10, 11 and 12 then come without the next command.
+    /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor
+    /// warnings that every run would repeat. The exit codes 10, 11 and 12 then come without the next command.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }

@@ -32,9 +32,9 @@ use crate::store::{schema_objects, status, unknown_values, verification};
 /// outdated roll-ups, firing alerts, open recommendations and stale metrics. Only reads: a SELECT-only role, a
 /// replica or a read-only file is sufficient.
 ///
-/// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations, a migration is
-/// edited, unlogged or unknown, or a restore is not complete, or if another program deleted the oldest rows and whether their calls still count is
-/// undecided, 7 if the database cannot be reached.
+/// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations, a migration is edited,
+/// unlogged or unknown, or a restore is not complete, or if another program deleted the oldest rows and whether their
+/// calls still count is undecided, 7 if the database cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = example!("status --format json"))]
 pub struct StatusArgs {
@@ -64,7 +64,8 @@ pub struct StatusArgs {
     #[arg(long)]
     allow_ahead: bool,
 
-    /// Maximum time to wait until the database is reachable, no migration is pending or partial, and no restore is incomplete
+    /// Maximum time to wait until the database is reachable, no migration is pending or partial, and no restore is
+    /// incomplete
     ///
     /// Not used where waiting cannot help: the path is a directory or not a SQLite database, or the URL requires TLS and
     /// usagectl was built without it.

@@ -60,8 +60,8 @@ pub const BLOCK_BYTES: usize = 6 * 1024 * 1024;
 
 /// Reads all inputs and passes on their records, always before a read that may block.
 ///
-/// `emit` takes a block and returns an empty one, or nothing to end reading; it also ends when the job is stopped. An input that cannot be read to its
-/// end does not stop the others.
+/// `emit` takes a block and returns an empty one, or nothing to end reading; it also ends when the job is stopped. An
+/// input that cannot be read to its end does not stop the others.
 pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> Option<Block>) -> ReadSummary {
     let mut layout = Layout {
         format: job.format,

@@ -5,8 +5,8 @@
 //! one request; routing trees distinguish them by `severity`, as they do for Prometheus's own alerts.
 //!
 //! Alertmanager resolves an alert that is not sent again. Each `check` and `deliver` therefore repeats the firing
-//! alerts with their current values, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
-//! with its end in the data; Alertmanager notifies of it if it notified of the firing one.
+//! alerts with their current values, each time with an end as far ahead as the channel's `--hold`. A resolved alert
+//! is sent with its end in the data; Alertmanager notifies of it if it notified of the firing one.
 //!
 //! An episode that began and ended between two checks is sent as an alert that ends soon after: Alertmanager
 //! ignores alerts that had ended before it received them.

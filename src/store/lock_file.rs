@@ -60,8 +60,8 @@ fn create(path: &Path, database: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Gives a lock file the owner and mode of the database, as SQLite does with its own files: one that root left behind would
-/// otherwise lock out the owner, and the mode of the database may have changed.
+/// Gives a lock file the owner and mode of the database, as SQLite does with its own files: one that root left behind
+/// would otherwise lock out the owner, and the mode of the database may have changed.
 fn give(file: &File, database: &Path) {
     let Ok(owner) = fs::metadata(database) else {
         return;

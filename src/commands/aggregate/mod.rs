@@ -56,9 +56,9 @@ use crate::store::usage::{dirty, lookback, partitions, rollups, settings};
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit
 /// code is 4. --rebuild replaces it by the numbers of the rows.
 ///
-/// Triggers on the table mark the changed hours. Without them, as on a table that Citus distributes or from which other
-/// tables inherit, --mode lookback compares the rows of the last days, and of older ones as far as 10 seconds suffice, with
-/// what an earlier run found.
+/// Triggers on the table mark the changed hours. Without them, as on a table that Citus distributes or from which
+/// other tables inherit, --mode lookback compares the rows of the last days, and of older ones as far as 10 seconds
+/// suffice, with what an earlier run found.
 ///
 /// Errors are counted as the application counts them: rate limits and timeouts by error type; server errors by
 /// error type or a status of 500 or higher, so a timeout with status 504 counts as both. Averages are over calls

@@ -38,10 +38,10 @@ use crate::store::usage::{lookback, rollups, settings};
 /// Prints what changed since the last check, and nothing without changes; with -v, on a terminal and when --fail-on
 /// decides the exit code also the rules that are not OK.
 ///
-/// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
-/// the database server, or from the newest call, by two minutes. Likewise if no API has had a call for an hour and for
-/// three times as long as calls were apart or recorded late in the week before, of which channels are notified once. A
-/// firing rule does not change the exit code unless --fail-on is given.
+/// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from
+/// that of the database server, or from the newest call, by two minutes. Likewise if no API has had a call for an
+/// hour and for three times as long as calls were apart or recorded late in the week before, of which channels are
+/// notified once. A firing rule does not change the exit code unless --fail-on is given.
 ///
 /// For crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s
 #[derive(Args, Debug)]

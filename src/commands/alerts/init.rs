@@ -17,8 +17,8 @@ use crate::store::usage::rollups;
 /// limit of calls per minute, and for some of them a rule for daily calls, costs or failures. The answer
 /// gives the reason for each threshold.
 ///
-/// A rule that exists already for the same API, type and period is left unchanged. A rule that cannot be evaluated is left
-/// out and listed: no call to its API is recorded, or its limit is not set.
+/// A rule that exists already for the same API, type and period is left unchanged. A rule that cannot be evaluated is
+/// left out and listed: no call to its API is recorded, or its limit is not set.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts init"))]
 pub struct InitArgs {}

@@ -36,11 +36,13 @@ use crate::store::metrics::{days, points};
 /// line without a provider is `unknown`); a charge for several days is spread over them. Days without a charge, from the
 /// first billing or charge period to the last charge of at most a day, are zero.
 ///
-/// Several files of one bill add up; a line that is in two of them is refused. If it is exported again in other files, give all of them and --replace. A later file of the same name replaces the values of its providers, accounts and
-/// billing periods (without BillingPeriodStart, calendar months); stdin those of the same services, regions and charge
-/// periods. A file is refused if another one has stored charges of it, or most of its resources and SKUs with other amounts.
-/// It is also refused if it may be another part and not a correction of the stored file of its name: if it has none of its
-/// resources and SKUs, or, without these, none of its charges and not all of its services, regions and charge periods. Then
+/// Several files of one bill add up; a line that is in two of them is refused. If it is exported again in other
+/// files, give all of them and --replace. A later file of the same name replaces the values of its providers,
+/// accounts and billing periods (without BillingPeriodStart, calendar months); stdin those of the same services,
+/// regions and charge periods. A file is refused if another one has stored charges of it, or most of its resources
+/// and SKUs with other amounts. It is also refused if it may be another part and not a correction of the stored file
+/// of its name: if it has none of its resources and SKUs, or, without these, none of its charges and not all of its
+/// services, regions and charge periods. Then
 /// --replace or --name decides. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes

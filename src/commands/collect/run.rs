@@ -45,14 +45,14 @@ use crate::store::plans::{catalogues, selections};
 ///
 /// usage: --usage-api; requests and credits recorded in this database.
 ///
-/// USAGECTL_UPSTASH_API_URL, USAGECTL_NEON_API_URL, USAGECTL_VERCEL_API_URL and USAGECTL_OPENAI_API_URL replace the address
-/// of an API, such as by that of a gateway.
+/// USAGECTL_UPSTASH_API_URL, USAGECTL_NEON_API_URL, USAGECTL_VERCEL_API_URL and USAGECTL_OPENAI_API_URL replace the
+/// address of an API, such as by that of a gateway.
 ///
 /// Vendors are asked for the days since the last successful run, or since --since; those before that may be revised for
 /// three days. Vercel has 365 past days, OpenAI 180, Neon 60.
 ///
-/// A meter that a plan limits and no metric measures, such as CPU hours, is stored as USAGE_PERCENT of the included amount,
-/// with the meter as its resource.
+/// A meter that a plan limits and no metric measures, such as CPU hours, is stored as USAGE_PERCENT of the included
+/// amount, with the meter as its resource.
 ///
 /// Several targets of a kind are listed in a file (--config), each with a resource. Keys are read from the environment
 /// only. Collecting again at the same time writes nothing. In cron, with URLs and keys in the environment:

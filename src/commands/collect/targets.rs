@@ -33,10 +33,10 @@ pub struct TargetArgs {
 
     /// TOML file of targets, each with its kind and resource
     ///
-    /// It takes the place of the flags and of the variables of a single target. Each `[[target]]` has kind, and resource if
-    /// there are several of a kind; url or url_env (the variable that has the URL), key_env (the variable that has the
-    /// key), account (team, organisation or e-mail address), project (or the id of a database), and map for prometheus.
-    /// Missing settings come from the usual variables.
+    /// It takes the place of the flags and of the variables of a single target. Each `[[target]]` has kind, and
+    /// resource if there are several of a kind; url or url_env (the variable that has the URL), key_env (the variable
+    /// that has the key), account (team, organisation or e-mail address), project (or the id of a database), and map
+    /// for prometheus. Missing settings come from the usual variables.
     #[arg(
         long,
         value_name = "FILE",
@@ -71,9 +71,9 @@ pub struct TargetArgs {
 
     /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC or ...*SCALE; repeat for more
     ///
-    /// `{"NAME",...}` quotes a name with other characters. `sum(NAME{...})=...` adds up several series. Of a counter, the
-    /// increase since the last run is stored: by its type or its suffix (_total, _count, _sum, _bucket), or if the rule is
-    /// `counter(NAME)=...`.
+    /// `{"NAME",...}` quotes a name with other characters. `sum(NAME{...})=...` adds up several series. Of a counter,
+    /// the increase since the last run is stored: by its type or its suffix (_total, _count, _sum, _bucket), or if
+    /// the rule is `counter(NAME)=...`.
     #[arg(long, value_name = "RULE", help_heading = "Targets")]
     map: Vec<MapRule>,
 

@@ -451,8 +451,8 @@ impl Run<'_> {
         self.apply(&survey, plan, &prisma, applied)
     }
 
-    /// Drops our triggers whose tables are gone, restores the triggers of applied migrations that are missing or differ, rebuilds their invalid indexes, then
-    /// applies `plan` in order, until one fails.
+    /// Drops our triggers whose tables are gone, restores the triggers of applied migrations that are missing or
+    /// differ, rebuilds their invalid indexes, then applies `plan` in order, until one fails.
     fn apply(
         &mut self,
         survey: &Survey,

@@ -19,8 +19,8 @@ pub struct AiArgs {
     /// Let a language model write the summary
     ///
     /// The model receives the facts as JSON, without resources, ids and names, and answers with short fields. A field
-    /// with a number, time or plan that is not in its facts, or a link, is dropped; its other words are not checked, so the
-    /// text is labelled with the name of the model. If too little is left, the summary is the template.
+    /// with a number, time or plan that is not in its facts, or a link, is dropped; its other words are not checked,
+    /// so the text is labelled with the name of the model. If too little is left, the summary is the template.
     #[arg(long)]
     pub ai: bool,
 

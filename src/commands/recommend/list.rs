@@ -9,9 +9,9 @@ use crate::store::recommendation::recommendations;
 
 /// List recommendations by priority
 ///
-/// Lists open recommendations (PENDING, REVIEWED, APPROVED) unless --status or --all is given. USED is the utilization
-/// that the recommendation states, which an approval freezes; NOW is the current one of the most urgent limit of the plan,
-/// with its metric if that is another one.
+/// Lists open recommendations (PENDING, REVIEWED, APPROVED) unless --status or --all is given. USED is the
+/// utilization that the recommendation states, which an approval freezes; NOW is the current one of the most urgent
+/// limit of the plan, with its metric if that is another one.
 #[derive(Args, Debug)]
 #[command(after_help = example!("recommend list --status PENDING"))]
 pub struct ListArgs {

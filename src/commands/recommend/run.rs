@@ -31,15 +31,16 @@ use crate::store::recommendation::{inputs, recommendations};
 /// plan that is large enough in the simulated cases. A plan with an unmeasured price is only recommended if no other is
 /// large enough. A smaller plan is recommended where one is certain to suffice.
 ///
-/// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the
-/// history. It expires after a day, since usage has a daily rhythm, in which each run finds usage at least 5 points below the
-/// critical threshold and the limit unlikely to be reached (below 10 %). Without measurements it stays open. The figures of an approved recommendation are
-/// frozen; it is IMPLEMENTED once its plan is in use. Decisions by people and by the application are kept.
+/// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes
+/// in the history. It expires after a day, since usage has a daily rhythm, in which each run finds usage at least 5
+/// points below the critical threshold and the limit unlikely to be reached (below 10 %). Without measurements it
+/// stays open. The figures of an approved recommendation are frozen; it is IMPLEMENTED once its plan is in use.
+/// Decisions by people and by the application are kept.
 ///
-/// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
-/// likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself, falls clearly
-/// below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation is new, becomes more
-/// urgent or is closed. Silences hold them back, by the name of the service as --api.
+/// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a
+/// limit is likely to be reached, or within days, it reaches its warning or critical threshold or the limit itself,
+/// falls clearly below one, is no longer near, or is unknown because measurements ended a day ago; a recommendation
+/// is new, becomes more urgent or is closed. Silences hold them back, by the name of the service as --api.
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 ///
@@ -53,7 +54,8 @@ pub struct RunArgs {
 
     /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL
     ///
-    /// The priority is that of the present usage, also of an approved one. Exits with 12 if the measurements of one ended.
+    /// The priority is that of the present usage, also of an approved one. Exits with 12 if the measurements of one
+    /// ended.
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 

@@ -1,9 +1,9 @@
 //! Notices of conditions beside the rules: limits that are near, recommendations that are open.
 //!
 //! A condition has a step in each of two respects. A channel is notified when an episode begins, when a step rises or
-//! clearly falls, and when it ends. Where it has fallen and returned within a month, its next fall or end must have lasted
-//! for longer than the one before: a rhythm of days or weeks is notified once. Its state is that of the last notice to the
-//! channel, so that nothing else is stored.
+//! clearly falls, and when it ends. Where it has fallen and returned within a month, its next fall or end must have
+//! lasted for longer than the one before: a rhythm of days or weeks is notified once. Its state is that of the last
+//! notice to the channel, so that nothing else is stored.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

@@ -48,7 +48,8 @@ impl Grid {
     }
 }
 
-/// The length of the stretches of which the busiest in the evaluation window counts; none if the window counts as a whole.
+/// The length of the stretches of which the busiest in the evaluation window counts; none if the window counts as a
+/// whole.
 pub fn stretch(period: &Period, kind: TimeWindow) -> Option<TimeDelta> {
     match (period, kind) {
         (Period::Second, _) | (Period::Minute, TimeWindow::Rolling) => period.length(),

@@ -57,8 +57,9 @@ impl SeriesDays {
         (self.series.service, self.series.metric)
     }
 
-    /// With amounts by day: where single readings are more than a day apart, each is the usage since the one before. After a gap
-    /// that is longer than those near it, days are missing. A charge belongs to its day, and so does an amount of the future.
+    /// With amounts by day: where single readings are more than a day apart, each is the usage since the one before.
+    /// After a gap that is longer than those near it, days are missing. A charge belongs to its day, and so does an
+    /// amount of the future.
     pub(super) fn with_amounts_by_day(mut self, now: DateTime<Utc>) -> SeriesDays {
         let mut days = Vec::with_capacity(self.days.len());
         for (at, day) in self.days.iter().enumerate() {

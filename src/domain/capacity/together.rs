@@ -191,8 +191,9 @@ impl<'a> Together<'a> {
         ahead.into_iter().collect()
     }
 
-    /// The values that forecasts are made from. A level stays until the next one; a day without an amount of one of the
-    /// resources has its mean, also if it is silent since. The newest days are missing until all current ones have theirs.
+    /// The values that forecasts are made from. A level stays until the next one; a day without an amount of one of
+    /// the resources has its mean, also if it is silent since. The newest days are missing until all current ones
+    /// have theirs.
     pub(super) fn daily(&self, kind: MetricKind) -> Vec<(DayNumber, f64)> {
         if let [(only, _)] = self.parts.as_slice() {
             return only.daily(self.measure, kind);

@@ -1,8 +1,8 @@
-//! What a history leaves open: of a gauge, growth that may compound, and a drop that may be the first of many; of amounts of
-//! a few weeks, whether they go on growing or falling.
+//! What a history leaves open: of a gauge, growth that may compound, and a drop that may be the first of many; of
+//! amounts of a few weeks, whether they go on growing or falling.
 //!
-//! A share of the paths continues in each of these ways, so that the bands include it. The shares were chosen on generated
-//! series, of which `docs/forecast.md` lists the results.
+//! A share of the paths continues in each of these ways, so that the bands include it. The shares were chosen on
+//! generated series, of which `docs/forecast.md` lists the results.
 
 use super::math::{exp, ln, normal_quantile};
 use super::robust::mean;
@@ -92,8 +92,8 @@ pub(super) struct Trend {
 }
 
 impl Trend {
-    /// Of the logarithms of amounts, which are three at least: by the differences between equal weekdays, or within two weeks
-    /// by a line.
+    /// Of the logarithms of amounts, which are three at least: by the differences between equal weekdays, or within
+    /// two weeks by a line.
     pub(super) fn of(points: &[Point]) -> Trend {
         const WEEK: DayNumber = 7;
         /// A weekend may look like a trend.

@@ -2,9 +2,9 @@
 //!
 //! Forecasts are arithmetic on daily values; the same series and request give the same bits on every machine.
 //! `series` is the input, `answer` the result, `smooth` the model, `paths` its use for gauges and counters;
-//! `calibrate` scales the bands by the model's past errors; `doubt` adds what the history leaves open; `fixed` leaves out what needs no model;
-//! `backtest` measures the accuracy.
-//! `docs/forecast.md` describes the method and its evidence.
+//! `calibrate` scales the bands by the model's past errors; `doubt` adds what the history leaves open; `fixed` leaves
+//! out what needs no model; `backtest` measures the accuracy. `docs/forecast.md` describes the method and its
+//! evidence.
 
 mod answer;
 mod calibrate;

@@ -427,8 +427,8 @@ fn resets(points: &[Point]) -> Vec<(usize, f64)> {
     lasting.map(|(at, drop, _)| (at, drop)).collect()
 }
 
-/// The only lasting change of a level that is flat beside it, which is a step and no trend: the index of the first new value,
-/// and by how much it is lower, negative for a rise.
+/// The only lasting change of a level that is flat beside it, which is a step and no trend: the index of the first
+/// new value, and by how much it is lower, negative for a rise.
 fn step(points: &[Point]) -> Option<(usize, f64)> {
     const WEEK: usize = 7;
     /// The change of the level beside it, as a share of it.
@@ -451,8 +451,8 @@ fn step(points: &[Point]) -> Option<(usize, f64)> {
     (slope(&flat).abs() * days <= FLAT * drop.abs()).then_some((at, drop))
 }
 
-/// The size of a drop on the newest day, unless the level came back from most drops of its size before. `points` are those
-/// of `all` without spikes.
+/// The size of a drop on the newest day, unless the level came back from most drops of its size before. `points` are
+/// those of `all` without spikes.
 fn fresh_drop(all: &[Point], points: &[Point]) -> Option<f64> {
     let newest = points.len().checked_sub(1)?;
     let (_, drop, _) = drops(points).pop().filter(|(at, ..)| *at == newest)?;
@@ -678,8 +678,8 @@ impl Prepared {
         }
     }
 
-    /// The largest simulated amount of a day without growth: 1.5 times the largest one seen. Without it, errors of logarithms
-    /// sometimes add up to absurd amounts.
+    /// The largest simulated amount of a day without growth: 1.5 times the largest one seen. Without it, errors of
+    /// logarithms sometimes add up to absurd amounts.
     fn max_amount(&self) -> f64 {
         let amounts = (0..self.points.len()).map(|index| self.value(index));
         1.5 * amounts.fold(0.0, f64::max)

@@ -292,8 +292,8 @@ impl Bill {
         )
     }
 
-    /// The amounts and the cost of each day, owner and charge period, and zeros for the days without. `source` is the file
-    /// or the collector.
+    /// The amounts and the cost of each day, owner and charge period, and zeros for the days without. `source` is the
+    /// file or the collector.
     pub fn points(&self, source: &str, resource: &str, cost: CostKind) -> Vec<NewPoint> {
         let mut points = Vec::new();
         let mut days: BTreeMap<(&str, Series), BTreeSet<NaiveDate>> = BTreeMap::new();

@@ -50,8 +50,8 @@ pub struct BillChange {
 pub struct StoredBill {
     pub source: String,
     pub conflict: BillConflict,
-    /// Whether the new one cannot take its name: it has charges that the new one lacks, is not the only one in conflict, or
-    /// the new one's own name is stored, too.
+    /// Whether the new one cannot take its name: it has charges that the new one lacks, is not the only one in
+    /// conflict, or the new one's own name is stored, too.
     pub is_other_cut: bool,
 }
 
@@ -64,8 +64,8 @@ pub enum BillConflict {
     Items,
     /// Source, account and billing period, and no resource or SKU.
     Name,
-    /// Source, account and billing period, without resources and SKUs; no charge is in both, and the new one lacks services,
-    /// regions or charge periods.
+    /// Source, account and billing period, without resources and SKUs; no charge is in both, and the new one lacks
+    /// services, regions or charge periods.
     Unclear,
 }
 

@@ -106,9 +106,9 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that holds no more of the metric is never recommended at any price; of billed usage, no more than the included
-    /// amount. One with an unmeasured price, or with less of a metric that is not measured, is only recommended if no
-    /// other is large enough.
+    /// A plan that holds no more of the metric is never recommended at any price; of billed usage, no more than the
+    /// included amount. One with an unmeasured price, or with less of a metric that is not measured, is only
+    /// recommended if no other is large enough.
     pub fn larger(&self) -> Selection<'a> {
         let now = self.current.allowances.get(&self.meter);
         let size = match now.and_then(|it| it.included) {

@@ -451,8 +451,8 @@ pub fn plan_up(
     Ok(planned.iter().map(|s| s.version.clone()).collect())
 }
 
-/// The versions to revert, the newest first: a later migration may change the tables of an earlier one, which may have been
-/// applied or adopted after it.
+/// The versions to revert, the newest first: a later migration may change the tables of an earlier one, which may
+/// have been applied or adopted after it.
 pub fn plan_down(
     statuses: &[MigrationStatus],
     target: &RollbackTarget,

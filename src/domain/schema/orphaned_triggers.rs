@@ -1,8 +1,8 @@
 //! Triggers of ours whose tables are gone.
 //!
-//! On SQLite our tables stand among the application's, so a tool that makes the database equal to the application's schema
-//! (`prisma db push`) drops them, but not the triggers, which belong to tables that stay. SQLite resolves the names in
-//! a trigger when a statement fires it: every write to such a table fails from then on.
+//! On SQLite our tables stand among the application's, so a tool that makes the database equal to the application's
+//! schema (`prisma db push`) drops them, but not the triggers, which belong to tables that stay. SQLite resolves the
+//! names in a trigger when a statement fires it: every write to such a table fails from then on.
 
 use std::collections::BTreeSet;
 

@@ -19,8 +19,8 @@ pub struct PlanStep {
     pub steps: Vec<StepEstimate>,
 }
 
-/// The creation of missing or changed triggers on a table or a partition, or of an invalid index, or the drop of a trigger
-/// without its tables.
+/// The creation of missing or changed triggers on a table or a partition, or of an invalid index, or the drop of a
+/// trigger without its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repair {
     pub table: String,

@@ -1,7 +1,8 @@
 //! Column values in an export: JSON that keeps every value exactly, and is read by either engine.
 //!
-//! A value without a JSON type of its own is an object with one key: bytes as `{"base64": ...}`, text of SQLite that is
-//! not UTF-8 as `{"text_base64": ...}`, a number that is not finite as `{"number": "NaN"}`. Timestamps are text in UTC, `2026-01-31T12:00:00.000+00:00`.
+//! A value without a JSON type of its own is an object with one key: bytes as `{"base64": ...}`, text of SQLite that
+//! is not UTF-8 as `{"text_base64": ...}`, a number that is not finite as `{"number": "NaN"}`. Timestamps are text in
+//! UTC, `2026-01-31T12:00:00.000+00:00`.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::DateTime;

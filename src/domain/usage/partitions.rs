@@ -34,8 +34,8 @@ impl Partition {
     }
 }
 
-/// The windows whose rows may differ because of partitions that are in only one of two lists, by their identity or a part of
-/// it.
+/// The windows whose rows may differ because of partitions that are in only one of two lists, by their identity or a
+/// part of it.
 pub fn changed_windows(
     before: &[Partition],
     now: &[Partition],
@@ -89,8 +89,8 @@ pub enum Change {
     Unclear,
 }
 
-/// `counted`: the calls of the hour, with those that are `kept` without rows. Where the hour `is_waiting`, the further rows
-/// may be new calls.
+/// `counted`: the calls of the hour, with those that are `kept` without rows. Where the hour `is_waiting`, the
+/// further rows may be new calls.
 pub fn change(counted: u64, kept: u64, rows: u64, is_waiting: bool) -> Option<Change> {
     match rows.checked_sub(counted.saturating_sub(kept)) {
         None => Some(Change::Removed),

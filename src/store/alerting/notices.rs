@@ -194,8 +194,8 @@ pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     Ok(notices)
 }
 
-/// The ids of open episodes, of the times in which a rule is UNKNOWN, and of all episodes of conditions: an ended one has a
-/// notice of its end.
+/// The ids of open episodes, of the times in which a rule is UNKNOWN, and of all episodes of conditions: an ended one
+/// has a notice of its end.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let records = states::all(db)?;
     let unknown = records.iter().filter_map(AlertRecord::unknown_episode);

@@ -235,9 +235,9 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
     })
 }
 
-/// Counts equal calls between two cuts on the server, so that the transfer does not grow with their number: at once for all
-/// APIs with the same cuts, since rows are stored in the order of time and not by API. Costs are grouped, not added: the
-/// server's sum of binary fractions would depend on their order.
+/// Counts equal calls between two cuts on the server, so that the transfer does not grow with their number: at once
+/// for all APIs with the same cuts, since rows are stored in the order of time and not by API. Costs are grouped, not
+/// added: the server's sum of binary fractions would depend on their order.
 fn read_counts(postgres: &mut Postgres, all: &mut HashMap<&str, Series>) -> QueryResult<()> {
     let mut alike: BTreeMap<[Vec<UtcTimestamp>; 4], Vec<&str>> = BTreeMap::new();
     for (api_name, series) in all.iter() {

@@ -102,8 +102,8 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> Que
     Ok(saved)
 }
 
-/// Saves the points of a bill and removes the sums that they replace, in one transaction. Saves nothing if a stored bill is
-/// in conflict with it.
+/// Saves the points of a bill and removes the sums that they replace, in one transaction. Saves nothing if a stored
+/// bill is in conflict with it.
 pub fn save_bill(
     db: &mut Db,
     points: &[NewPoint],

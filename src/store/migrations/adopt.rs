@@ -299,8 +299,8 @@ pub fn lost(expected: &SchemaObjects, found: &SchemaObjects) -> Vec<Difference> 
     lost_tables(&expected.differences(found)).cloned().collect()
 }
 
-/// The missing tables of the application whose rows are in `new_<table>`: on SQLite `prisma db push` replaces a table so, and
-/// fails before it renames the new one where a trigger names a missing table.
+/// The missing tables of the application whose rows are in `new_<table>`: on SQLite `prisma db push` replaces a table
+/// so, and fails before it renames the new one where a trigger names a missing table.
 pub fn unrenamed(db: &mut Db, found: &SchemaObjects) -> QueryResult<Vec<Defect>> {
     let mut unrenamed = Vec::new();
     let migrations = ALL.iter().filter(|it| it.is_application());

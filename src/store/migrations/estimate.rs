@@ -62,8 +62,8 @@ pub fn estimate(
     Ok(())
 }
 
-/// The drop of `orphaned` triggers, and the repair of missing and changed triggers and of invalid indexes, which `migrate`
-/// does before `plan`; after it the triggers on partitions.
+/// The drop of `orphaned` triggers, and the repair of missing and changed triggers and of invalid indexes, which
+/// `migrate` does before `plan`; after it the triggers on partitions.
 pub fn estimate_repairs(
     db: &mut Db,
     survey: &Survey,

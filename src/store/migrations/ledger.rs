@@ -601,8 +601,8 @@ pub(super) fn ledger_name(db: &Db) -> &'static str {
     }
 }
 
-/// Whether ledger and log exist. Fails if the role may not use the schema of an existing `api_usage`, which would look like
-/// an empty one.
+/// Whether ledger and log exist. Fails if the role may not use the schema of an existing `api_usage`, which would
+/// look like an empty one.
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
     let [ledger, log] = TABLES.map(|name| exists(db, "usagectl.", name));
     let query = format!("SELECT {ledger}, {log}");

@@ -171,8 +171,8 @@ impl Migration {
         })
     }
 
-    /// The SQL that is run: PostgreSQL builds no index of a partitioned table concurrently, and triggers are left out where
-    /// they would miss rows.
+    /// The SQL that is run: PostgreSQL builds no index of a partitioned table concurrently, and triggers are left out
+    /// where they would miss rows.
     pub fn runnable_sql(
         &self,
         db: &mut Db,

@@ -741,8 +741,8 @@ fn waited_too_long(index: &str, holder: &str) -> Error {
     )
 }
 
-/// The session that this process of the server waits for, if the server shows it: of those that have a lock, a snapshot or
-/// a transaction the oldest.
+/// The session that this process of the server waits for, if the server shows it: of those that have a lock, a
+/// snapshot or a transaction the oldest.
 fn blocker(conn: &mut PgConnection, process: i32) -> QueryResult<Option<String>> {
     let query = format!(
         "SELECT {SESSION}

@@ -1,8 +1,9 @@
 //! The insert triggers of `api_usage` beside a large batch on SQLite.
 //!
-//! SQLite runs them for each row, and copies the pages that each statement changes in case one of them fails: a sixth of
-//! the time. A batch drops them, marks its hours once, and creates them again, all in its transaction: no other connection
-//! sees the table without them, and an interrupted run leaves them. The triggers of other programs stay in place.
+//! SQLite runs them for each row, and copies the pages that each statement changes in case one of them fails: a sixth
+//! of the time. A batch drops them, marks its hours once, and creates them again, all in its transaction: no other
+//! connection sees the table without them, and an interrupted run leaves them. The triggers of other programs stay in
+//! place.
 
 use std::collections::{BTreeSet, HashMap};
 

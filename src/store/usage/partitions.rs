@@ -11,8 +11,8 @@ use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::prelude::*;
 use crate::store::time::TimeBoundary;
 
-/// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers after rows
-/// may have been written without them, which a foreign table cannot have.
+/// A row of `pg_inherits` is a new one when a partition is attached, a file when it is truncated, and our triggers
+/// after rows may have been written without them, which a foreign table cannot have.
 const PARTITIONS: &str = r"
     SELECT c.oid::regclass::text,
            i.xmin::text || ' ' || c.relfilenode || coalesce((

@@ -211,8 +211,8 @@ pub fn is_odd_call_of<'a>(api_name: &'a str) -> _ {
     api_usage::api_name.concat("").eq(api_name)
 }
 
-/// Counts the rows of `range`, which begins and ends with an hour, into the pieces of its hours. With a second reader half
-/// of the rows of SQLite each.
+/// Counts the rows of `range`, which begins and ends with an hour, into the pieces of its hours. With a second reader
+/// half of the rows of SQLite each.
 pub fn count(
     db: &mut Db,
     second: Option<&mut SecondReader>,

@@ -393,8 +393,8 @@ pub fn delete(db: &mut Db, level: impl Into<Level>, period: &ApiPeriod) -> Query
     Ok(())
 }
 
-/// Deletes the total of a period and the endpoints that change, and returns their new values. Most stay, where one of many
-/// endpoints has a late row.
+/// Deletes the total of a period and the endpoints that change, and returns their new values. Most stay, where one of
+/// many endpoints has a late row.
 pub fn delete_changed(
     db: &mut Db,
     granularity: Granularity,

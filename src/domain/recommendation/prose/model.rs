@@ -1,8 +1,8 @@
 //! The fields that a language model writes about a recommendation.
 //!
-//! The model receives the facts as JSON and answers with short fields in a fixed form. Each field has figures of its own: with
-//! another number of this unit, another time, plan or name, or a link, it is dropped, in doubt too. The other words are the
-//! model's own and unchecked, so its text is labelled with its name.
+//! The model receives the facts as JSON and answers with short fields in a fixed form. Each field has figures of its
+//! own: with another number of this unit, another time, plan or name, or a link, it is dropped, in doubt too. The
+//! other words are the model's own and unchecked, so its text is labelled with its name.
 
 use serde_json::{Map, Value};
 
