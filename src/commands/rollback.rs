@@ -282,9 +282,8 @@ fn revert(
             application_schema: log.application_schema.to_owned(),
             at: format::time_ms(context.now),
         };
-        let opened = Export::open(folder, db, origin)?;
+        let opened = export.insert(Export::open(folder, db, origin)?);
         opened.check_replaced(plan, &survey.bookkeeping)?;
-        export = Some(opened);
     }
     let command = args.continuing(context, &survey, plan)?;
     let rollback = RollbackLog {
@@ -344,27 +343,28 @@ fn revert(
             let _ = rollback.end(db, &mut args.locks.retry(context));
         }
     }
-    result.map_err(|error| match reverted {
-        0 => error,
-        _ => {
-            let count = format::counted(reverted, "migration");
-            let next = error.next().unwrap_or_default().to_owned();
-            let exit = error.exit();
-            let error = error.context(format!("{count} reverted, the next one failed"));
-            match exit {
-                // It has ended: the same command would revert others.
-                Exit::Refused => {
-                    error.with_next(next.replace("run the same command again", &command))
-                }
-                _ => error,
-            }
-        }
-    })?;
+    result.map_err(|error| after_reverted(error, reverted, &command))?;
     if let Some(export) = &mut export {
         export.complete()?;
     }
     rollback.end(db, &mut args.locks.retry(context))?;
     Ok(export)
+}
+
+/// Adds the number of migrations that were reverted before the error.
+fn after_reverted(error: Error, reverted: u64, command: &str) -> Error {
+    if reverted == 0 {
+        return error;
+    }
+    let count = format::counted(reverted, "migration");
+    let next = error.next().unwrap_or_default().to_owned();
+    let exit = error.exit();
+    let error = error.context(format!("{count} reverted, the next one failed"));
+    match exit {
+        // It has ended: the same command would revert others.
+        Exit::Refused => error.with_next(next.replace("run the same command again", command)),
+        _ => error,
+    }
 }
 
 /// Exports and checks what the last step of a migration drops.

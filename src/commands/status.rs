@@ -146,6 +146,68 @@ fn open_and_report(
     Ok(report)
 }
 
+/// Which parts of the database can be read: their tables and columns exist.
+struct Readable {
+    rollups: bool,
+    usage: bool,
+    /// The rows of `api_usage` whose timestamps cannot be read.
+    timestamps: bool,
+    /// The roll-ups that the application reads.
+    published: bool,
+    alerts: bool,
+    capacity: bool,
+}
+
+impl Readable {
+    fn new(db: &Db, survey: &Survey, found: &SchemaObjects, drift: &[Difference]) -> Readable {
+        let lacks_column = |table: &str| {
+            let mut missing = drift.iter().filter(|it| it.found.is_none());
+            missing.any(|it| it.column().is_some_and(|(of, _)| of == table))
+        };
+        let has_tables = |names: &str| {
+            let mut names = names.split(' ');
+            names.all(|name| found.get(&format!("table {name}")).is_some() && !lacks_column(name))
+        };
+        // A partial migration may have dropped the triggers.
+        let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
+        let capacity = !is_partial && has_tables(CAPACITY) && !drift.iter().any(hides_capacity);
+        let rollups = has_tables(
+            "usagectl_dirty_hours usagectl_stale_periods usagectl_rollups usagectl_settings",
+        );
+        let alerts =
+            has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
+        let usage = rollups && has_tables("api_usage");
+        let timestamps = match db {
+            Db::Pg(_) => usage,
+            Db::Sqlite(_) => usage && has_tables("usagectl_odd_timestamps"),
+        };
+        let published = usage
+            && has_tables("api_usage_aggregates")
+            && !drift.iter().any(|it| it.is_of("api_usage_aggregates"));
+        Readable {
+            rollups,
+            usage,
+            timestamps,
+            published,
+            alerts,
+            capacity,
+        }
+    }
+}
+
+/// The differences that `migrate` leaves, and whether it removes a part of each.
+fn not_restored(db: &mut Db, drift: &[Difference]) -> Result<(Vec<Difference>, bool)> {
+    let (mut closed, mut is_restorable) = (Vec::new(), true);
+    for difference in drift {
+        let restored = migrations::is_restorable(db, difference)?;
+        is_restorable = is_restorable && restored;
+        if !restored || !difference.is_restorable() {
+            closed.push(difference.clone());
+        }
+    }
+    Ok((closed, is_restorable))
+}
+
 fn report(
     db: &mut Db,
     url: &DatabaseUrl,
@@ -167,14 +229,7 @@ fn report(
     }
     // `aggregate` creates the triggers of new partitions.
     let drift = migrations::drift(db, &survey.bookkeeping, &expected, &found, args.verify)?;
-    let (mut closed, mut is_restorable) = (Vec::new(), true);
-    for difference in &drift {
-        let restored = migrations::is_restorable(db, difference)?;
-        is_restorable = is_restorable && restored;
-        if !restored || !difference.is_restorable() {
-            closed.push(difference.clone());
-        }
-    }
+    let (closed, is_restorable) = not_restored(db, &drift)?;
     let fix = match closed.is_empty() || is_adoptable {
         true => Vec::new(),
         false => {
@@ -182,30 +237,7 @@ fn report(
             adopt::script_of(db, &closed, &expected, schema)?
         }
     };
-    let lacks_column = |table: &str| {
-        let mut missing = drift.iter().filter(|it| it.found.is_none());
-        missing.any(|it| it.column().is_some_and(|(of, _)| of == table))
-    };
-    let has_tables = |names: &str| {
-        let mut names = names.split(' ');
-        names.all(|name| found.get(&format!("table {name}")).is_some() && !lacks_column(name))
-    };
-    // A partial migration may have dropped the triggers.
-    let is_partial = survey.statuses.iter().any(|it| it.progress.is_some());
-    let has_capacity = !is_partial && has_tables(CAPACITY) && !drift.iter().any(hides_capacity);
-    let has_rollups = has_tables(
-        "usagectl_dirty_hours usagectl_stale_periods usagectl_rollups usagectl_settings",
-    );
-    let has_alerts =
-        has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
-    let has_usage = has_rollups && has_tables("api_usage");
-    let has_odd = match db {
-        Db::Pg(_) => has_usage,
-        Db::Sqlite(_) => has_usage && has_tables("usagectl_odd_timestamps"),
-    };
-    let has_published = has_usage
-        && has_tables("api_usage_aggregates")
-        && !drift.iter().any(|it| it.is_of("api_usage_aggregates"));
+    let readable = Readable::new(db, &survey, &found, &drift);
     let mut extras = expected.extras(&found);
     extras.retain(|extra| drift.iter().all(|it| it.what != extra.what));
     // PostgreSQL's own types hold only their values.
@@ -253,17 +285,21 @@ fn report(
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
         orphaned_triggers: schema_objects::orphaned_triggers(db)?,
-        freshness: has_rollups
-            .then(|| status::freshness(db, has_usage, has_published))
+        freshness: readable
+            .rollups
+            .then(|| status::freshness(db, readable.usage, readable.published))
             .transpose()?,
-        alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
-        capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
-        unknown_values: if has_capacity && may_have_unknown_values {
+        alerts: readable.alerts.then(|| status::alerts(db)).transpose()?,
+        capacity: readable.capacity.then(|| capacity(db, now)).transpose()?,
+        unknown_values: if readable.capacity && may_have_unknown_values {
             unknown_values::find(db)?
         } else {
             Vec::new()
         },
-        unreadable_timestamps: has_odd.then(|| dirty::count_unreadable(db)).transpose()?,
+        unreadable_timestamps: readable
+            .timestamps
+            .then(|| dirty::count_unreadable(db))
+            .transpose()?,
     })
 }
 

@@ -179,7 +179,7 @@ fn conflicts_line(conflicts: &[String]) -> Option<String> {
         named.extend(conflicts.iter().take(3).map(String::as_str));
     }
     let names = named.join(", ");
-    let verb = "but no migration of usagectl created";
+    let verb = "but no migration in the ledger of usagectl created";
     match (conflicts.len(), conflicts.len() - named.len()) {
         (0, _) => None,
         (1, _) => Some(format!("conflict: {names} exists, {verb} it")),

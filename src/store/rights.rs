@@ -36,6 +36,21 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
         usage,
         create,
     };
+    Ok(Held {
+        role,
+        database,
+        application_schema: application_schema.to_owned(),
+        creates_schemas,
+        creates_temporary_tables,
+        schemas: schemas.into_iter().map(schema).collect(),
+        tables: tables(db, application_schema)?,
+        fixed_sequences: fixed_sequences(db, application_schema)?,
+        foreign: foreign_objects(db, application_schema)?,
+    })
+}
+
+/// The tables of both schemas, and the partitions of theirs.
+fn tables(db: &mut Db, application_schema: &str) -> QueryResult<Vec<HeldOnTable>> {
     let tables = sql_query(
         "SELECT n.nspname::text, c.relname::text, owner.rolname::text,
                 pg_has_role(owner.oid, 'USAGE'),
@@ -70,6 +85,11 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
             },
         }
     };
+    Ok(tables.into_iter().map(table).collect())
+}
+
+/// The sequences that numbered columns use and the role cannot read and set.
+fn fixed_sequences(db: &mut Db, application_schema: &str) -> QueryResult<Vec<String>> {
     let sequences = sql_query(
         "SELECT format('%I.%I', n.nspname, q.relname)
          FROM pg_class q JOIN pg_depend d ON d.objid = q.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
@@ -82,10 +102,14 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
     )
     .bind::<Text, _>(application_schema)
     .bind::<Text, _>(OWN_SCHEMA);
-    let fixed_sequences = match db {
-        Db::Pg(postgres) => postgres.run(|conn| sequences.rows(conn))?,
-        Db::Sqlite(_) => Vec::new(),
-    };
+    match db {
+        Db::Pg(postgres) => postgres.run(|conn| sequences.rows(conn)),
+        Db::Sqlite(_) => Ok(Vec::new()),
+    }
+}
+
+/// Our functions and the application's enums that belong to another role.
+fn foreign_objects(db: &mut Db, application_schema: &str) -> QueryResult<Vec<ForeignObject>> {
     let foreign = sql_query(
         "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
                     AND NOT pg_has_role(owner.oid, current_user, 'MEMBER')
@@ -120,15 +144,5 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
                 can_be_granted,
             },
         });
-    Ok(Held {
-        role,
-        database,
-        application_schema: application_schema.to_owned(),
-        creates_schemas,
-        creates_temporary_tables,
-        schemas: schemas.into_iter().map(schema).collect(),
-        tables: tables.into_iter().map(table).collect(),
-        fixed_sequences,
-        foreign: foreign.collect(),
-    })
+    Ok(foreign.collect())
 }

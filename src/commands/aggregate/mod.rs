@@ -46,7 +46,8 @@ use crate::store::usage::{dirty, lookback, partitions, rollups, settings};
 ///
 /// Where another program deleted the oldest rows, all but a few of them and up to any moment, the roll-ups are the
 /// only record of their calls: they stay, a warning names the range, and the exit code is 4. --seal keeps them,
-/// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed.
+/// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed, also those of one
+/// API's oldest rows; a warning says so where 24 hours or more have no row left.
 ///
 /// The same holds where a partition of the table was dropped, detached or truncated. If one is attached again, its rows
 /// count instead of the kept calls; if the numbers differ, nothing is counted until --seal counts both, or --rebuild only
@@ -232,7 +233,7 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
     }
     answer.rows_with_unreadable_time = start.rows_with_unreadable_time;
     answer.seconds = started.elapsed().as_secs_f64();
-    report(context, &answer, settings)?;
+    report(context, &answer, settings, args.rebuild)?;
     let mut partitions = start.partitions.now.iter();
     let is_whole = mode == Some(Mode::Triggers) && args.filter.apis.is_empty();
     if is_whole && !partitions.all(Partition::has_triggers) {
@@ -400,7 +401,16 @@ fn follow_partitions(
     Ok(rollups::add_stale(db, Granularity::Hourly, &removed)?)
 }
 
-fn report(context: &mut Context, answer: &RunAnswer, settings: Settings) -> Result<()> {
+/// From this number on, the hours of an API that another program emptied are reported also under -q: it may have deleted
+/// the oldest rows of one API, which is followed.
+const MANY_HOURS: u64 = 24;
+
+fn report(
+    context: &mut Context,
+    answer: &RunAnswer,
+    settings: Settings,
+    rebuild: bool,
+) -> Result<()> {
     context.detail(answer.summary());
     if answer.differences > 0 {
         context.info(format_args!(
@@ -414,10 +424,13 @@ fn report(context: &mut Context, answer: &RunAnswer, settings: Settings) -> Resu
         None => {}
     }
     if answer.hours_emptied > 0 {
-        context.info(format_args!(
-            "removed the roll-ups of {} whose rows are gone",
-            counted(answer.hours_emptied, "hour")
-        ));
+        let hours = counted(answer.hours_emptied, "hour");
+        let text = format!("removed the roll-ups of {hours} whose rows are gone");
+        if rebuild || answer.hours_emptied < MANY_HOURS {
+            context.info(text);
+        } else {
+            context.warn(text);
+        }
     }
     if let Some(from) = answer.unchecked_from {
         context.info(format_args!(

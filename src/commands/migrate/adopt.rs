@@ -62,19 +62,8 @@ pub(super) fn run(
         true => None,
         false => Some(context.lock(&mut db, url, RunKind::Migrate, wait)?),
     };
-    let mut findings = find(&mut db, url, args, context.now)?;
-    let is_partial = findings
-        .evidence
-        .iter()
-        .any(|it| !it.differences.is_empty());
-    if (is_partial || !findings.unrenamed.is_empty()) && !is_preview {
-        // They may be the cause, and writes of the application fail.
-        let dropped = drop_orphaned(&mut db, args.locks.retry(context))?;
-        if !dropped.is_empty() {
-            context.info(dropped_text(&dropped));
-            findings = find(&mut db, url, args, context.now)?;
-        }
-    }
+    let findings = find_or_drop_triggers(context, &mut db, url, args)?;
+    let is_partial = findings.is_partial();
     if let ([unrenamed, ..], false) = (findings.unrenamed.as_slice(), is_partial) {
         return Err(not_renamed(unrenamed));
     }
@@ -98,14 +87,16 @@ pub(super) fn run(
     if is_partial {
         closing = adopt::closing_script(&mut db, &findings.evidence, schema)?;
     }
-    if args.sql && is_partial {
-        let sql = closing.join("\n") + "\n";
-        context.answer(&Script { sql })?;
-        return Err(partial(&findings));
-    }
     if args.sql {
-        let sql = script(&mut db, url, args, &findings)?;
-        return context.finish(&Script { sql }).map(Some);
+        let sql = match is_partial {
+            true => closing.join("\n") + "\n",
+            false => script(&mut db, url, args, &findings)?,
+        };
+        context.answer(&Script { sql })?;
+        return match is_partial {
+            true => Err(partial(&findings)),
+            false => Ok(Some(Outcome::DONE)),
+        };
     }
     if let Some(taken) = migrations::taken_name(&mut db, &findings.survey, &findings.pending)? {
         return Err(name_taken(taken));
@@ -160,6 +151,27 @@ pub(super) fn run(
     warn_of_owned(context, &mut db)?;
     list_external_tables(context, &db)?;
     closing_outcome(context, &mut db).map(Some)
+}
+
+/// The state of the database. A run that may write first drops triggers whose tables are gone if anything is missing:
+/// they may be the cause, and writes of the application fail.
+fn find_or_drop_triggers(
+    context: &mut Context,
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+) -> Result<Findings> {
+    let findings = find(db, url, args, context.now)?;
+    let is_whole = !findings.is_partial() && findings.unrenamed.is_empty();
+    if is_whole || args.dry_run || args.sql {
+        return Ok(findings);
+    }
+    let dropped = drop_orphaned(db, args.locks.retry(context))?;
+    if dropped.is_empty() {
+        return Ok(findings);
+    }
+    context.info(dropped_text(&dropped));
+    find(db, url, args, context.now)
 }
 
 /// As `status` judges the adopted database.
@@ -276,6 +288,11 @@ fn check_consent(context: &mut Context, args: &MigrateArgs, findings: &Findings)
 }
 
 impl Findings {
+    fn is_partial(&self) -> bool {
+        let mut evidence = self.evidence.iter();
+        evidence.any(|it| !it.differences.is_empty())
+    }
+
     /// Whether there is nothing to record, restore or refuse.
     fn is_complete(&self) -> bool {
         let mut evidence = self.evidence.iter();

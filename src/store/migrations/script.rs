@@ -58,26 +58,12 @@ pub fn script(
         Db::Sqlite(_) => String::new(),
     };
     if direction == Direction::Up {
-        for triggers in broken_triggers(db, &survey.statuses)? {
-            let table = triggers.table();
-            for sql in triggers.repair(db) {
-                let _ = write!(
-                    out,
-                    "\n-- restore the triggers on {table}\n{begin}{path}{sql}\nCOMMIT;\n"
-                );
-            }
-        }
-    }
-    if direction == Direction::Up {
-        let [before, after] = SESSION_LIMITS;
-        for (table, name) in indexes::broken_indexes(db, &survey.statuses)? {
-            let schema = entry.application_schema;
-            let sql = indexes::rebuild_statements(db, schema, &table, &name)?.join(";\n");
-            let _ = write!(
-                out,
-                "\n-- rebuild an invalid index\n{before};\n{sql};\n{after};\n"
-            );
-        }
+        out += &repairs(
+            db,
+            survey,
+            entry.application_schema,
+            &format!("{begin}{path}"),
+        )?;
     }
     // The SQL up to each point: an object that it names is not as it is now.
     let mut before = String::new();
@@ -128,6 +114,29 @@ pub fn script(
                 "\n-- create the triggers on a partition\n{begin}{path}{sql}\nCOMMIT;\n"
             );
         }
+    }
+    Ok(out)
+}
+
+/// The statements that restore lost triggers and invalid indexes. `begin` opens a transaction.
+fn repairs(db: &mut Db, survey: &Survey, schema: &str, begin: &str) -> QueryResult<String> {
+    let mut out = String::new();
+    for triggers in broken_triggers(db, &survey.statuses)? {
+        let table = triggers.table();
+        for sql in triggers.repair(db) {
+            let _ = write!(
+                out,
+                "\n-- restore the triggers on {table}\n{begin}{sql}\nCOMMIT;\n"
+            );
+        }
+    }
+    let [before, after] = SESSION_LIMITS;
+    for (table, name) in indexes::broken_indexes(db, &survey.statuses)? {
+        let sql = indexes::rebuild_statements(db, schema, &table, &name)?.join(";\n");
+        let _ = write!(
+            out,
+            "\n-- rebuild an invalid index\n{before};\n{sql};\n{after};\n"
+        );
     }
     Ok(out)
 }

@@ -883,6 +883,23 @@ fn deletion_of_all_rows_is_followed_on_rebuild(#[values(Sqlite, Postgresql)] eng
 }
 
 #[rstest]
+fn deletion_of_the_oldest_rows_of_one_api_is_followed_with_a_warning(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(200, 60));
+    aggregate(&db).success();
+    let delete = |before: &str| {
+        let of_api = "DELETE FROM api_usage WHERE api_name = 'tmdb' AND timestamp <";
+        db.execute(&format!("{of_api} '2026-01-{before}:00:00.000+00:00'"));
+        db.usagectl(["aggregate", "-q"]).run().success().stderr
+    };
+    assert_eq!(delete("01T02"), "");
+    let warning = "warning: removed the roll-ups of 32 hours whose rows are gone\n";
+    assert_eq!(delete("05T02"), warning);
+}
+
+#[rstest]
 fn period_also_rolls_up_shorter_periods_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = steady(100, 60);

@@ -480,7 +480,7 @@ fn existing_object_is_refused_and_database_unchanged(#[values(Sqlite, Postgresql
     assert_eq!(status.code, 4);
     assert!(
         status.stdout.contains(
-            "conflict: table api_alerts exists, but no migration of usagectl created it\n"
+            "conflict: table api_alerts exists, but no migration in the ledger of usagectl created it\n"
         ),
         "{}",
         status.stdout
