@@ -72,7 +72,7 @@ struct GlobalArgs {
     /// Print only the answer, warnings and errors
     ///
     /// `alerts check`, `collect run`, `limits check` and `recommend run` print no answer either, for cron, nor
-    /// warnings that every run would repeat. The exit codes 10, 11 and 12 then come without the next command.
+    /// warnings that every run would repeat, nor the next command after 10, 11 and 12: the exit code is the answer.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -176,9 +176,8 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
     context.warn_of_skipped_rows();
     match result {
         Ok(outcome) => {
-            // For cron and probes a state is in the exit code alone.
             let is_state = matches!(outcome.exit, Exit::Warning | Exit::Critical | Exit::Unknown);
-            let is_shown = !(is_state && context.is_quiet());
+            let is_shown = !(is_state && context.is_answered_by_exit_code);
             if let Some(next) = outcome.next.filter(|_| is_shown) {
                 context.conclude(outcome.exit, None, &next);
             }

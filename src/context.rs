@@ -85,6 +85,8 @@ pub struct Context {
     pub now: DateTime<Utc>,
     /// Whether `now` is `--now` and not the clock of this host.
     pub now_is_given: bool,
+    /// Whether the answer was left out, because of -q, of a command whose exit code is one.
+    pub is_answered_by_exit_code: bool,
     pub format: Format,
     /// When the program started, for [`Context::time`].
     started: Instant,
@@ -113,6 +115,7 @@ impl Context {
         Context {
             now,
             now_is_given: false,
+            is_answered_by_exit_code: false,
             started: Instant::now(),
             format,
             progress: stderr_is_terminal && verbosity > Verbosity::Quiet,
@@ -268,7 +271,10 @@ impl Context {
     /// As [`Self::answer`], of a command that runs unattended: nothing with --quiet.
     pub fn answer_unless_quiet(&mut self, answer: &impl Answer) -> Result<()> {
         match self.verbosity {
-            Verbosity::Quiet => Ok(()),
+            Verbosity::Quiet => {
+                self.is_answered_by_exit_code = true;
+                Ok(())
+            }
             _ => self.answer(answer),
         }
     }

@@ -120,9 +120,10 @@ impl Collector for Prometheus {
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
         // The last line may be a part of a number.
-        if !text.ends_with('\n') {
+        if !text.ends_with('\n') && !text.ends_with("# EOF") {
             let message = "the answer is truncated: its last line has no end";
-            return Err(CollectorError::new(message, "run it again later"));
+            let hint = "run it again; if it stays so, the exporter does not end its last line";
+            return Err(CollectorError::new(message, hint));
         }
         let mut collected = Collected::default();
         for (index, rule) in self.rules.iter().enumerate() {

@@ -161,8 +161,7 @@ impl Endpoint {
     }
 }
 
-/// When the server accepts the next request.
-/// The meaning and the next step of a status that neither key nor URL is the reason of.
+/// The meaning and the next step of a status that is not caused by the key or the URL.
 pub(super) fn overload(response: &Response) -> (&'static str, String) {
     match (response.status, retry_after(response)) {
         (429, Some(when)) => ("rate limit exceeded", format!("run it again {when}")),
@@ -174,6 +173,7 @@ pub(super) fn overload(response: &Response) -> (&'static str, String) {
     }
 }
 
+/// When the server accepts the next request.
 fn retry_after(response: &Response) -> Option<String> {
     let seconds = |text: &str| text.trim().parse::<u64>().ok();
     if let Some(seconds) = response.header("retry-after").and_then(seconds) {

@@ -54,7 +54,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "N", default_value = "1", conflicts_with_all = ["to", "all"])]
     steps: NonZeroUsize,
 
-    /// Revert all migrations applied after this one
+    /// Revert all migrations newer than this one
     #[arg(long, value_name = "MIGRATION", conflicts_with = "all")]
     to: Option<String>,
 

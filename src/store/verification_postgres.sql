@@ -19,15 +19,18 @@ functions AS (
 defects AS (
     -- An index that is being built is not a defect.
     SELECT format('index %s', x.relname) AS object, format('on %s is invalid', t.relname) AS problem,
-        CASE x.relkind
+        CASE
             -- REINDEX leaves one that lacks an index of a partition invalid.
-            WHEN 'I' THEN format('DROP INDEX %I.%I; ', t.nspname, x.relname)
+            WHEN x.relkind = 'I' AND k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I; ALTER TABLE %s ADD CONSTRAINT %I %s;',
+                t.name, k.conname, t.name, k.conname, pg_get_constraintdef(k.oid))
+            WHEN x.relkind = 'I' THEN format('DROP INDEX %I.%I; ', t.nspname, x.relname)
                 || replace(pg_get_indexdef(x.oid), ' ON ONLY ', ' ON ') || ';'
             ELSE format('REINDEX INDEX CONCURRENTLY %I.%I;', t.nspname, x.relname)
         END AS fix
     FROM tables t
     JOIN pg_index i ON i.indrelid = t.oid
     JOIN pg_class x ON x.oid = i.indexrelid
+    LEFT JOIN pg_constraint k ON k.conindid = x.oid AND k.contype IN ('p', 'u', 'x')
     WHERE NOT (i.indisvalid AND i.indisready)
       AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
                       WHERE p.datname = current_database() AND p.index_relid = i.indexrelid)
@@ -76,12 +79,13 @@ defects AS (
         'begins sessions with session_replication_role = replica: their rows fire no trigger and are not counted',
         format('ALTER %s RESET session_replication_role; -- then usagectl aggregate --rebuild', s.object)
     FROM (
-        SELECT CASE WHEN setrole = 0 THEN format('DATABASE %I', current_database())
+        SELECT CASE WHEN setrole = 0 AND setdatabase = 0 THEN 'ROLE ALL'
+                    WHEN setrole = 0 THEN format('DATABASE %I', current_database())
                     WHEN setdatabase = 0 THEN format('ROLE %I', pg_get_userbyid(setrole))
                     ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(setrole), current_database()) END AS object
         FROM pg_db_role_setting
         WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-          AND 'session_replication_role=replica' = ANY (setconfig)
+          AND EXISTS (SELECT FROM unnest(setconfig) AS s WHERE lower(s) = 'session_replication_role=replica')
     ) AS s
 )
 SELECT object, problem, fix FROM defects ORDER BY object COLLATE "C", problem COLLATE "C"

@@ -41,8 +41,8 @@ pub(super) fn run(context: &mut Context, db: &mut Db, args: &AggregateArgs) -> R
     ));
     if answer.hours_waiting > 0 {
         context.info(format_args!(
-            "not compared: {} of an API with rows changed since the last `usagectl aggregate`, and the days and months \
-             that contain them",
+            "not compared: {} (counted for each API) with rows changed since the last `usagectl aggregate`, and the \
+             days and months that contain them",
             counted(answer.hours_waiting, "hour")
         ));
     }

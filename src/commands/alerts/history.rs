@@ -73,7 +73,7 @@ fn named<'a>(
     context: &mut Context,
     db: &mut Db,
     reference: Option<&str>,
-    recorded: impl Iterator<Item = &'a AlertRef>,
+    recorded: impl Iterator<Item = &'a AlertRef> + Clone,
 ) -> Result<BTreeSet<AlertRef>> {
     let Some(reference) = reference else {
         return Ok(recorded.cloned().collect());
@@ -87,11 +87,18 @@ fn named<'a>(
         own => AlertRef::new(rule, own),
     });
     let rules: BTreeSet<AlertRef> = rules.collect();
-    let found = find_alerts(rules.iter().cloned().chain(recorded.cloned()), reference);
-    let found = match found {
+    let found = find_alerts(
+        rules.iter().cloned().chain(recorded.clone().cloned()),
+        reference,
+    );
+    let mut found = match found {
         Err(NotFound::None(_)) => BTreeSet::new(),
         found => found?,
     };
+    if api_name == ALL_APIS {
+        let ids: BTreeSet<String> = found.iter().map(|it| it.alert_id.clone()).collect();
+        found.extend(recorded.filter(|it| ids.contains(&it.alert_id)).cloned());
+    }
     if rules.is_disjoint(&found) {
         let reference = printable(reference);
         context.warn(format_args!("there is no rule `{reference}` now"));

@@ -76,7 +76,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     context.answer(&answer)?;
     if answer.changes.iter().any(|it| it.action == Action::LeftOut) {
         context.info(
-            "`usagectl alerts init` adds the rules that were left out once their API has calls and a limit",
+            "run `usagectl alerts init` again when these APIs have calls, and limits where the reason names one",
         );
     }
     Ok(Outcome::DONE)

@@ -97,7 +97,7 @@ fn measure(
     if let Some(next) = targets.get(CHARTS) {
         let (all, next) = (targets.len(), printable(next.api_name));
         context.warn(format_args!(
-            "only {CHARTS} of {all} APIs are shown; --api shows others, such as {next}"
+            "only {CHARTS} of {all} APIs are shown; give at most {CHARTS} --api, such as {next}"
         ));
         targets.truncate(CHARTS);
     }

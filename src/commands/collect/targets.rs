@@ -253,7 +253,10 @@ impl TargetArgs {
             (Some(_), MetricSource::Postgres | MetricSource::Redis | MetricSource::Prometheus) => {
                 "give the target url, or url_env with the variable that has it".to_owned()
             }
-            (Some(_), _) => {
+            (Some(_), MetricSource::Upstash) => {
+                "give the target key_env with the variable of its key, and set UPSTASH_EMAIL and UPSTASH_REDIS_ID".to_owned()
+            }
+            (Some(_), MetricSource::Neon | MetricSource::Vercel | MetricSource::Openai | MetricSource::Usage) => {
                 format!("give the target key_env with the variable of its key, or {usual}")
             }
         }
@@ -265,7 +268,11 @@ impl TargetArgs {
             MetricSource::Postgres => &self.postgres_url,
             MetricSource::Redis => &self.redis_url,
             MetricSource::Prometheus => &self.prometheus_url,
-            _ => &None,
+            MetricSource::Upstash
+            | MetricSource::Neon
+            | MetricSource::Vercel
+            | MetricSource::Openai
+            | MetricSource::Usage => &None,
         };
         TargetConfig {
             kind,

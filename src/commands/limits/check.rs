@@ -21,8 +21,8 @@ use crate::store::plans::limits;
 ///
 /// Utilization is that of the newest measurement; of connections and latency, the peak of the last 24 hours; of
 /// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
-/// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero, and a
-/// negative value of anything but a cost is none: if days of the period are missing, the sum is a lower bound, and
+/// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero; a
+/// negative value counts as missing, except of a cost. If days of the period are missing, the sum is a lower bound, and
 /// below the warning threshold the state is UNKNOWN if they could change it. A resource has a line for each limit of
 /// its plan, measured or not. Where the plan counts all resources of the account together, their sum is compared with
 /// the limit. An amount that has reached a threshold keeps its state until the period ends. COMMANDS_PER_DAY is a

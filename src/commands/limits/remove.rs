@@ -12,9 +12,9 @@ use crate::store::plans::{api_limits, limits};
 
 /// Remove limits
 ///
-/// Removes the limits of an API, or those of a service's metric on all plans or one. `usagectl limits init`, and
-/// `usagectl limits plan` and `usagectl limits import` for their plans, restore the limits that the catalogue has for
-/// the plans in use.
+/// Removes the limits of an API, or those of a service's metric on all plans or one. `usagectl limits init`
+/// and `usagectl limits import` restore the limits that the catalogue has for the plans in use;
+/// `usagectl limits plan PROVIDER PLAN` restores those of its provider.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).args(["api", "service"]))]
 #[command(

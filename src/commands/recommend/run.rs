@@ -55,7 +55,7 @@ pub struct RunArgs {
     /// Exit with 10 if a recommendation of at least this priority is open, with 11 if one is CRITICAL
     ///
     /// The priority is that of the present usage, also of an approved one. Exits with 12 if the measurements of one
-    /// ended.
+    /// ended, or if no limits are set.
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
@@ -104,7 +104,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     })?;
     let updates = writer.updates;
     let unknown = snapshot.unknown();
-    if snapshot.limits.is_empty() {
+    if snapshot.limits.is_empty() && args.fail_on.is_none() {
         context.info(format_args!("no limits are set: run {SET_LIMITS}"));
     }
     let mut all = recommendations::all(&mut db)?;

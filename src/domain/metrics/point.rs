@@ -232,7 +232,7 @@ pub struct Point {
 }
 
 impl Point {
-    /// `None` if the value is no measurement: programs write -1 where a reading failed.
+    /// `None` if the value is not finite, or negative and not a cost: programs write -1 where a reading failed.
     pub fn from_row(
         metric: Metric,
         at: DateTime<Utc>,

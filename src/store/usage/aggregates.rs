@@ -182,7 +182,7 @@ struct Compared {
 }
 
 impl Compared {
-    /// What the row counts beyond the roll-up; none if its period is none of ours.
+    /// What the row counts beyond the roll-up; `None` if its period does not begin at one of our boundaries.
     fn surplus(self, granularity: Granularity, calendar: Calendar) -> Option<Surplus> {
         // A class of errors may count less than the roll-up: that is no surplus.
         let count = |count: i64| u64::try_from(count).unwrap_or(0);

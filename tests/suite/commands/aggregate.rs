@@ -1079,7 +1079,7 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  DAILY
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  api_usage_aggregates
         ------- stderr -------
-        not compared: 1 hour of an API with rows changed since the last `usagectl aggregate`, and the days and months that contain them
+        not compared: 1 hour (counted for each API) with rows changed since the last `usagectl aggregate`, and the days and months that contain them
         next: usagectl aggregate --repair --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
         [exit status: 4]
         ");
@@ -1107,7 +1107,7 @@ fn verify_without_comparable_hour_is_unknown(#[values(Sqlite, Postgresql)] engin
     };
     assert_snapshot!(verify(&[]).snapshot(), @"
         ------- stderr -------
-        not compared: 1 hour of an API with rows changed since the last `usagectl aggregate`, and the days and months that contain them
+        not compared: 1 hour (counted for each API) with rows changed since the last `usagectl aggregate`, and the days and months that contain them
         next: usagectl aggregate && usagectl aggregate --verify
         [exit status: 12]
         ");

@@ -7,6 +7,7 @@ use super::super::meaning::{Index, missing_values};
 use super::super::objects::quoted;
 use super::Existing;
 use super::column::column;
+use super::undecided::commented;
 
 /// The statements that rename the existing indexes with names of constraints in the statement that creates a table. On
 /// SQLite such a constraint needs no name of an index.
@@ -134,11 +135,13 @@ pub(super) fn enum_values(
         missing.as_slice(),
         missing_values(found, expected).as_slice(),
     ) {
-        ([value], [other]) => Some(Some(format!(
-            "-- if it is the value {other}, run this instead and print this SQL again: ALTER TYPE {} RENAME VALUE \
-             '{other}' TO '{value}';",
-            quoted(name)
-        ))),
+        ([value], [other]) => {
+            let title =
+                format!("if it is the value {other}, run this instead and print this SQL again:");
+            let (name, label) = (quoted(name), other.replace('\'', "''"));
+            let rename = format!("ALTER TYPE {name} RENAME VALUE '{label}' TO '{value}';");
+            Some(Some(commented(title, vec![rename])))
+        }
         _ => None,
     };
     let added = missing

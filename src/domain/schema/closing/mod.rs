@@ -18,7 +18,7 @@ use column::{changes_type, column, is_generated};
 use create::{
     created_in, enum_values, has_constraint, index, later_column, primary_key, released_names,
 };
-use undecided::{decision, default_decision, storage_decision};
+use undecided::{commented, decision, default_decision, storage_decision};
 
 /// What the statements that close differences depend on, beside the differences.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +155,12 @@ impl<'a> Closing<'a> {
             }
             _ => (Group::Rest, vec![None]),
         };
-        let no_statement = || format!("-- no statement can be derived: {difference}");
+        let no_statement = || {
+            commented(
+                format!("no statement can be derived: {difference}"),
+                Vec::new(),
+            )
+        };
         let statements = statements.into_iter();
         self.add(group, statements.map(|it| it.unwrap_or_else(no_statement)));
     }
@@ -179,8 +184,8 @@ impl<'a> Closing<'a> {
             let rename = format!("ALTER TABLE {} RENAME TO {};", quoted(from), quoted(name));
             // `prisma db push` was interrupted before it renamed the table.
             let is_unfinished = *from == format!("new_{name}");
-            let title = format!("-- the application must then use {name} in place of {from}:");
-            let title = (!is_unfinished).then_some(title);
+            let title = format!("the application must then use {name} in place of {from}:");
+            let title = (!is_unfinished).then(|| commented(title, Vec::new()));
             return title.into_iter().chain([rename]).map(Some).collect();
         }
         if is_found {
@@ -226,21 +231,22 @@ impl<'a> Closing<'a> {
             && changes_type(&statements)
         {
             let comment = format!(
-                "-- to be decided: the type of the column {name} can only be changed without {0}; drop it, print \
+                "to be decided: the type of the column {name} can only be changed without {0}; drop it, print \
                  this SQL again, and create it again afterwards",
                 dependents.join(", ")
             );
-            statements = vec![Some(comment)];
+            statements = vec![Some(commented(comment, Vec::new()))];
         }
         if let Some(other) = self.existing.renamed_columns.get(what) {
             let (table, other) = (quoted(table), quoted(other));
             let (_, column) = name.split_once('.').unwrap_or_default();
-            let hint = format!(
-                "-- if it is the column {other}, which has the same type, run this instead and print this SQL \
-                 again: ALTER TABLE {table} RENAME COLUMN {other} TO {};",
-                quoted(column)
+            let column = quoted(column);
+            let title = format!(
+                "if it is the column {other}, which has the same type, run this instead and print this SQL again; \
+                 the application must then use {column}:"
             );
-            statements.insert(0, Some(hint));
+            let rename = format!("ALTER TABLE {table} RENAME COLUMN {other} TO {column};");
+            statements.insert(0, Some(commented(title, vec![rename])));
         }
         statements.extend(undecided.map(|count| Some(decision(difference, *count, self.dialect))));
         statements
@@ -407,6 +413,30 @@ mod tests {
     }
 
     #[test]
+    fn name_with_a_line_end_stays_in_its_comment() {
+        let name = "c\nDROP TABLE usage; --";
+        let differences = [Difference {
+            what: "column usage.cost".to_owned(),
+            expected: Some("double precision".to_owned()),
+            found: None,
+        }];
+        let existing = Existing {
+            renamed_columns: BTreeMap::from([(differences[0].what.clone(), name.to_owned())]),
+            ..Existing::default()
+        };
+        let objects = SchemaObjects::default();
+        let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
+        let (added, hint) = sql.split_last().unwrap();
+        assert_eq!(
+            added,
+            "ALTER TABLE \"usage\" ADD COLUMN \"cost\" double precision;"
+        );
+        let hint = hint.join("\n");
+        assert!(hint.contains("DROP TABLE usage"), "{hint}");
+        assert!(hint.lines().all(|line| line.starts_with("-- ")), "{hint}");
+    }
+
+    #[test]
     fn missing_objects_are_created() {
         let found = database(&[CREATE], &[]);
         let expected = [
@@ -481,7 +511,8 @@ mod tests {
         let objects = SchemaObjects::default();
         let sql = closing_sql(&differences, &objects, &[], &existing, Dialect::Postgres);
         let expected = [
-            "-- if it is the value BLUE, run this instead and print this SQL again: ALTER TYPE \"Color\" RENAME VALUE 'BLUE' TO 'GREEN';",
+            "-- if it is the value BLUE, run this instead and print this SQL again:\n\
+             -- ALTER TYPE \"Color\" RENAME VALUE 'BLUE' TO 'GREEN';",
             "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
             "REINDEX INDEX CONCURRENTLY \"Theirs\";",
         ];

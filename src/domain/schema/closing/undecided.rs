@@ -171,7 +171,8 @@ fn replacement(
     stop.chain(text.statements(table)).collect()
 }
 
-fn commented(title: String, statements: Vec<String>) -> String {
+/// A comment. Names of the database may hold line ends, so each line begins with `--`.
+pub(super) fn commented(title: String, statements: Vec<String>) -> String {
     let lines = std::iter::once(title).chain(statements);
     let lines = lines.collect::<Vec<_>>().join("\n");
     let lines: Vec<String> = lines.lines().map(|line| format!("-- {line}")).collect();

@@ -203,7 +203,7 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
     added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
     ------- stderr -------
-    `usagectl alerts init` adds the rules that were left out once their API has calls and a limit
+    run `usagectl alerts init` again when these APIs have calls, and limits where the reason names one
     [exit status: 0]
     ");
     for api in ["coinmarketcap", "rawg", "tmdb", "espn", "openweather"] {
@@ -349,7 +349,7 @@ fn show_reports_cut_charts_and_events_of_its_apis(#[values(Sqlite, Postgresql)] 
     let (measured, events, stderr) = show(&[]);
     assert_eq!(measured, (11..21).map(api).collect::<Vec<_>>());
     assert_eq!(events, (12..22).map(api).collect::<Vec<_>>());
-    let cut = "warning: only 10 of 11 APIs are shown; --api shows others, such as api-21\n";
+    let cut = "warning: only 10 of 11 APIs are shown; give at most 10 --api, such as api-21\n";
     assert_eq!(stderr, cut);
     let one = vec![api(11)];
     assert_eq!(
