@@ -1178,13 +1178,13 @@ defect: table usagectl_migration_log has row [newest], but its sequence is at 3
 fn sessions_that_fire_no_triggers_are_a_defect_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     let role = OtherRole::new(&db);
-    let set = |object: &str| {
+    let set = |object: &str, value: &str| {
         role.administer(&[&format!(
-            "DO $$ BEGIN EXECUTE format('ALTER {object} SET session_replication_role = replica', current_database()); END $$"
+            "DO $$ BEGIN EXECUTE format('ALTER {object} SET session_replication_role = {value}', current_database()); END $$"
         )]);
     };
-    set("DATABASE %I");
-    set(&format!("ROLE {} IN DATABASE %I", role.name));
+    set("DATABASE %I", "replica");
+    set(&format!("ROLE {} IN DATABASE %I", role.name), "''Replica''");
     let run = db.usagectl(["status", "--verify"]).run();
     assert_eq!(run.code, 4, "{}", run.snapshot());
     let fixes = lines(&run, "  fix");

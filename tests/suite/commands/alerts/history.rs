@@ -171,4 +171,11 @@ fn history_of_an_unknown_rule_is_warned_of(#[values(Sqlite, Postgresql)] engine:
     let history = ["alerts", "history", "--rule", "tmdb/ERROR_SPIKE/DAY"];
     let run = db.usagectl(history).run().success();
     assert!(!run.stderr.contains("no rule"), "{}", run.stderr);
+    let id = db
+        .rows("SELECT id FROM api_alerts WHERE api_name = '*'")
+        .remove(0);
+    put_event(&db, 1, "2026-01-31T11:00:00.000+00:00", &id, "tmdb");
+    let history = ["alerts", "history", "--rule", "*/ERROR_SPIKE/DAY"];
+    let run = db.usagectl(history).run().success();
+    assert_eq!(run.stdout.lines().count(), 2, "{}", run.snapshot());
 }

@@ -418,3 +418,20 @@ fn exporter_answer_that_is_no_page_has_its_reason(#[values(Sqlite, Postgresql)] 
         }
     }
 }
+
+#[rstest]
+fn exposition_may_end_without_a_line_end_after_its_mark(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::ok("# TYPE x gauge\nx 12\n# EOF")]);
+    let args = ["collect", "run", "--only", "prometheus", "--prometheus-url"];
+    let run = db.usagectl(args).arg(server.url(""));
+    run.args(["--map", "x=VERCEL_KV/CONNECTIONS"])
+        .run()
+        .success();
+    assert_eq!(
+        db.rows("SELECT value FROM \"InfrastructureMetric\""),
+        ["12"]
+    );
+}
