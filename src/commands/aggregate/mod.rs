@@ -47,7 +47,7 @@ use crate::store::usage::{dirty, lookback, partitions, rollups, settings};
 /// Where another program deleted the oldest rows, all but a few of them and up to any moment, the roll-ups are the
 /// only record of their calls: they stay, a warning names the range, and the exit code is 4. --seal keeps them,
 /// also in the future; --rebuild follows the rows. Deletions inside the kept history are followed, also those of one
-/// API's oldest rows; a warning says so where 24 hours or more have no row left.
+/// API's oldest rows, with a warning where 24 hours or more have no row left.
 ///
 /// The same holds where a partition of the table was dropped, detached or truncated. If one is attached again, its rows
 /// count instead of the kept calls; if the numbers differ, nothing is counted until --seal counts both, or --rebuild only
