@@ -285,12 +285,9 @@ impl std::fmt::Display for Origin {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::{CREATE, ENHANCE, database};
     use super::*;
 
-    const CREATE: &str = "+ table usage\n+ column usage.id: text not null\n+ column usage.at: timestamp(3)\n\
-                          + unique usage (id)\n+ index usage (at)\n";
-    const ENHANCE: &str = "- index usage (at)\n+ column usage.cost: double precision\n+ index usage (at desc)\n\
-                           + table alerts\n+ column alerts.id: text not null\n+ unique alerts (id)\n";
     const OWN: &str = "+ table usagectl_marks\n+ trigger usage.mark: AFTER INSERT\n";
     const DATA: &str = "";
 
@@ -312,17 +309,6 @@ mod tests {
                 prisma: None,
             })
             .collect()
-    }
-
-    /// The objects after these migrations, without those of `lost`.
-    fn database(effects: &[&str], lost: &[&str]) -> SchemaObjects {
-        let mut objects = SchemaObjects::default();
-        for effect in effects {
-            objects.apply(&Effect::parse(effect));
-        }
-        let lost: String = lost.iter().map(|what| format!("- {what}\n")).collect();
-        objects.apply(&Effect::parse(&lost));
-        objects
     }
 
     /// The verdicts without any record.

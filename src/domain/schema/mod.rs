@@ -16,6 +16,8 @@ pub mod plan;
 pub mod prisma;
 pub mod rebuild;
 pub mod rights;
+#[cfg(test)]
+mod sample;
 pub mod script;
 pub mod status;
 pub mod value;

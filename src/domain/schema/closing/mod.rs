@@ -349,24 +349,8 @@ fn is_in_replacement(what: &str, tables: &BTreeMap<String, TableText>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::objects::Effect;
+    use super::super::sample::{CREATE, ENHANCE, database};
     use super::*;
-
-    const CREATE: &str = "+ table usage\n+ column usage.id: text not null\n+ column usage.at: timestamp(3)\n\
-                          + unique usage (id)\n+ index usage (at)\n";
-    const ENHANCE: &str = "- index usage (at)\n+ column usage.cost: double precision\n+ index usage (at desc)\n\
-                           + table alerts\n+ column alerts.id: text not null\n+ unique alerts (id)\n";
-
-    /// The objects after these migrations, without those of `lost`.
-    fn database(effects: &[&str], lost: &[&str]) -> SchemaObjects {
-        let mut objects = SchemaObjects::default();
-        for effect in effects {
-            objects.apply(&Effect::parse(effect));
-        }
-        let lost: String = lost.iter().map(|what| format!("- {what}\n")).collect();
-        objects.apply(&Effect::parse(&lost));
-        objects
-    }
 
     /// The statements that make `found` the database of CREATE and ENHANCE.
     fn closing(found: &SchemaObjects, taken: &[&str], dialect: Dialect) -> Vec<String> {
