@@ -11,6 +11,8 @@ use chrono::{DateTime, Utc};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exposition {
+    /// Whether the last line has no end, so that it may be a part of a number.
+    pub is_truncated: bool,
     /// In the order of the lines.
     pub samples: Vec<Sample>,
     /// The type of each family that declares one: `counter`, `gauge`, ...
@@ -46,7 +48,9 @@ impl Exposition {
     pub fn parse(text: &str) -> Exposition {
         let mut page = Exposition::default();
         // Only OpenMetrics has an end; its timestamps are seconds, the others milliseconds.
-        let units_a_second = match text.trim_end().ends_with("# EOF") {
+        let has_end = text.trim_end().ends_with("# EOF");
+        page.is_truncated = !has_end && !text.ends_with('\n');
+        let units_a_second = match has_end {
             true => 1.0,
             false => 1e3,
         };

@@ -119,8 +119,7 @@ impl Collector for Prometheus {
             let hint = "see that the URL is that of the metrics, which often ends in /metrics";
             return Err(CollectorError::new("the answer has no metrics", hint));
         }
-        // The last line may be a part of a number.
-        if !text.ends_with('\n') && !text.ends_with("# EOF") {
+        if exposition.is_truncated {
             let message = "the answer is truncated: its last line has no end";
             let hint = "run it again; if it stays so, the exporter does not end its last line";
             return Err(CollectorError::new(message, hint));

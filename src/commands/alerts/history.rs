@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
-use crate::domain::alert::lookup::{NotFound, find_alerts};
+use crate::domain::alert::lookup::{NotFound, find_alerts, split_place};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef};
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices, rules};
@@ -78,8 +78,7 @@ fn named<'a>(
     let Some(reference) = reference else {
         return Ok(recorded.cloned().collect());
     };
-    // From the end: an API name may contain a slash.
-    let api_name = reference.rsplitn(3, '/').nth(2).unwrap_or_default();
+    let [api_name, ..] = split_place(reference).unwrap_or_default();
     let rules = rules::all(db)?;
     let rules = rules.iter().map(|rule| match rule.api_name.as_str() {
         // Its events have the API.

@@ -46,14 +46,20 @@ pub fn find_alerts(
     }
 }
 
-fn is_place(alert: &AlertRef, word: &str) -> bool {
+/// The API, type and period of `API/TYPE/PERIOD`.
+pub fn split_place(word: &str) -> Option<[&str; 3]> {
     // From the end: an API name may contain a slash.
     let mut parts = word.rsplitn(3, '/');
-    let period = parts.next().unwrap_or_default();
-    let alert_type = parts.next().unwrap_or_default();
-    parts.next() == Some(alert.api_name.as_str())
-        && alert.alert_type.eq_ignore_ascii_case(alert_type)
-        && alert.period.eq_ignore_ascii_case(period)
+    let (period, alert_type) = (parts.next()?, parts.next()?);
+    Some([parts.next()?, alert_type, period])
+}
+
+fn is_place(alert: &AlertRef, word: &str) -> bool {
+    split_place(word).is_some_and(|[api_name, alert_type, period]| {
+        alert.api_name == api_name
+            && alert.alert_type.eq_ignore_ascii_case(alert_type)
+            && alert.period.eq_ignore_ascii_case(period)
+    })
 }
 
 #[cfg(test)]
