@@ -29,7 +29,7 @@ pub struct Existing {
     pub invalid_indexes: BTreeMap<String, String>,
     /// On PostgreSQL, the partitioned tables.
     pub partitioned: BTreeSet<String>,
-    /// The results of [`undecided`] that are not zero, by object.
+    /// The results of [`undecided()`] that are not zero, by object.
     pub undecided: BTreeMap<String, i64>,
     /// On PostgreSQL, the tables without a primary key.
     pub tables_without_key: BTreeSet<String>,
