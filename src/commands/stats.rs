@@ -18,7 +18,7 @@ use crate::domain::usage::settings::{Mode, Settings};
 use crate::domain::usage::stats::{Cells, Grouping, Lines, Sort, WITHOUT_ROWS};
 use crate::domain::zone::Zone;
 use crate::output::stats::StatsAnswer;
-use crate::store::usage::rollups::{Level, Scope, StaleByApi};
+use crate::store::usage::rollups::{Level, RollupFilter, Scope, StaleByApi};
 use crate::store::usage::{aggregates, lookback, read, rollups, settings};
 
 /// Show requests, errors, response times, cost and cache hits
@@ -298,7 +298,8 @@ impl Count<'_> {
         };
         let whole = Window::new(first.from, last.to);
         let is_of_rows = self.args.group_by.is_of_rows();
-        rollups::for_each(db, level, &[scope], apis, whole, |stored| {
+        let of = RollupFilter::all(apis, whole);
+        rollups::for_each(db, level, &[scope], of, |stored| {
             let next = windows.partition_point(|window| window.to <= stored.start);
             if windows
                 .get(next)

@@ -265,8 +265,7 @@ fn change_settings(db: &mut Db, old: Settings, new: Settings) -> Result<()> {
         rollups::seal_undecided(db)?;
     }
     if (new.endpoints, new.max_endpoints) != (old.endpoints, old.max_endpoints) {
-        let hours = [Granularity::Hourly];
-        rollups::list_stored_as_stale(db, &hours, new.calendar, Window::ALL, &[])?;
+        rollups::list_stored_as_stale(db, &Granularity::ALL, new.calendar, Window::ALL, &[])?;
     }
     Ok(settings::save(db, old, new)?)
 }
@@ -398,7 +397,8 @@ fn follow_partitions(
         dirty::mark_hours_with_rows(db, *window, &[])?;
     }
     let removed = changes.hours(Change::Removed).cloned().collect();
-    Ok(rollups::add_stale(db, Granularity::Hourly, &removed)?)
+    rollups::add_stale(db, Granularity::Hourly, &removed)?;
+    Ok(())
 }
 
 /// From this number on, the hours of an API that another program emptied are reported also under -q: it may have deleted

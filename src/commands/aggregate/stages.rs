@@ -19,6 +19,7 @@ use crate::domain::usage::aggregate_row::{self, Counts, RowChange, TooLarge};
 use crate::domain::usage::aggregate_step::AggregateStep;
 use crate::domain::usage::partitions::Change;
 use crate::domain::usage::read_plan::RowRange;
+use crate::domain::usage::replaced_parts::Replacements;
 use crate::domain::usage::retention;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::domain::usage::settings::Settings;
@@ -57,6 +58,7 @@ pub(super) fn run(
         known_apis: start.known_apis,
         second: None,
         deleted_to: None,
+        replaced: Replacements::default(),
         answer,
         bar: ProgressBar::hidden(),
     };
@@ -95,6 +97,8 @@ struct Stages<'a> {
     second: Option<SecondReader>,
     /// The end of a deletion of the oldest rows.
     deleted_to: Option<DateTime<Utc>>,
+    /// In the periods of the last stage, by those that contain them.
+    replaced: Replacements,
     answer: &'a mut RunAnswer,
     bar: ProgressBar,
 }
@@ -104,6 +108,7 @@ impl Stages<'_> {
         if granularity == Granularity::Hourly {
             self.deleted_to = self.db.read_tx(dirty::deleted_to)?;
         }
+        let below = std::mem::take(&mut self.replaced);
         let mut from = Window::ALL.from;
         loop {
             let most = AggregateStep::MOST;
@@ -112,7 +117,7 @@ impl Stages<'_> {
             let Some(step) = AggregateStep::first(granularity, calendar, stale) else {
                 return Ok(());
             };
-            let found = self.count(&step)?;
+            let found = self.count(&step, &below)?;
             self.save(&step, &found)?;
             self.bar.inc(step.periods.len() as u64);
             // All earlier ones are done; looking there again would search through deleted rows.
@@ -120,7 +125,7 @@ impl Stages<'_> {
         }
     }
 
-    fn count(&mut self, step: &AggregateStep) -> Result<Found> {
+    fn count(&mut self, step: &AggregateStep, below: &Replacements) -> Result<Found> {
         let (granularity, window, apis) = (step.granularity, step.window, step.apis());
         let settings = self.settings;
         let calendar = settings.calendar;
@@ -135,6 +140,12 @@ impl Stages<'_> {
         }
         let (deleted_to, partitions) = (self.deleted_to, self.partitions);
         self.db.read_tx(|db| {
+            if let Some(counts) = replace_parts(db, settings, step, below)? {
+                return Ok(Found {
+                    counts,
+                    ..Found::default()
+                });
+            }
             let before = rollups::load_to_replace(db, granularity, &apis, window)?;
             if granularity != Granularity::Hourly {
                 let after = rollups::merge_shorter(db, granularity, settings, &apis, window)?;
@@ -183,7 +194,12 @@ impl Stages<'_> {
     fn save(&mut self, step: &AggregateStep, found: &Found) -> Result<()> {
         let (granularity, calendar) = (step.granularity, self.settings.calendar);
         let Found { counts, .. } = found;
-        let (rewritten, kept) = self.db.write_tx(|db| -> Result<_> {
+        let above = step.above().map(|(above, mut containing)| {
+            // Those of the steps before are listed.
+            containing.retain(|period| !self.replaced.contains(period));
+            (above, containing)
+        });
+        let (rewritten, kept, was_listed) = self.db.write_tx(|db| -> Result<_> {
             // Rows of an attached partition may have been counted with calls that are kept without them.
             if granularity == Granularity::Hourly && partitions::read(db)? != self.partitions.now {
                 let message = "the partitions of api_usage changed meanwhile";
@@ -247,14 +263,22 @@ impl Stages<'_> {
             aggregates::insert(db, granularity, calendar, new, self.now)
                 .map_err(inserted_meanwhile)?;
 
-            if let Some((above, containing)) = step.above() {
-                rollups::add_stale(db, above, &containing)?;
+            let mut was_listed = false;
+            if let Some((above, containing)) = &above {
+                was_listed = rollups::add_stale(db, *above, containing)? < containing.len();
             }
             rollups::delete_stale(db, granularity, self.apis, &step.last)?;
             fault::point("step");
-            Ok((rewritten.len() as u64, kept))
+            Ok((rewritten.len() as u64, kept, was_listed))
         })?;
         fault::point("step");
+        self.replaced.note(step, counts);
+        if let Some((_, containing)) = above.filter(|_| was_listed) {
+            // An earlier run changed parts of some of them.
+            containing
+                .into_iter()
+                .for_each(|it| self.replaced.give_up(it));
+        }
         *self.answer.rewritten(granularity) += rewritten;
         if granularity == Granularity::Hourly {
             let emptied = counts.before.keys();
@@ -278,6 +302,31 @@ struct Found {
     pieces: BTreeMap<ApiPeriod, ApiRollup>,
     /// Calls whose rows another program deleted from the head of the table, by quarter of an hour. They stay counted.
     gone: BTreeMap<ApiPeriod, ApiRollup>,
+}
+
+/// The counts of days or months from their replaced parts, if these are known of each and suffice.
+fn replace_parts(
+    db: &mut Db,
+    settings: Settings,
+    step: &AggregateStep,
+    below: &Replacements,
+) -> Result<Option<Counts>> {
+    let mut counts = Counts::default();
+    for period in &step.periods {
+        let Some(parts) = below.of(period) else {
+            return Ok(None);
+        };
+        let stored = rollups::load_replaced(db, step.granularity, settings, period, parts)?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let Some(after) = parts.applied(&stored, settings.max_endpoints) else {
+            return Ok(None);
+        };
+        counts.before.insert(period.clone(), stored.rollup);
+        counts.after.insert(period.clone(), after);
+    }
+    Ok(Some(counts))
 }
 
 /// Saves the pieces of hours, and the calls without rows.

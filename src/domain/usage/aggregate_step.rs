@@ -71,8 +71,13 @@ impl AggregateStep {
     /// The longer periods that contain those of the step, which become stale with it.
     pub fn above(&self) -> Option<(Granularity, BTreeSet<ApiPeriod>)> {
         let above = self.granularity.above()?;
-        let within = |period: &ApiPeriod| period.within(self.granularity, self.calendar);
-        Some((above, self.periods.iter().flat_map(within).collect()))
+        let containing = self.periods.iter().flat_map(|it| self.containing(it));
+        Some((above, containing.collect()))
+    }
+
+    /// The longer periods that contain one of the step.
+    pub fn containing(&self, period: &ApiPeriod) -> Vec<ApiPeriod> {
+        period.within(self.granularity, self.calendar)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod histogram;
 pub mod partitions;
 pub mod read_plan;
 pub mod record;
+pub mod replaced_parts;
 pub mod retention;
 pub mod rollup;
 pub mod settings;

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::sql;
 use diesel::pg::PgRowByRowLoadingMode;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::{dirty, partitions};
 use crate::domain::format;
 use crate::domain::named::{Named, named};
 use crate::domain::period::{Calendar, Granularity, Window, quarter_of};
 use crate::domain::usage::credits;
+use crate::domain::usage::endpoint::OTHER;
 use crate::domain::usage::histogram::{self, Histogram};
 use crate::domain::usage::partitions::Change;
 use crate::domain::usage::read_plan::StalePeriods;
+use crate::domain::usage::replaced_parts::{ReplacedParts, StoredPeriod};
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup};
 use crate::domain::usage::settings::Settings;
 use crate::error::{Error, Exit};
@@ -220,17 +223,37 @@ pub struct Stored<'a> {
     pub rollup: Result<Rollup, Damaged>,
 }
 
-/// Calls `work` with each stored roll-up of some APIs and periods, in no particular order.
+/// Some of the stored roll-ups of a level.
+#[derive(Clone, Copy, Debug)]
+pub struct RollupFilter<'a> {
+    apis: &'a BTreeSet<&'a str>,
+    /// Of the starts of their periods.
+    window: Window,
+    /// All endpoints if none is named.
+    endpoints: Option<&'a BTreeSet<&'a str>>,
+}
+
+impl<'a> RollupFilter<'a> {
+    pub fn all(apis: &'a BTreeSet<&'a str>, window: Window) -> RollupFilter<'a> {
+        RollupFilter {
+            apis,
+            window,
+            endpoints: None,
+        }
+    }
+}
+
+/// Calls `work` with each of some stored roll-ups, in no particular order.
 pub fn for_each(
     db: &mut Db,
     level: impl Into<Level>,
     scopes: &[Scope],
-    apis: &BTreeSet<&str>,
-    window: Window,
+    of: RollupFilter<'_>,
     mut work: impl FnMut(Stored<'_>) -> Result<(), Damaged>,
 ) -> Result<(), Error> {
     use usagectl_rollups::dsl;
     let level = level.into();
+    let window = of.window;
     let mut emit = |row: &Row| {
         work(Stored {
             api_name: &row.api_name,
@@ -242,14 +265,19 @@ pub fn for_each(
         })
     };
     macro_rules! rows {
-        () => {
-            dsl::usagectl_rollups
+        () => {{
+            let rows = dsl::usagectl_rollups
                 .filter(dsl::aggregation_type.eq(level.as_str()))
                 .filter(dsl::scope.eq_any(scopes.iter().map(|scope| scope.as_str())))
-                .filter(dsl::api_name.eq_any(apis.iter().copied()))
+                .filter(dsl::api_name.eq_any(of.apis.iter().copied()))
                 .filter(within!(dsl::period_start, window))
                 .select(Row::as_select())
-        };
+                .into_boxed();
+            match of.endpoints {
+                Some(names) => rows.filter(dsl::endpoint.eq_any(names.iter().copied())),
+                None => rows,
+            }
+        }};
     }
     match db {
         Db::Pg(postgres) => postgres.run(|conn| -> Result<(), Error> {
@@ -276,16 +304,76 @@ pub fn load_to_replace(
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
     let mut found = BTreeMap::new();
-    gather(
-        db,
-        level.into(),
-        Some,
-        apis,
-        window,
-        |_| Ok(Rollup::default()),
-        &mut found,
-    )?;
+    let of = RollupFilter::all(apis, window);
+    let empty = |_| Ok(Rollup::default());
+    gather(db, level.into(), Some, of, empty, &mut found)?;
     Ok(found)
+}
+
+/// The stored roll-ups of a day or month whose `parts` were replaced. Nothing if it has none, or a damaged one.
+pub fn load_replaced(
+    db: &mut Db,
+    granularity: Granularity,
+    settings: Settings,
+    period: &ApiPeriod,
+    parts: &ReplacedParts,
+) -> Result<Option<StoredPeriod>, Error> {
+    use usagectl_rollups::dsl;
+    let names = parts.endpoints();
+    macro_rules! rows {
+        ($scopes:expr) => {
+            dsl::usagectl_rollups
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::scope.eq_any($scopes.map(|scope: Scope| scope.as_str())))
+                .filter(dsl::api_name.eq(&period.api_name))
+                .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
+        };
+    }
+    let found: Vec<Row> = on!(db, |conn| rows!([Scope::Api, Scope::Endpoint])
+        .filter(dsl::endpoint.eq_any(&names))
+        .select(Row::as_select())
+        .load(conn))?;
+    let mut total = None;
+    let mut rollup = ApiRollup::default();
+    for row in &found {
+        let Ok(read) = row.read() else {
+            return Ok(None);
+        };
+        match Scope::named(&row.scope) {
+            Some(Scope::Api) => total = Some(read),
+            Some(Scope::Endpoint) | None => *rollup.endpoint(&row.endpoint) = read,
+        }
+    }
+    let Some(total) = total else {
+        return Ok(None);
+    };
+    rollup.total = total;
+    let endpoints: i64 = on!(db, |conn| rows!([Scope::Endpoint]).count().get_result(conn))?;
+    let endpoints = usize::try_from(endpoints).unwrap_or(0);
+    let mut requests = None;
+    if endpoints > usize::try_from(settings.max_endpoints).unwrap_or(usize::MAX) {
+        let fewest = sql::<Nullable<BigInt>>("min(total_requests)");
+        let sum = sql::<Nullable<BigInt>>("CAST(sum(total_requests) AS BIGINT)");
+        let found: (Option<i64>, Option<i64>) = on!(db, |conn| rows!([Scope::Endpoint])
+            .filter(dsl::endpoint.ne(OTHER))
+            .select((fewest, sum))
+            .get_result(conn))?;
+        let number = |number: Option<i64>| u64::try_from(number?).ok();
+        requests = number(found.0).zip(number(found.1));
+    }
+    let end = settings.calendar.end_of(granularity, period.start);
+    let of = RollupFilter {
+        apis: &BTreeSet::from([period.api_name.as_str()]),
+        window: Window::new(period.start, end),
+        endpoints: Some(&names),
+    };
+    let merged = gather_shorter(db, granularity, settings.calendar, of)?;
+    Ok(merged.into_values().next().map(|parts| StoredPeriod {
+        rollup,
+        parts,
+        endpoints,
+        requests,
+    }))
 }
 
 /// The stored roll-ups of a level, merged into the periods that `into` assigns their starts to.
@@ -298,7 +386,8 @@ pub fn merge(
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
     let mut found = BTreeMap::new();
-    gather(db, level.into(), into, apis, window, Err, &mut found)?;
+    let of = RollupFilter::all(apis, window);
+    gather(db, level.into(), into, of, Err, &mut found)?;
     Ok(found)
 }
 
@@ -332,21 +421,32 @@ pub fn merge_shorter(
     apis: &BTreeSet<&str>,
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    let calendar = settings.calendar;
-    let into = |start| Some(calendar.start_of(granularity, start));
-    let mut found = BTreeMap::new();
-    if granularity == Granularity::Monthly {
-        gather(db, Level::Daily, into, apis, window, Err, &mut found)?;
-    } else {
-        let whole = |hour| calendar.cut_of(hour).map_or_else(|| into(hour), |_| None);
-        gather(db, Level::Hourly, whole, apis, window, Err, &mut found)?;
-        if calendar != Calendar::UTC {
-            gather(db, Level::Piece, into, apis, window, Err, &mut found)?;
-        }
-    }
+    let of = RollupFilter::all(apis, window);
+    let mut found = gather_shorter(db, granularity, settings.calendar, of)?;
     found
         .values_mut()
         .for_each(|rollup| rollup.cap(settings.max_endpoints));
+    Ok(found)
+}
+
+/// Merges without a limit of endpoints.
+fn gather_shorter(
+    db: &mut Db,
+    granularity: Granularity,
+    calendar: Calendar,
+    of: RollupFilter<'_>,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    let into = |start| Some(calendar.start_of(granularity, start));
+    let mut found = BTreeMap::new();
+    if granularity == Granularity::Monthly {
+        gather(db, Level::Daily, into, of, Err, &mut found)?;
+    } else {
+        let whole = |hour| calendar.cut_of(hour).map_or_else(|| into(hour), |_| None);
+        gather(db, Level::Hourly, whole, of, Err, &mut found)?;
+        if calendar != Calendar::UTC {
+            gather(db, Level::Piece, into, of, Err, &mut found)?;
+        }
+    }
     Ok(found)
 }
 
@@ -354,13 +454,12 @@ fn gather(
     db: &mut Db,
     level: Level,
     into: impl Fn(DateTime<Utc>) -> Option<DateTime<Utc>>,
-    apis: &BTreeSet<&str>,
-    window: Window,
+    of: RollupFilter<'_>,
     if_damaged: impl Fn(Damaged) -> Result<Rollup, Damaged>,
     found: &mut BTreeMap<ApiPeriod, ApiRollup>,
 ) -> Result<(), Error> {
     let both = [Scope::Api, Scope::Endpoint];
-    for_each(db, level, &both, apis, window, |stored| {
+    for_each(db, level, &both, of, |stored| {
         let Some(start) = into(stored.start) else {
             return Ok(());
         };
@@ -532,7 +631,8 @@ pub fn change_calendar(db: &mut Db, old: Calendar, new: Calendar) -> QueryResult
         .flat_map(|hour| hour.within(Granularity::Hourly, new));
     add_stale(db, Granularity::Daily, &days.collect())?;
     let in_pieces = hours.iter().filter(|hour| new.cut_of(hour.start).is_some());
-    add_stale(db, Granularity::Hourly, &in_pieces.cloned().collect())
+    add_stale(db, Granularity::Hourly, &in_pieces.cloned().collect())?;
+    Ok(())
 }
 
 /// Inserts roll-ups of periods that have none.
@@ -607,11 +707,12 @@ pub fn stale(
     Ok(rows.into_iter().map(stale).collect())
 }
 
+/// Lists periods as stale; returns the number of those that were not.
 pub fn add_stale(
     db: &mut Db,
     granularity: Granularity,
     periods: &BTreeSet<ApiPeriod>,
-) -> QueryResult<()> {
+) -> QueryResult<usize> {
     use usagectl_stale_periods::dsl;
     let row = |period: &ApiPeriod| {
         (
@@ -621,14 +722,15 @@ pub fn add_stale(
         )
     };
     let rows: Vec<_> = periods.iter().map(row).collect();
+    let mut added = 0;
     // Of one statement; SQLite allows 32,766 values.
     for rows in rows.chunks(5_000) {
-        on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
+        added += on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
             .values(rows)
             .on_conflict_do_nothing()
             .execute(conn))?;
     }
-    Ok(())
+    Ok(added)
 }
 
 /// Deletes the stale periods up to `last`, which was the last of a result of [`stale`].
