@@ -199,7 +199,8 @@ fn missing(
     if matches!(db, Db::Sqlite(_)) {
         return Ok(Default::default());
     }
-    let held = crate::store::rights::held(&mut db, migrations::application_schema(url))?;
+    let schema = migrations::application_schema(url);
+    let held = crate::store::rights::held(&mut db, schema, &[])?;
     let work = match (command, access) {
         ("migrate", _) => {
             match pending(&mut db).unwrap_or(Work::Read(rights::application_tables(command))) {
@@ -214,6 +215,14 @@ fn missing(
         (_, Access::Create | Access::Write) => Work::Write(rights::application_tables(command)),
     };
     let mut statements = rights::missing(&work, &held);
+    let (owners, grants): (Vec<_>, Vec<_>) =
+        rights::memberships(&held, &statements).into_iter().unzip();
+    if !owners.is_empty() {
+        // A member needs no further grant of what the owner may do.
+        let held = crate::store::rights::held(&mut db, schema, &owners)?;
+        statements = grants;
+        statements.extend(rights::missing(&work, &held));
+    }
     if let Work::Write(tables) = work
         && statements.is_empty()
     {

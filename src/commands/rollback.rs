@@ -228,7 +228,7 @@ fn check_owner(db: &mut Db, url: &DatabaseUrl, steps: &[PlanStep]) -> Result<()>
     let tables = steps.iter();
     let tables = tables.flat_map(|step| migrations::locked_tables(step, &found));
     let tables: BTreeSet<String> = tables.collect();
-    let held = held(db, migrations::application_schema(url))?;
+    let held = held(db, migrations::application_schema(url), &[])?;
     let with_types = steps.iter().any(migrations::drops_types);
     let statements = rights::missing_ownership(&held, &tables, with_types);
     if statements.is_empty() {

@@ -3,24 +3,35 @@
 use diesel::sql_types::{Array, Text};
 use diesel::{QueryResult, sql_query};
 
-use super::db::{Db, OWN_SCHEMA, on};
+use super::db::{Db, OWN_SCHEMA};
+use super::postgres::Postgres;
 use super::tuples::LoadTuples;
 use crate::domain::named::Named;
 use crate::domain::schema::rights::{
     ForeignObject, Held, HeldOnSchema, HeldOnTable, Owner, Verb, application_tables,
 };
 
-/// Reads the rights of the role that `db`, a PostgreSQL database, is connected as.
-pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
+/// Reads the rights that the role that `db`, a PostgreSQL database, is connected as has itself and as a member of
+/// `granted`, which it may not be yet.
+pub fn held(db: &mut Db, application_schema: &str, granted: &[String]) -> QueryResult<Held> {
+    let Db::Pg(db) = db else {
+        return Ok(Held::default());
+    };
     let role = sql_query(
         "SELECT current_user::text, current_database()::text,
-                has_database_privilege(current_database(), 'CREATE'),
-                has_database_privilege(current_database(), 'TEMPORARY')",
-    );
-    let (role, database, creates_schemas, creates_temporary_tables) =
-        on!(db, |conn| role.row(conn))?;
+                bool_or(has_database_privilege(r, current_database(), 'CREATE')),
+                bool_or(has_database_privilege(r, current_database(), 'TEMPORARY')),
+                (SELECT rolinherit FROM pg_roles WHERE rolname = current_user),
+                current_setting('server_version_num')::integer >= 160000
+         FROM unnest(current_user::text || $1) AS r",
+    )
+    .bind::<Array<Text>, _>(granted);
+    let (role, database, creates_schemas, creates_temporary_tables, inherits, grants_inheritance) =
+        db.run(|conn| role.row(conn))?;
     let schemas = sql_query(
-        "SELECT nspname::text, has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE')
+        "SELECT nspname::text,
+             (SELECT bool_or(has_schema_privilege(r, oid, 'USAGE')) FROM unnest(current_user::text || $3) AS r),
+             (SELECT bool_or(has_schema_privilege(r, oid, 'CREATE')) FROM unnest(current_user::text || $3) AS r)
          FROM pg_namespace
          WHERE nspname IN ($1, $2) OR oid IN (
              SELECT p.relnamespace FROM pg_class p JOIN pg_class root ON root.oid = pg_partition_root(p.oid)
@@ -29,8 +40,9 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
          ORDER BY nspname",
     )
     .bind::<Text, _>(application_schema)
-    .bind::<Text, _>(OWN_SCHEMA);
-    let schemas: Vec<(String, bool, bool)> = on!(db, |conn| schemas.rows(conn))?;
+    .bind::<Text, _>(OWN_SCHEMA)
+    .bind::<Array<Text>, _>(granted);
+    let schemas: Vec<(String, bool, bool)> = db.run(|conn| schemas.rows(conn))?;
     let schema = |(name, usage, create)| HeldOnSchema {
         name,
         usage,
@@ -42,22 +54,29 @@ pub fn held(db: &mut Db, application_schema: &str) -> QueryResult<Held> {
         application_schema: application_schema.to_owned(),
         creates_schemas,
         creates_temporary_tables,
+        inherits,
+        grants_inheritance,
         schemas: schemas.into_iter().map(schema).collect(),
-        tables: tables(db, application_schema)?,
+        tables: tables(db, application_schema, granted)?,
         fixed_sequences: fixed_sequences(db, application_schema)?,
-        foreign: foreign_objects(db, application_schema)?,
+        foreign: foreign_objects(db, application_schema, granted)?,
     })
 }
 
 /// The tables of both schemas, and the partitions of theirs.
-fn tables(db: &mut Db, application_schema: &str) -> QueryResult<Vec<HeldOnTable>> {
+fn tables(
+    db: &mut Postgres,
+    application_schema: &str,
+    granted: &[String],
+) -> QueryResult<Vec<HeldOnTable>> {
     let tables = sql_query(
         "SELECT n.nspname::text, c.relname::text, owner.rolname::text,
-                pg_has_role(owner.oid, 'USAGE'),
-                NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
-                    AND NOT pg_has_role(owner.oid, current_user, 'MEMBER'),
-                ARRAY(SELECT verb FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRIGGER}'::text[]) AS verb
-                    WHERE has_table_privilege(c.oid, verb))::text,
+                (SELECT bool_or(pg_has_role(r, owner.oid, 'USAGE')) FROM unnest(current_user::text || $3) AS r),
+                NOT owner.rolsuper AND NOT pg_has_role(owner.oid, current_user, 'MEMBER'),
+                pg_has_role(owner.oid, 'MEMBER'),
+                ARRAY(SELECT DISTINCT verb FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRIGGER}'::text[]) AS verb,
+                          unnest(current_user::text || $3) AS r
+                    WHERE has_table_privilege(r, c.oid, verb))::text,
                 CASE WHEN c.relispartition THEN root.relname::text END
          FROM pg_class c
          JOIN pg_class root ON root.oid = CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END
@@ -68,28 +87,40 @@ fn tables(db: &mut Db, application_schema: &str) -> QueryResult<Vec<HeldOnTable>
          ORDER BY n.nspname, c.relname",
     )
     .bind::<Text, _>(application_schema)
-    .bind::<Text, _>(OWN_SCHEMA);
-    type Table = (String, String, String, bool, bool, String, Option<String>);
-    let tables: Vec<Table> = on!(db, |conn| tables.rows(conn))?;
-    let table = |(schema, name, owner, is_owner, owner_can_be_granted, verbs, root): Table| {
-        let verbs = verbs.split(['{', ',', '}']);
-        HeldOnTable {
-            schema,
-            name,
-            partition_of: root,
-            verbs: verbs.filter_map(Verb::named).collect(),
-            is_owner,
-            owner: Owner {
-                name: owner,
-                can_be_granted: owner_can_be_granted,
-            },
-        }
-    };
+    .bind::<Text, _>(OWN_SCHEMA)
+    .bind::<Array<Text>, _>(granted);
+    type Table = (
+        String,
+        String,
+        String,
+        bool,
+        bool,
+        bool,
+        String,
+        Option<String>,
+    );
+    let tables: Vec<Table> = db.run(|conn| tables.rows(conn))?;
+    let table =
+        |(schema, name, owner, is_owner, can_be_granted, has_member, verbs, root): Table| {
+            let verbs = verbs.split(['{', ',', '}']);
+            HeldOnTable {
+                schema,
+                name,
+                partition_of: root,
+                verbs: verbs.filter_map(Verb::named).collect(),
+                is_owner,
+                owner: Owner {
+                    name: owner,
+                    can_be_granted,
+                    has_member,
+                },
+            }
+        };
     Ok(tables.into_iter().map(table).collect())
 }
 
 /// The sequences that numbered columns use and the role cannot read and set.
-fn fixed_sequences(db: &mut Db, application_schema: &str) -> QueryResult<Vec<String>> {
+fn fixed_sequences(db: &mut Postgres, application_schema: &str) -> QueryResult<Vec<String>> {
     let sequences = sql_query(
         "SELECT format('%I.%I', n.nspname, q.relname)
          FROM pg_class q JOIN pg_depend d ON d.objid = q.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
@@ -102,17 +133,19 @@ fn fixed_sequences(db: &mut Db, application_schema: &str) -> QueryResult<Vec<Str
     )
     .bind::<Text, _>(application_schema)
     .bind::<Text, _>(OWN_SCHEMA);
-    match db {
-        Db::Pg(postgres) => postgres.run(|conn| sequences.rows(conn)),
-        Db::Sqlite(_) => Ok(Vec::new()),
-    }
+    db.run(|conn| sequences.rows(conn))
 }
 
 /// Our functions and the application's enums that belong to another role.
-fn foreign_objects(db: &mut Db, application_schema: &str) -> QueryResult<Vec<ForeignObject>> {
+fn foreign_objects(
+    db: &mut Postgres,
+    application_schema: &str,
+    granted: &[String],
+) -> QueryResult<Vec<ForeignObject>> {
     let foreign = sql_query(
-        "SELECT o.object, owner.rolname::text, NOT owner.rolsuper AND NOT pg_has_role(owner.oid, 'MEMBER')
-                    AND NOT pg_has_role(owner.oid, current_user, 'MEMBER')
+        "SELECT o.object, owner.rolname::text,
+                NOT owner.rolsuper AND NOT pg_has_role(owner.oid, current_user, 'MEMBER'),
+                pg_has_role(owner.oid, 'MEMBER')
          FROM (
              SELECT format('FUNCTION %I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS object, p.proowner AS owner
              FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $2
@@ -125,23 +158,22 @@ fn foreign_objects(db: &mut Db, application_schema: &str) -> QueryResult<Vec<For
              WHERE t.typtype = 'e'
          ) o
          JOIN pg_roles owner ON owner.oid = o.owner
-         WHERE NOT pg_has_role(owner.oid, 'USAGE')
+         WHERE NOT EXISTS (SELECT FROM unnest(current_user::text || $4) AS r WHERE pg_has_role(r, owner.oid, 'USAGE'))
          ORDER BY o.object",
     )
     .bind::<Text, _>(application_schema)
     .bind::<Text, _>(OWN_SCHEMA)
-    .bind::<Array<Text>, _>(application_tables("migrate --restore").iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    let foreign: Vec<(String, String, bool)> = match db {
-        Db::Pg(postgres) => postgres.run(|conn| foreign.rows(conn))?,
-        Db::Sqlite(_) => Vec::new(),
-    };
+    .bind::<Array<Text>, _>(application_tables("migrate --restore").iter().map(|(name, _)| *name).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(granted);
+    let foreign: Vec<(String, String, bool, bool)> = db.run(|conn| foreign.rows(conn))?;
     let foreign = foreign
         .into_iter()
-        .map(|(object, name, can_be_granted)| ForeignObject {
+        .map(|(object, name, can_be_granted, has_member)| ForeignObject {
             object,
             owner: Owner {
                 name,
                 can_be_granted,
+                has_member,
             },
         });
     Ok(foreign.collect())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::objects::{Effect, SchemaObjects, quoted};
+use super::objects::{Effect, SchemaObject, SchemaObjects, quoted, table_of};
 use crate::domain::named::{Named, named};
 
 /// The schema of our own tables.
@@ -31,6 +31,10 @@ pub struct Held {
     pub application_schema: String,
     pub creates_schemas: bool,
     pub creates_temporary_tables: bool,
+    /// Whether it has the rights of the roles that it is a member of, unless a grant excludes them.
+    pub inherits: bool,
+    /// Whether a grant can include them: since PostgreSQL 16.
+    pub grants_inheritance: bool,
     /// The application's schema and ours, if they exist, and those of partitions.
     pub schemas: Vec<HeldOnSchema>,
     /// All tables in the first two, and all partitions of these.
@@ -65,6 +69,8 @@ pub struct Owner {
     pub name: String,
     /// Whether membership in it can be granted: it is no superuser, and not a member of the role itself.
     pub can_be_granted: bool,
+    /// Whether the role is a member of it already, without its rights.
+    pub has_member: bool,
 }
 
 /// An object that belongs to another role.
@@ -77,10 +83,16 @@ pub struct ForeignObject {
 
 impl Owner {
     /// The statement that gives the role an owner's rights on an object.
-    fn give(&self, object: &str, role: &str) -> String {
-        match self.can_be_granted {
-            true => format!("GRANT {} TO {role}", quoted(&self.name)),
-            false => format!("ALTER {object} OWNER TO {role}"),
+    fn give(&self, object: &str, held: &Held) -> String {
+        let role = quoted(&held.role);
+        if !self.can_be_granted {
+            return format!("ALTER {object} OWNER TO {role}");
+        }
+        let grant = format!("GRANT {} TO {role}", quoted(&self.name));
+        match held.grants_inheritance {
+            true if self.has_member || !held.inherits => grant + " WITH INHERIT TRUE",
+            false if !held.inherits => format!("ALTER ROLE {role} INHERIT; {grant}"),
+            _ => grant,
         }
     }
 }
@@ -208,35 +220,34 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
             lost,
             found,
         } => {
-            // A set of triggers is dropped and created again, with its functions.
-            let is_of_set = |it: &String| it.starts_with("trigger ") || it.starts_with("function ");
-            let repairs_triggers = lost.iter().any(is_of_set);
-            let mut statements = missing_for_schema(held, |table| {
+            // What a later migration replaces may be missing.
+            let removed = effects.iter().flat_map(|effect| &effect.removed);
+            let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
+            let added = effects.iter().flat_map(|effect| &effect.added);
+            let new = added.filter(|object| found.get(&object.what).is_none());
+            let new = new.filter(|object| !removed.contains(object.what.as_str()));
+            let new: Vec<(&str, &str)> = new.map(SchemaObject::parts).collect();
+            let repaired = Repaired::new(lost, found);
+            let loses_tables = lost.iter().any(|it| it.starts_with("table "));
+            let creates = Creates {
+                in_application: new.iter().any(|(kind, name)| {
+                    ["table", "enum", "index", "unique"].contains(kind) && !name.starts_with(OWN)
+                }),
+                in_own: !effects.is_empty() || !repaired.functions.is_empty() || loses_tables,
+            };
+            let mut statements = missing_for_schema(held, creates, |table| {
                 let name = table.whole().as_str();
-                match name {
-                    PRISMA_LEDGER => return Change::Rows(&[Select, Insert, Update]),
-                    "api_usage" | "InfrastructureMetric" if repairs_triggers => {
-                        return Change::Definition;
-                    }
-                    _ => {}
-                }
-                // What a later migration replaces may be missing.
-                let removed = effects.iter().flat_map(|effect| &effect.removed);
-                let removed: BTreeSet<&str> = removed.map(|object| object.what.as_str()).collect();
-                let added = effects.iter().flat_map(|effect| &effect.added);
-                let new = added.filter(|object| found.get(&object.what).is_none());
-                let new = new.filter(|object| !removed.contains(object.what.as_str()));
-                let kinds = new.filter_map(|object| {
-                    let (kind, object) = object.parts();
-                    let its_table = object.split(['.', ' ']).next();
-                    (its_table == Some(name)).then_some(kind)
-                });
                 let least = match name {
+                    PRISMA_LEDGER if effects.is_empty() => Change::Rows(&[Select]),
+                    PRISMA_LEDGER => Change::Rows(&[Select, Insert, Update]),
                     // The hours of existing rows are marked.
-                    "api_usage" => Change::Rows(&[Select]),
+                    "api_usage" if !effects.is_empty() => Change::Rows(&[Select]),
                     _ => Change::None,
                 };
-                kinds.fold(least, |change, kind| match (change, kind) {
+                let least = repaired.tables.get(name).copied().unwrap_or(least);
+                let is_of_table = |object: &str| object.split(['.', ' ']).next() == Some(name);
+                let kinds = new.iter().filter(|(_, object)| is_of_table(object));
+                kinds.fold(least, |change, (kind, _)| match (change, *kind) {
                     (Change::Definition, _) => change,
                     // The triggers and the marks of existing rows read the table.
                     (_, "trigger") => Change::Rows(&[Select, Trigger]),
@@ -245,17 +256,21 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
             });
             let rows = missing_for_rows(held, CHANGE, &[]).into_iter();
             statements.extend(rows.filter(|it| !it.starts_with("GRANT USAGE ")));
-            if repairs_triggers {
-                give_foreign(held, "FUNCTION ", &mut statements);
-            }
+            let is_repaired = |it: &str| repaired.functions.iter().any(|end| it.ends_with(end));
+            give_foreign(held, is_repaired, &mut statements);
             statements
         }
         Work::Revert => {
-            let mut statements = missing_for_schema(held, |table| match table.whole().as_str() {
-                PRISMA_LEDGER => Change::Rows(&[Select, Update]),
-                _ => Change::Definition,
-            });
-            give_foreign(held, "", &mut statements);
+            let creates = Creates {
+                in_application: true,
+                in_own: true,
+            };
+            let mut statements =
+                missing_for_schema(held, creates, |table| match table.whole().as_str() {
+                    PRISMA_LEDGER => Change::Rows(&[Select, Update]),
+                    _ => Change::Definition,
+                });
+            give_foreign(held, |_| true, &mut statements);
             statements
         }
     }
@@ -264,7 +279,6 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
 /// The statements that give the role the objects that it drops or alters: `tables`, and functions and types if
 /// `with_types`. Only an owner may.
 pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: bool) -> Vec<String> {
-    let role = quoted(&held.role);
     let is_altered = |table: &&HeldOnTable| !table.is_owner && tables.contains(table.whole());
     let tables = held.tables.iter().filter(is_altered);
     let tables = tables.map(|it| (format!("TABLE {}", it.qualified()), &it.owner));
@@ -272,7 +286,7 @@ pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: boo
     let others = others.map(|it| (it.object.clone(), &it.owner));
     let mut statements = Vec::new();
     for (object, owner) in tables.chain(others) {
-        let statement = owner.give(&object, &role);
+        let statement = owner.give(&object, held);
         if !statements.contains(&statement) {
             statements.push(statement);
         }
@@ -280,11 +294,19 @@ pub fn missing_ownership(held: &Held, tables: &BTreeSet<String>, with_types: boo
     statements
 }
 
-/// Adds the statements that give the role the functions and types of which the kind and name begin with `kind`.
-fn give_foreign(held: &Held, kind: &str, statements: &mut Vec<String>) {
-    let role = quoted(&held.role);
-    for foreign in held.foreign.iter().filter(|it| it.object.starts_with(kind)) {
-        let statement = foreign.owner.give(&foreign.object, &role);
+/// The roles in which `statements`, which are [`missing`], grant membership, each with its statement.
+pub fn memberships(held: &Held, statements: &[String]) -> BTreeMap<String, String> {
+    let owners = held.tables.iter().map(|it| &it.owner);
+    let owners = owners.chain(held.foreign.iter().map(|it| &it.owner));
+    let owners = owners.filter(|it| it.can_be_granted);
+    let grants = owners.map(|it| (it.name.clone(), it.give("", held)));
+    grants.filter(|(_, it)| statements.contains(it)).collect()
+}
+
+/// Adds the statements that give the role the functions and types with such names.
+fn give_foreign(held: &Held, is_given: impl Fn(&str) -> bool, statements: &mut Vec<String>) {
+    for foreign in held.foreign.iter().filter(|it| is_given(&it.object)) {
+        let statement = foreign.owner.give(&foreign.object, held);
         if !statements.contains(&statement) {
             statements.push(statement);
         }
@@ -299,6 +321,59 @@ enum Change {
     Rows(&'static [Verb]),
     /// Columns and indexes, which only the owner may change.
     Definition,
+}
+
+/// Whether objects are created in the schema of the application's tables, and in ours.
+#[derive(Clone, Copy)]
+struct Creates {
+    in_application: bool,
+    in_own: bool,
+}
+
+/// What the repair of `lost` objects changes.
+struct Repaired<'a> {
+    tables: BTreeMap<&'a str, Change>,
+    /// How the names of replaced functions end.
+    functions: Vec<&'static str>,
+}
+
+impl<'a> Repaired<'a> {
+    fn new(lost: &'a [String], found: &SchemaObjects) -> Repaired<'a> {
+        let mut repaired = Repaired {
+            tables: BTreeMap::new(),
+            functions: Vec::new(),
+        };
+        // An invalid index is rebuilt.
+        let invalid = lost.iter().filter(|it| found.get(it).is_some());
+        let invalid = invalid.filter(|it| it.starts_with("index ") || it.starts_with("unique "));
+        let tables = invalid.filter_map(|it| table_of(it));
+        repaired
+            .tables
+            .extend(tables.map(|it| (it, Change::Definition)));
+        // A set of triggers is dropped and created again, with its functions.
+        for (table, function) in [
+            ("api_usage", "_rows()"),
+            ("InfrastructureMetric", "_metrics()"),
+        ] {
+            let end = function.trim_end_matches("()");
+            let triggers = format!("trigger {table}.usagectl_");
+            let is_of_set = |it: &str| {
+                it.starts_with(&triggers)
+                    || it.starts_with("function usagectl_mark_") && it.ends_with(end)
+            };
+            if !lost.iter().any(|it| is_of_set(it)) {
+                continue;
+            }
+            let drops = found.objects().any(|(it, _)| it.starts_with(&triggers));
+            let change = match drops {
+                true => Change::Definition,
+                false => Change::Rows(&[Select, Trigger]),
+            };
+            repaired.tables.entry(table).or_insert(change);
+            repaired.functions.push(function);
+        }
+        repaired
+    }
 }
 
 fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<String> {
@@ -352,7 +427,11 @@ fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<St
     statements
 }
 
-fn missing_for_schema(held: &Held, change: impl Fn(&HeldOnTable) -> Change) -> Vec<String> {
+fn missing_for_schema(
+    held: &Held,
+    creates: Creates,
+    change: impl Fn(&HeldOnTable) -> Change,
+) -> Vec<String> {
     let role = quoted(&held.role);
     let mut statements = Vec::new();
     let all = [held.application_schema.as_str(), OWN].into_iter();
@@ -364,10 +443,19 @@ fn missing_for_schema(held: &Held, change: impl Fn(&HeldOnTable) -> Change) -> V
             None if !held.creates_schemas => {
                 statements.push(format!("CREATE SCHEMA {schema} AUTHORIZATION {role}"));
             }
-            Some(found) if !found.usage || !found.create => {
-                statements.push(format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"));
+            Some(found) => {
+                let creates = match name {
+                    OWN => creates.in_own,
+                    _ => creates.in_application,
+                };
+                let rights = match (creates && !found.create, found.usage) {
+                    (true, _) => "USAGE, CREATE",
+                    (false, false) => "USAGE",
+                    (false, true) => continue,
+                };
+                statements.push(format!("GRANT {rights} ON SCHEMA {schema} TO {role}"));
             }
-            _ => {}
+            None => {}
         }
     }
     for table in held.tables.iter().filter(|table| !table.is_owner) {
@@ -385,7 +473,7 @@ fn missing_for_schema(held: &Held, change: impl Fn(&HeldOnTable) -> Change) -> V
             }
             Change::Definition => {
                 let object = format!("TABLE {}", table.qualified());
-                table.owner.give(&object, &role)
+                table.owner.give(&object, held)
             }
         };
         if !statements.contains(&statement) {
@@ -439,10 +527,12 @@ mod tests {
                 owner: Owner {
                     name: "owner".to_owned(),
                     can_be_granted: true,
+                    has_member: false,
                 },
             }
         };
         Held {
+            inherits: true,
             role: "app".to_owned(),
             database: "shop".to_owned(),
             application_schema: "public".to_owned(),

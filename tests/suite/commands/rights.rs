@@ -409,6 +409,61 @@ fn printed_statements_are_sufficient_for_a_repair_postgresql(
     role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
 }
 
+/// Of a role that owns all objects, membership in it is enough.
+#[rstest]
+#[case::trigger("", "DROP TRIGGER usagectl_after_insert ON api_usage")]
+#[case::triggers(
+    "",
+    "DROP TRIGGER usagectl_metrics_after_insert ON \"InfrastructureMetric\";
+     DROP FUNCTION usagectl.usagectl_mark_old_rows() CASCADE"
+)]
+#[case::index(
+    "",
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'api_usage_timestamp_idx'::regclass"
+)]
+#[case::not_inherited("NOINHERIT", "DROP TRIGGER usagectl_after_insert ON api_usage")]
+fn membership_in_the_owner_is_sufficient_for_a_repair_postgresql(
+    #[case] attribute: &str,
+    #[case] damage: &str,
+) {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let (name, owner) = (&role.name, format!("owner_for_{}", role.name));
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!(
+            "DO $$ DECLARE change text; BEGIN
+                 FOR change IN
+                     SELECT format('ALTER TABLE %s OWNER TO {owner}', oid::regclass) FROM pg_class
+                     WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
+                     UNION ALL
+                     SELECT format('ALTER FUNCTION %s OWNER TO {owner}', oid::regprocedure) FROM pg_proc
+                     WHERE pronamespace = 'usagectl'::regnamespace
+                 LOOP EXECUTE change; END LOOP;
+                 ALTER SCHEMA usagectl OWNER TO {owner}; END $$;
+             GRANT USAGE ON SCHEMA usagectl TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO {name}"
+        ),
+        damage,
+    ]);
+    if !attribute.is_empty() {
+        role.administer(&[&format!("ALTER ROLE {name} {attribute}")]);
+    }
+    let steps = until_success(&role, &["migrate"], "");
+    let membership = format!("GRANT \"{owner}\" TO \"{name}\"");
+    let first = steps.concat();
+    let status = role.usagectl(["status"]).run();
+    role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
+    status.success();
+    match attribute {
+        "" => assert_eq!(first, [membership]),
+        _ => assert!(
+            first.iter().any(|it| it.starts_with(&membership)),
+            "{first:?}"
+        ),
+    }
+    assert!(first.iter().all(|it| !it.contains("OWNER TO")), "{first:?}");
+}
+
 #[test]
 fn printed_grants_are_sufficient_for_a_restore_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
