@@ -87,5 +87,14 @@ defects AS (
         WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
           AND EXISTS (SELECT FROM unnest(setconfig) AS s WHERE lower(s) = 'session_replication_role=replica')
     ) AS s
+    UNION ALL
+    -- Of postgresql.conf or ALTER SYSTEM, or the command line of the server or of this connection.
+    SELECT CASE source WHEN 'client' THEN 'option session_replication_role' ELSE 'server' END,
+        'begins sessions with session_replication_role = replica: their rows fire no trigger and are not counted',
+        CASE WHEN source <> 'client' THEN format(
+            'ALTER DATABASE %I SET session_replication_role = origin; -- then usagectl aggregate --rebuild', current_database()) END
+    FROM pg_settings
+    WHERE name = 'session_replication_role' AND setting = 'replica'
+      AND source NOT IN ('database', 'user', 'database user')
 )
 SELECT object, problem, fix FROM defects ORDER BY object COLLATE "C", problem COLLATE "C"

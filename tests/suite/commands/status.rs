@@ -14,6 +14,7 @@ use usagectl::store::schema_objects;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::adoption::pushed;
+use crate::support::postgres::Server;
 use crate::support::{Engine, OtherRole, Run, Sandbox, TestDatabase};
 use rstest::rstest;
 
@@ -1193,6 +1194,22 @@ fn sessions_that_fire_no_triggers_are_a_defect_postgresql() {
         role.administer(&[fix]);
     }
     db.usagectl(["status", "--verify"]).run().success();
+}
+
+#[test]
+fn server_whose_sessions_fire_no_triggers_is_a_defect_postgresql() {
+    let server = Server::configured("session_replication_role = replica");
+    server.administer(&["CREATE DATABASE shop OWNER app"]);
+    let url = server.url("shop");
+    let sandbox = Sandbox::new();
+    let usagectl = |args: &[&str]| sandbox.usagectl(args).database(&url).run();
+    usagectl(&["migrate"]).success();
+    let run = usagectl(&["status", "--verify"]);
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let fixes = lines(&run, "  fix");
+    assert_eq!(fixes.len(), 1, "{}", run.snapshot());
+    server.administer_in("shop", &fixes);
+    usagectl(&["status", "--verify"]).success();
 }
 
 #[test]

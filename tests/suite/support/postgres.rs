@@ -59,7 +59,7 @@ pub fn server() -> &'static Server {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     let server = SERVER.get_or_init(|| match env::var("TEST_DATABASE_URL") {
         Ok(url) => Server::given(&url),
-        Err(_) => Server::start(),
+        Err(_) => Server::start(SETTINGS),
     });
     server
         .as_ref()
@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    fn start() -> Result<Server, String> {
+    fn start(settings: &str) -> Result<Server, String> {
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/suite/support/postgres.sh"
@@ -89,7 +89,7 @@ impl Server {
         let mut command = Command::new("sh");
         command
             .arg(script)
-            .env("SETTINGS", SETTINGS)
+            .env("SETTINGS", settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -125,6 +125,11 @@ impl Server {
             &format!("CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'"),
         ]);
         Ok(server)
+    }
+
+    /// A server of one test, with a further line in its configuration.
+    pub fn configured(line: &str) -> Server {
+        Server::start(&format!("{SETTINGS}{line}\n")).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
     /// Runs statements as the administrator, without a transaction.
