@@ -486,6 +486,7 @@ fn find_dependents(db: &mut Db, steps: &mut [PlanStep]) -> Result<()> {
         step.dependents = migrations::renamed_indexes(db, &own, step, &dropped, &expected)?;
         let others = migrations::dependents(db, &dropped, &expected)?;
         step.dependents.extend(others);
+        step.mentions = migrations::mentions(db, &dropped)?;
     }
     Ok(())
 }

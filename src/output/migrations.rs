@@ -152,6 +152,9 @@ fn changes(step: &PlanStep) -> String {
         };
         text.push_str(&format!("  {}\n", printable(&line)));
     }
+    for mention in &step.mentions {
+        text.push_str(&format!("  {}: it may fail\n", printable(mention)));
+    }
     text
 }
 

@@ -15,6 +15,9 @@ pub struct PlanStep {
     pub changes: Vec<ObjectChange>,
     /// Objects of the user that depend on dropped ones.
     pub dependents: Vec<Dependent>,
+    /// `function f() mentions column api_usage.method`, for functions of the user whose text has the names of dropped objects.
+    /// They stay, and may fail: the engine knows no dependency of a text.
+    pub mentions: Vec<String>,
     /// The steps to be run.
     pub steps: Vec<StepEstimate>,
 }
@@ -95,6 +98,7 @@ impl PlanStep {
             name: name.to_owned(),
             changes: dropped.chain(added).collect(),
             dependents: Vec::new(),
+            mentions: Vec::new(),
             steps: Vec::new(),
         }
     }

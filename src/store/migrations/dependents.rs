@@ -71,6 +71,51 @@ pub fn read(
     Ok(found)
 }
 
+/// The functions whose text has the name of a dropped table ($1) or type ($3), or of a column ($2, as table.column) and of
+/// its table; a trigger's function need not name the table.
+const MENTIONS: &str = r"
+SELECT format('function %s mentions %s', p.oid::regprocedure, string_agg(g.what, ', ' ORDER BY g.what))
+FROM pg_proc p
+JOIN pg_language l ON l.oid = p.prolang AND l.lanname NOT IN ('internal', 'c')
+CROSS JOIN LATERAL (
+    SELECT 'table ' || name AS what FROM unnest($1) AS name WHERE p.prosrc ~* ('\m' || name || '\M')
+    UNION ALL
+    SELECT 'column ' || name FROM unnest($2) AS name
+    WHERE p.prosrc ~* ('\m' || split_part(name, '.', 2) || '\M')
+      AND (p.prosrc ~* ('\m' || split_part(name, '.', 1) || '\M')
+           OR EXISTS (SELECT FROM pg_trigger t
+                      WHERE t.tgfoid = p.oid AND t.tgrelid = to_regclass(quote_ident(split_part(name, '.', 1)))))
+    UNION ALL
+    SELECT 'enum ' || name FROM unnest($3) AS name WHERE p.prosrc ~* ('\m' || name || '\M')
+) g
+WHERE p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+  AND p.pronamespace IS DISTINCT FROM to_regnamespace('usagectl')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+GROUP BY p.oid
+ORDER BY 1";
+
+/// The functions that mention something of `dropped`, on PostgreSQL; a trigger of SQLite is a dependent.
+pub fn mentions(db: &mut Db, dropped: &Dropped) -> QueryResult<Vec<String>> {
+    let Db::Pg(postgres) = db else {
+        return Ok(Vec::new());
+    };
+    postgres.run(|conn| {
+        sql_query(MENTIONS)
+            .bind::<Array<Text>, _>(&dropped.tables)
+            .bind::<Array<Text>, _>(qualified(&dropped.columns))
+            .bind::<Array<Text>, _>(&dropped.types)
+            .rows(conn)
+    })
+}
+
+/// As `table.column`.
+fn qualified(columns: &[(String, String)]) -> Vec<String> {
+    let columns = columns.iter();
+    columns
+        .map(|(table, column)| format!("{table}.{column}"))
+        .collect()
+}
+
 /// The indexes of all migrations, with their names.
 pub fn own_indexes(db: &Db) -> Vec<FoundIndex> {
     let mut own = Vec::new();
@@ -171,10 +216,6 @@ fn in_postgres(
     dropped: &Dropped,
     expected: &SchemaObjects,
 ) -> QueryResult<Vec<Dependent>> {
-    let columns = dropped.columns.iter();
-    let columns: Vec<String> = columns
-        .map(|(table, column)| format!("{table}.{column}"))
-        .collect();
     // Kind, name, the dropped object, whether it blocks, its statement, an index as `SchemaObjects` names it, and its
     // removal.
     type Row = (
@@ -189,7 +230,7 @@ fn in_postgres(
     );
     let rows: Vec<Row> = sql_query(POSTGRES)
         .bind::<Array<Text>, _>(&dropped.tables)
-        .bind::<Array<Text>, _>(columns)
+        .bind::<Array<Text>, _>(qualified(&dropped.columns))
         .bind::<Array<Text>, _>(&dropped.types)
         .rows(conn)?;
     let dependent = |(kind, name, depends_on, blocks, sql, index, removal, depth): Row| {

@@ -64,7 +64,7 @@ use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 use crate::fault;
 
-pub use dependents::{own_indexes, read as dependents, renamed_indexes};
+pub use dependents::{mentions, own_indexes, read as dependents, renamed_indexes};
 pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{
     Export, ExportOrigin, MigrationExporter, capture_defects, exported_tables, has_capture,

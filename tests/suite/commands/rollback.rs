@@ -472,6 +472,39 @@ fn every_kind_of_dependent_is_listed_postgresql() {
         ");
 }
 
+/// The server knows no dependency of such a text.
+#[test]
+fn functions_whose_text_mentions_dropped_objects_are_listed_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "CREATE FUNCTION row_type() RETURNS text LANGUAGE plpgsql AS
+             'DECLARE r api_usage%ROWTYPE; BEGIN SELECT * INTO r FROM api_usage; RETURN r.user_id; END';
+         CREATE FUNCTION column_type() RETURNS int LANGUAGE plpgsql AS
+             'DECLARE n public.api_usage.response_time%TYPE; BEGIN RETURN n; END';
+         CREATE FUNCTION enum_type() RETURNS text LANGUAGE plpgsql AS
+             'BEGIN RETURN ''DAILY''::\"MetricType\"; END';
+         CREATE FUNCTION in_sql() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM API_ALERTS';
+         CREATE FUNCTION of_trigger() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.method := upper(NEW.method); RETURN NEW; END';
+         CREATE TRIGGER upper BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION of_trigger();
+         CREATE FUNCTION of_kept_columns() RETURNS bigint LANGUAGE plpgsql AS
+             'BEGIN RETURN (SELECT count(endpoint) FROM api_usage); END';
+         CREATE FUNCTION of_other_tables() RETURNS int LANGUAGE plpgsql AS 'DECLARE user_id int; BEGIN RETURN user_id; END'",
+    );
+    let rollback = ["rollback", "--to", "create_api_usage"];
+    let plan = db.usagectl(rollback).arg("--dry-run").run().success();
+    let lines = plan.stdout.lines().filter(|it| it.contains(" mentions "));
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    assert_snapshot!(lines.join("\n"), @"
+    function enum_type() mentions enum MetricType: it may fail
+    function column_type() mentions column api_usage.response_time: it may fail
+    function in_sql() mentions table api_alerts: it may fail
+    function of_trigger() mentions column api_usage.method: it may fail
+    function row_type() mentions column api_usage.user_id: it may fail
+    ");
+    db.usagectl(rollback).arg("--yes").run().success();
+}
+
 #[rstest]
 fn uncounted_rows_are_a_data_loss(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
