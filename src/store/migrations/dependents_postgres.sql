@@ -3,17 +3,30 @@
 WITH RECURSIVE spaces AS (
     SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))
 ),
+-- The partitions and children of the tables of the columns, which lose the columns too.
+kin AS (
+    SELECT c.oid, c.relname
+    FROM pg_class c
+    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p')
+      AND EXISTS (SELECT FROM unnest($2) AS dropped WHERE starts_with(dropped, c.relname || '.'))
+    UNION ALL
+    SELECT i.inhrelid, k.relname FROM kin k JOIN pg_inherits i ON i.inhparent = k.oid
+),
 gone AS (
     SELECT 'pg_class'::regclass AS classid, c.oid AS objid, 0 AS objsubid, 'table ' || c.relname AS what
     FROM pg_class c
     WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)
     UNION ALL
-    SELECT 'pg_class'::regclass, c.oid, a.attnum,
-        CASE WHEN c.relname = ANY ($1) THEN 'table ' || c.relname ELSE 'column ' || c.relname || '.' || a.attname END
+    SELECT 'pg_class'::regclass, c.oid, a.attnum, 'table ' || c.relname
     FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p')
-      AND (c.relname = ANY ($1) OR c.relname || '.' || a.attname = ANY ($2))
+    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)
+    UNION ALL
+    SELECT 'pg_class'::regclass, c.oid, a.attnum, 'column ' || c.relname || '.' || a.attname
+    FROM kin k
+    JOIN pg_class c ON c.oid = k.oid
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE k.relname || '.' || a.attname = ANY ($2)
     UNION ALL
     -- The row type of a table, and arrays of it.
     SELECT 'pg_type'::regclass, y.oid, 0, 'table ' || c.relname
@@ -101,6 +114,8 @@ found AS (
     FROM depending d
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.objsubid = 0 AND c.relkind IN ('i', 'I')
+      -- Those of partitions come and go with that of the table, as do constraints and triggers.
+      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
     UNION ALL
     -- A generated column is dropped with its source by some versions, and prevents the drop in others.
     -- Its values are kept where its type is dropped.
@@ -139,7 +154,7 @@ found AS (
     FROM depending d
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
     -- The checks of our own tables are part of them.
-    WHERE o.contype IN ('c', 'p', 'u', 'x')
+    WHERE o.contype IN ('c', 'p', 'u', 'x') AND o.coninhcount = 0
       AND (o.contype <> 'c' OR o.connamespace IS DISTINCT FROM to_regnamespace('usagectl'))
       AND (o.conrelid <> 0 OR d.blocks)
     UNION ALL
@@ -154,13 +169,14 @@ found AS (
         format('ALTER TABLE %s DROP CONSTRAINT %I', (pg_identify_object('pg_class'::regclass, o.conrelid, 0)).identity, o.conname), 0
     FROM depending d
     JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
-    WHERE o.contype = 'f'
+    WHERE o.contype = 'f' AND o.coninhcount = 0
     UNION ALL
     SELECT 'trigger', g.tgname || ' of ' || g.tgrelid::regclass, d.what, d.blocks, pg_get_triggerdef(g.oid), NULL,
         'DROP TRIGGER ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0
     FROM depending d
     JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
     WHERE NOT g.tgisinternal AND g.tgname NOT LIKE 'usagectl\_%'
+      AND coalesce(to_jsonb(g) ->> 'tgparentid', '0') = '0'
     UNION ALL
     SELECT 'rule', r.rulename || ' of ' || c.oid::regclass, d.what, d.blocks, pg_get_ruledef(r.oid), NULL,
         'DROP RULE ' || (pg_identify_object(d.classid, d.objid, 0)).identity, 0

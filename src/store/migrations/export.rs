@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 use serde_json::Value;
 
@@ -323,13 +324,17 @@ impl Capture {
                 // Dropped after a crash of the server, as the export begins again. SECURITY DEFINER, since the
                 // application may have no right on our schema. ALWAYS: also for rows that replication writes.
                 let columns = columns.join(", ");
+                let tables = with_partitions(db, &table)?;
                 let trigger = |event: &str, rows: &str| {
                     let trigger = format!("{name}_{}", event.to_lowercase());
-                    format!(
-                        "CREATE TRIGGER {trigger} AFTER {event} ON {table} {rows}
-                             FOR EACH STATEMENT EXECUTE FUNCTION usagectl.{name}();
-                         ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};\n"
-                    )
+                    let on_each = tables.iter().map(|table| {
+                        format!(
+                            "CREATE TRIGGER {trigger} AFTER {event} ON {table} {rows}
+                                 FOR EACH STATEMENT EXECUTE FUNCTION usagectl.{name}();
+                             ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};\n"
+                        )
+                    });
+                    on_each.collect::<String>()
                 };
                 let old = "OLD TABLE AS old_rows";
                 let new = "NEW TABLE AS new_rows";
@@ -385,9 +390,7 @@ impl Capture {
 
     /// Drops triggers and table; the table that they are on must be locked.
     fn remove(&self, db: &mut Db) -> QueryResult<()> {
-        let table = quote_identifier(&self.table.table);
-        let drop = drop_sql(db, &self.name, Some(&table)).concat();
-        db.batch_execute(&drop)
+        db.batch_execute(&drop_sql(db, &self.name).concat())
     }
 
     fn writer(&self, folder: &Path, version: &str) -> Result<PartWriter, ArchiveError> {
@@ -555,24 +558,34 @@ pub fn exported_tables(
     Ok(exported)
 }
 
-type CaptureRow = (String, Option<String>, Option<String>);
+/// The quoted table and, on PostgreSQL, its partitions: its triggers do not fire for rows written to one by its name.
+fn with_partitions(db: &mut Db, table: &str) -> QueryResult<Vec<String>> {
+    let mut tables = vec![table.to_owned()];
+    if let Db::Pg(postgres) = db {
+        let query = sql_query(
+            "SELECT relid::regclass::text FROM pg_partition_tree(to_regclass($1)) WHERE level > 0",
+        )
+        .bind::<Text, _>(table);
+        let partitions: Vec<String> = postgres.run(|conn| query.rows(conn))?;
+        tables.extend(partitions);
+    }
+    Ok(tables)
+}
 
-/// The captures of interrupted exports: their names, and the tables of their triggers, qualified and quoted, and plain.
-fn captures(db: &mut Db) -> QueryResult<Vec<CaptureRow>> {
+/// The captures of interrupted exports: their names, and a table of their triggers.
+fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>)>> {
     let query = match db {
         Db::Pg(_) => {
-            // Qualified, since it is printed for sessions with any search path.
-            "SELECT p.proname::text, min(quote_ident(n.nspname) || '.' || quote_ident(t.relname)), min(t.relname::text)
+            "SELECT p.proname::text, min(t.relname::text)
              FROM pg_proc p
              LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
              LEFT JOIN pg_class t ON t.oid = g.tgrelid
-             LEFT JOIN pg_namespace n ON n.oid = t.relnamespace
              WHERE p.pronamespace = to_regnamespace('usagectl') AND p.proname LIKE 'usagectl\\_export\\_%'
              GROUP BY p.proname"
         }
         // Its triggers are found by name.
         Db::Sqlite(_) => {
-            "SELECT name, NULL, NULL FROM sqlite_master
+            "SELECT name, NULL FROM sqlite_master
              WHERE type = 'table' AND name LIKE 'usagectl\\_export\\_%' ESCAPE '\\'"
         }
     };
@@ -586,10 +599,10 @@ pub fn has_capture(db: &mut Db) -> QueryResult<bool> {
 
 /// Drops what an interrupted export left: its triggers would record rows for ever.
 pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
-    for (name, table, plain) in captures(db)? {
-        let drop = drop_sql(db, &name, table.as_deref()).concat();
+    for (name, table) in captures(db)? {
+        let drop = drop_sql(db, &name).concat();
         fault::point("capture");
-        retry.transaction(db, plain.as_slice(), |db| Ok(db.batch_execute(&drop)?))?;
+        retry.transaction(db, table.as_slice(), |db| Ok(db.batch_execute(&drop)?))?;
     }
     Ok(())
 }
@@ -597,32 +610,32 @@ pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
 /// The triggers that an interrupted export left, or that a running one uses.
 pub fn capture_defects(db: &mut Db) -> QueryResult<Vec<Defect>> {
     let captures = captures(db)?.into_iter();
-    let defect = |(name, table, _): CaptureRow| {
+    let defect = |(name, _): (String, _)| {
         Defect {
         object: format!("capture {name}"),
         problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \
                   interrupted one"
             .to_owned(),
-        fix: Some(drop_sql(db, &name, table.as_deref()).join(" ")),
+        fix: Some(drop_sql(db, &name).join(" ")),
     }
     };
     Ok(captures.map(defect).collect())
 }
 
-/// The statements that drop a capture. `table`: the one that its triggers are on, quoted.
-fn drop_sql(db: &Db, name: &str, table: Option<&str>) -> Vec<String> {
-    let (schema, on) = match (db, table) {
-        (Db::Pg(_), table) => ("usagectl.", table.map(|table| format!(" ON {table}"))),
-        (Db::Sqlite(_), _) => ("", Some(String::new())),
-    };
-    let triggers = on.into_iter().flat_map(|on| {
-        let events = ["insert", "update", "delete", "truncate"];
-        events.map(|event| format!("DROP TRIGGER IF EXISTS {name}_{event}{on};"))
-    });
-    let mut statements: Vec<String> = triggers.collect();
-    if matches!(db, Db::Pg(_)) {
-        statements.push(format!("DROP FUNCTION IF EXISTS usagectl.{name}();"));
+/// The statements that drop a capture.
+fn drop_sql(db: &Db, name: &str) -> Vec<String> {
+    match db {
+        // With the triggers that call it.
+        Db::Pg(_) => vec![
+            format!("DROP FUNCTION IF EXISTS usagectl.{name}() CASCADE;"),
+            format!("DROP TABLE IF EXISTS usagectl.{name};"),
+        ],
+        Db::Sqlite(_) => {
+            let triggers = ["insert", "update", "delete"].into_iter();
+            let triggers = triggers.map(|it| format!("DROP TRIGGER IF EXISTS {name}_{it};"));
+            triggers
+                .chain([format!("DROP TABLE IF EXISTS {name};")])
+                .collect()
+        }
     }
-    statements.push(format!("DROP TABLE IF EXISTS {schema}{name};"));
-    statements
 }

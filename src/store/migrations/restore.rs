@@ -252,7 +252,12 @@ pub fn restore_object(db: &mut Db, object: &UserObject, retry: &mut Retry<'_>) -
         _ => {
             fault::point("object");
             retry.transaction(db, std::slice::from_ref(&object.table), |db| {
-                Ok(on!(db, |conn| sql_query(&object.sql).execute(conn))?)
+                let sql = match object.kind {
+                    // The server's definition leaves the partitions out.
+                    DependentKind::Index => &object.sql.replacen(" ON ONLY ", " ON ", 1),
+                    _ => &object.sql,
+                };
+                Ok(on!(db, |conn| sql_query(sql).execute(conn))?)
             })?;
         }
     }

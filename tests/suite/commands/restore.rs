@@ -597,6 +597,83 @@ fn index_of_the_user_is_listed_exported_and_restored(#[values(Sqlite, Postgresql
     assert!(run.stdout.contains("index mine exists\n"), "{}", run.stdout);
 }
 
+/// A dropped column is one of the partitions, too, with all that uses it there; and rows may be written to a partition by
+/// its name.
+#[test]
+fn partitions_keep_their_objects_and_rows_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.execute(
+        "CREATE TABLE api_usage (id text NOT NULL, api_name text NOT NULL, endpoint text,
+             timestamp timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, success boolean NOT NULL DEFAULT true,
+             status_code integer, created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id, timestamp))
+             PARTITION BY RANGE (timestamp);
+         CREATE SCHEMA old;
+         CREATE TABLE first PARTITION OF api_usage FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         CREATE TABLE old.second PARTITION OF api_usage FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+         CREATE INDEX ON api_usage (api_name, timestamp);
+         CREATE INDEX ON api_usage (timestamp)",
+    );
+    db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+    put_old_rows(&db, 3);
+    db.execute(
+        "CREATE INDEX mine ON api_usage (user_id);
+         CREATE INDEX of_first ON first (response_time);
+         CREATE INDEX of_second ON old.second (response_time, user_id);
+         ALTER TABLE first ADD CONSTRAINT short CHECK (response_time < 1000000);
+         CREATE VIEW users AS SELECT user_id FROM old.second",
+    );
+    let rollback = ["rollback", "--to", "create_api_usage", "--yes"];
+    let folder = export_folder(&db);
+    let refused = db.usagectl(rollback).arg("--export").arg(&folder).run();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    let reason = "view users uses column second.user_id";
+    assert!(refused.stderr.contains(reason), "{}", refused.snapshot());
+    db.execute("DROP VIEW users");
+    let objects = || {
+        db.rows(
+            "SELECT indrelid::regclass, pg_get_indexdef(indexrelid), indisvalid FROM pg_index
+             WHERE indrelid IN (SELECT relid FROM pg_partition_tree('api_usage'))
+             UNION ALL
+             SELECT conrelid::regclass, pg_get_constraintdef(oid), convalidated FROM pg_constraint WHERE conname = 'short'
+             ORDER BY 1, 2",
+        )
+    };
+    let objects_before = objects();
+
+    // The transaction that drops is retried, and rows are written meanwhile.
+    let mut reader = db.open_transaction("SELECT count(*) FROM api_alerts");
+    let mut run = db
+        .usagectl(rollback)
+        .args(["-v", "--lock-timeout=50ms", "--export"])
+        .arg(&folder)
+        .spawn();
+    run.wait_for_stderr(" is in use");
+    db.execute(
+        "INSERT INTO first (id, api_name, timestamp, response_time) VALUES ('a', 'tmdb', '2026-01-20', 1);
+         INSERT INTO old.second (id, api_name, timestamp, user_id) VALUES ('b', 'tmdb', '2026-02-20', 'c');
+         UPDATE first SET user_id = 'd' WHERE id = 'old1';
+         DELETE FROM first WHERE id = 'old2'",
+    );
+    let query = "SELECT id, response_time, user_id FROM api_usage ORDER BY id";
+    let before = db.rows(query);
+    reader.batch_execute("COMMIT").unwrap();
+    drop(reader);
+    run.wait().success();
+    for created in [true, false] {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        let restored = program.run().success().stdout;
+        for index in ["mine", "of_first", "of_second"] {
+            let line = match created {
+                true => format!("created index {index}\n"),
+                false => format!("index {index} exists\n"),
+            };
+            assert!(restored.contains(&line), "{line}: {restored}");
+        }
+        assert_eq!(db.rows(query), before);
+        assert_eq!(objects(), objects_before);
+    }
+}
+
 /// An export of one engine is restored into the other.
 #[rstest]
 fn export_is_restored_into_the_other_engine(#[values(Sqlite, Postgresql)] engine: Engine) {
