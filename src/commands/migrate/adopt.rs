@@ -73,6 +73,10 @@ pub(super) fn run(
     if !is_partial {
         let expected = migrations::expected(&db, &findings.survey.statuses);
         migrations::require_tables(&mut db, &expected, &findings.objects, true)?;
+        let adopted = findings.evidence.iter().filter(|it| it.is_adopted());
+        let adopted: Vec<&str> = adopted.map(|it| it.version).collect();
+        let prisma = &findings.prisma;
+        prisma.check_others(&mut db, &findings.pending, &adopted)?;
     }
     if is_preview {
         warn_of_owner(context, &mut db, &findings.pending)?;

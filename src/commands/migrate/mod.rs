@@ -436,6 +436,7 @@ impl Run<'_> {
         let survey = migrations::survey(self.db)?;
         let plan = plan(self.db, &survey, self.url, self.args)?;
         let prisma = self.args.prisma.read(self.db, false)?;
+        prisma.check_others(self.db, &plan, &[])?;
         let versions = plan.iter().map(|it| it.version);
         self.args
             .prisma
@@ -641,8 +642,9 @@ fn preview(
     let plan = plan(&mut db, &survey, url, args)?;
     warn_of_owner(context, &mut db, &plan)?;
     let orphaned = schema_objects::orphaned_triggers(&mut db)?;
+    let prisma = args.prisma.read(&mut db, false)?;
+    prisma.check_others(&mut db, &plan, &[])?;
     if args.sql {
-        let prisma = args.prisma.read(&mut db, false)?;
         args.prisma
             .warn_of_unknown(context, &prisma, plan.iter().map(|it| it.version))?;
         let entry = LogContext::of_script(url, &prisma);

@@ -1,6 +1,8 @@
 //! Prisma's migration ledger, `_prisma_migrations`: the state of a migration, and which of its migrations are
 //! ours.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::domain::named::named;
@@ -34,6 +36,9 @@ pub struct PrismaMigration {
     /// this is unknown.
     #[serde(skip)]
     pub is_ours: bool,
+    /// The other tables that its `migration.sql` creates or alters.
+    #[serde(skip)]
+    pub others: Vec<String>,
     /// Of its `migration.sql`.
     #[serde(skip)]
     pub checksum: String,
@@ -73,6 +78,7 @@ pub struct PrismaFolder {
     pub other_checksums: Vec<String>,
     /// The tables that it creates.
     pub tables: Vec<String>,
+    pub altered_tables: Vec<String>,
 }
 
 /// One of our migrations, as it is matched with Prisma's.
@@ -155,13 +161,17 @@ pub fn matching(
         let folder = folder.or_else(|| known.iter().find(creates));
         let row = rows.iter().find(|row| has_name(&row.name));
         let mut applied = names_in_state(rows, PrismaState::Applied).into_iter();
+        // On SQLite Prisma copies a table that it cannot alter.
+        let is_other = |it: &&String| !all_tables.contains(&it.strip_prefix("new_").unwrap_or(it));
+        let others = folder.map_or(Vec::new(), |folder| {
+            let touched = folder.tables.iter().chain(&folder.altered_tables);
+            let others: BTreeSet<&String> = touched.filter(is_other).collect();
+            others.into_iter().cloned().collect()
+        });
         let (name, checksum, is_ours) = if let Some(folder) = folder {
-            let mut tables = folder.tables.iter();
-            let is_ours = tables.all(|it| all_tables.contains(&it.as_str()))
-                && own
-                    .tables
-                    .iter()
-                    .all(|it| folder.tables.iter().any(|found| found == it));
+            let mut tables = own.tables.iter();
+            let creates = |table: &&str| folder.tables.iter().any(|it| it == table);
+            let is_ours = others.is_empty() && tables.all(creates);
             (folder.name.clone(), folder.checksum.clone(), is_ours)
         } else if let Some(row) = row {
             (row.name.clone(), row.checksum.clone(), true)
@@ -177,6 +187,7 @@ pub fn matching(
         Some(PrismaMigration {
             state: state(rows, &name),
             is_ours,
+            others,
             is_edited: folder.is_some_and(|folder| folder.is_edited(rows)),
             has_stray_row: !known.iter().any(|it| it.name == own_name) && rows.iter().any(is_stray),
             checksum,
@@ -200,17 +211,17 @@ fn without_timestamp(name: &str) -> &str {
         .trim_start_matches('_')
 }
 
-/// The tables that a `migration.sql` creates.
-pub fn created_tables(sql: &str) -> Vec<String> {
+/// The tables that a `migration.sql` changes by this verb: CREATE or ALTER.
+pub fn tables_after(verb: &str, sql: &str) -> Vec<String> {
     let names = sql.lines().filter_map(|line| {
         let mut words = line.split([' ', '(']).filter(|word| !word.is_empty());
-        for keyword in ["CREATE", "TABLE"] {
+        for keyword in [verb, "TABLE"] {
             words
                 .next()
                 .filter(|word| word.eq_ignore_ascii_case(keyword))?;
         }
         let is_keyword = |word: &&str| {
-            ["IF", "NOT", "EXISTS"]
+            ["IF", "NOT", "EXISTS", "ONLY"]
                 .iter()
                 .any(|it| word.eq_ignore_ascii_case(it))
         };
@@ -240,6 +251,7 @@ mod tests {
             checksum: format!("checksum of {name}"),
             other_checksums: vec![format!("other checksum of {name}")],
             tables: tables.iter().map(|it| (*it).to_owned()).collect(),
+            altered_tables: Vec::new(),
         }
     }
 
@@ -350,9 +362,10 @@ mod tests {
     }
 
     #[test]
-    fn created_tables_are_read_from_prisma_sql() {
+    fn tables_are_read_from_prisma_sql() {
         let sql = "-- CreateTable\nCREATE TABLE \"public\".\"a\" (\n  id TEXT);\n\
                    create table if not exists b(\nALTER TABLE \"c\" ADD";
-        assert_eq!(created_tables(sql), ["a", "b"]);
+        assert_eq!(tables_after("CREATE", sql), ["a", "b"]);
+        assert_eq!(tables_after("ALTER", sql), ["c"]);
     }
 }

@@ -22,8 +22,8 @@ use super::{ALL, Direction, Migration, ledger};
 use crate::domain::format::hex;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::prisma::{
-    OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
-    without_folder,
+    OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, matching, names_in_state,
+    tables_after, without_folder,
 };
 use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Result};
@@ -100,7 +100,8 @@ pub fn read_folders(directory: &Path) -> Result<Vec<PrismaFolder>> {
             other_checksums: [unix, windows]
                 .map(|text| hex(&Sha256::digest(text)))
                 .to_vec(),
-            tables: created_tables(&text),
+            tables: tables_after("CREATE", &text),
+            altered_tables: tables_after("ALTER", &text),
         });
     }
     folders.sort_by(|a, b| a.name.cmp(&b.name));
@@ -123,6 +124,8 @@ pub struct PrismaSync {
     unknown: Vec<&'static Migration>,
     /// Recorded migrations that the folder lacks.
     without_folder: Vec<String>,
+    /// Failed migrations that correspond to none of ours.
+    failed: Vec<String>,
     /// Whether a reverted migration is marked as rolled back.
     writes_history: bool,
 }
@@ -154,6 +157,10 @@ impl PrismaSync {
                 None => sync.unknown.push(migration),
             }
         }
+        sync.failed = names_in_state(&rows, PrismaState::Failed);
+        let matched = || sync.migrations.values();
+        sync.failed
+            .retain(|name| matched().all(|it| it.name != *name));
         Ok(sync)
     }
 
@@ -165,6 +172,62 @@ impl PrismaSync {
     /// The recorded migrations that the folder lacks, if it was found.
     pub fn without_folder(&self) -> &[String] {
         &self.without_folder
+    }
+
+    /// Refuses to record a migration of Prisma as applied that also changes other tables than ours: Prisma would never
+    /// change them. `pending` are to be applied; of the `adopted` it is enough that those tables exist.
+    pub fn check_others(
+        &self,
+        db: &mut Db,
+        pending: &[&Migration],
+        adopted: &[&'static str],
+    ) -> Result<()> {
+        let pending = pending.iter().map(|it| (it.version, true));
+        let adopted = adopted.iter().map(|version| (*version, false));
+        for (version, is_pending) in pending.chain(adopted) {
+            let Some(prisma) = self
+                .find(version)
+                .filter(|it| it.state != PrismaState::Applied)
+            else {
+                continue;
+            };
+            let mut others = prisma.others.clone();
+            if !is_pending {
+                let mut missing = Vec::new();
+                for table in others {
+                    let name = table.replace('\'', "''");
+                    let exists = match db {
+                        Db::Pg(_) => format!("to_regclass(quote_ident('{name}')) IS NOT NULL"),
+                        Db::Sqlite(_) => ledger::exists(db, "", &name),
+                    };
+                    if !is_true(db, &format!("SELECT {exists}"))? {
+                        missing.push(table);
+                    }
+                }
+                others = missing;
+            }
+            if others.is_empty() {
+                continue;
+            }
+            let (name, others) = (&prisma.name, others.join(", "));
+            let message = match is_pending {
+                true => format!("Prisma's {prisma} and also changes {others}; nothing was changed"),
+                false => {
+                    format!("Prisma's {prisma} and also creates {others}; nothing was changed")
+                }
+            };
+            let next = match (is_pending, prisma.state) {
+                (false, _) => {
+                    format!("run the rest of {name}/migration.sql, then the same command again")
+                }
+                (true, PrismaState::Failed) => format!(
+                    "npx prisma migrate resolve --rolled-back {name}, then npx prisma migrate deploy, then usagectl migrate --adopt"
+                ),
+                (true, _) => "npx prisma migrate deploy, then usagectl migrate --adopt".to_owned(),
+            };
+            return Err(Error::message(Exit::Refused, message).with_next(next));
+        }
+        Ok(())
     }
 
     /// Prisma's migration for one of ours.
@@ -222,7 +285,15 @@ impl PrismaSync {
             let prisma = self.completed_by(migration.version, Recording::Reverted)?;
             Some(row_defects(migration, prisma))
         });
-        of_states.chain(of_rows.flatten()).collect()
+        let failed = self.failed.iter().map(|name| Defect {
+            object: format!("Prisma's migration {name}"),
+            problem: "failed, or is running: `prisma migrate deploy` applies nothing until it is resolved"
+                .to_owned(),
+            fix: Some(format!(
+                "npx prisma migrate resolve --rolled-back {name} -- or --applied, if all its changes are in the database"
+            )),
+        });
+        of_states.chain(of_rows.flatten()).chain(failed).collect()
     }
 
     /// The difference between the state of a migration in Prisma's ledger and that in ours.

@@ -265,6 +265,97 @@ fn failed_migration_of_prisma_is_resolved(#[values(Sqlite, Postgresql)] engine: 
     }
 }
 
+/// Prisma would never make the other changes of a migration that is recorded as applied.
+#[rstest]
+fn migration_of_prisma_that_changes_other_tables_is_left_to_prisma(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("absent", "failed", "rolled_back")] state: &str,
+    #[values(false, true)] is_adopted: bool,
+) {
+    let [_, enhance, _] = PRISMA_MIGRATIONS;
+    let db = deployed(engine, 1);
+    if is_adopted {
+        let to = ["migrate", "--adopt", "--yes", "--to", "create_api_usage"];
+        db.usagectl(to).run().success();
+    }
+    if state != "absent" {
+        insert_prisma_row(&db, enhance, state);
+    }
+    copy_prisma_folder(&db);
+    let file = db.sandbox().work().join("prisma/migrations").join(enhance);
+    let file = file.join("migration.sql");
+    let sql = fs::read_to_string(&file).unwrap();
+    let other = match is_adopted {
+        true => "ALTER TABLE \"orders\" ADD COLUMN \"name\" TEXT;",
+        false => "CREATE TABLE \"orders\" (\n    \"id\" TEXT\n);",
+    };
+    fs::write(&file, format!("{sql}\n{other}\n")).unwrap();
+    let rows = prisma_rows(&db);
+    let command = match is_adopted {
+        true => "migrate",
+        false => "migrate --adopt --yes",
+    };
+    for options in ["", " --dry-run", " --sql"] {
+        let run = db.usagectl(format!("{command}{options}").split(' ')).run();
+        assert_eq!(run.code, 5, "{}", run.snapshot());
+        assert!(
+            run.stderr
+                .contains("also changes orders; nothing was changed"),
+            "{}",
+            run.stderr
+        );
+        let next = "npx prisma migrate deploy, then usagectl migrate --adopt";
+        assert!(run.stderr.contains(next), "{}", run.stderr);
+        let resolve = format!("npx prisma migrate resolve --rolled-back {enhance}, then ");
+        assert_eq!(
+            run.stderr.contains(&resolve),
+            state == "failed",
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(prisma_rows(&db), rows);
+
+    // With our objects alone it is not applied either.
+    db.execute(&fixture(
+        engine,
+        &format!("prisma/migrations/{enhance}/migration.sql"),
+    ));
+    let run = adopt(&db);
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let message = "also creates orders; nothing was changed";
+    assert!(run.stderr.contains(message), "{}", run.stderr);
+    assert_eq!(prisma_rows(&db), rows);
+    db.execute("CREATE TABLE orders (id TEXT, name TEXT)");
+    adopt(&db).success();
+    assert!(prisma_rows(&db).contains(&format!("{enhance}|finished|kept|0|")));
+    assert_works(&db);
+}
+
+/// Also one whose tables are unknown.
+#[rstest]
+fn failed_migration_of_prisma_alone_is_reported_by_verify(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = deployed(engine, 3);
+    copy_prisma_folder(&db);
+    adopt(&db).success();
+    insert_prisma_row(&db, PRISMA_MIGRATIONS[2], "rolled_back");
+    let name = "20260301000000_add_orders";
+    db.execute(&format!(
+        "UPDATE _prisma_migrations SET migration_name = '{name}', rolled_back_at = NULL WHERE rolled_back_at IS NOT NULL"
+    ));
+    let run = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let defect = format!("defect: Prisma's migration {name} failed, or is running");
+    assert!(run.stdout.contains(&defect), "{}", run.stdout);
+    db.usagectl(["status"]).run().success();
+    db.execute(
+        "UPDATE _prisma_migrations SET rolled_back_at = started_at WHERE finished_at IS NULL",
+    );
+    db.usagectl(["status", "--verify"]).run().success();
+}
+
 #[rstest]
 fn rolled_back_migration_of_prisma_is_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = deployed(engine, 1);
