@@ -210,7 +210,14 @@ fn missing(
                 work => work,
             }
         }
-        ("rollback", Access::Create | Access::Write) => Work::Revert,
+        ("rollback", Access::Create | Access::Write) => {
+            // With them it has a plan, of which it names the objects that require an owner.
+            let reads = Work::Read(rights::application_tables("migrate"));
+            match rights::missing(&reads, &held).is_empty() {
+                true => Work::Revert,
+                false => reads,
+            }
+        }
         (_, Access::Read) => Work::Read(rights::application_tables(command)),
         (_, Access::Create | Access::Write) => Work::Write(rights::application_tables(command)),
     };

@@ -409,6 +409,31 @@ fn printed_statements_are_sufficient_for_a_repair_postgresql(
     role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
 }
 
+/// The step drops a column of our own.
+#[test]
+fn rollback_of_own_tables_asks_for_no_right_on_the_applications_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    let role = OtherRole::new(&db);
+    let (name, owner) = (&role.name, format!("owner_for_{}", role.name));
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!(
+            "DO $$ DECLARE name regclass; BEGIN
+                 FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'usagectl'::regnamespace
+                 LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', name); END LOOP; END $$"
+        ),
+        &format!("ALTER SCHEMA usagectl OWNER TO {owner}"),
+    ]);
+    let steps = until_success(&role, &["rollback", "--yes"], "");
+    role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
+    let expected = [
+        format!("GRANT USAGE ON SCHEMA usagectl TO \"{name}\""),
+        format!("GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO \"{name}\""),
+        format!("GRANT \"{owner}\" TO \"{name}\""),
+    ];
+    assert_eq!(steps.concat(), expected);
+}
+
 /// Of a role that owns all objects, membership in it is enough.
 #[rstest]
 #[case::trigger("", "DROP TRIGGER usagectl_after_insert ON api_usage")]
