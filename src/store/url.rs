@@ -198,9 +198,23 @@ impl UrlError {
             Some(UrlFault::UnknownTlsParameter(_)) => {
                 "correct or remove that parameter: libpq's are sslmode, sslrootcert, sslcert, sslkey and others"
             }
+            _ if self.is_of_proxy() => {
+                "set DIRECT_URL to the URL of the server itself: postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+            }
             _ => "give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE",
         };
         next.to_owned()
+    }
+
+    /// Whether the URL is one of Prisma's proxies, which only its own client can use.
+    fn is_of_proxy(&self) -> bool {
+        match self {
+            UrlError::Invalid {
+                fault: UrlFault::UnknownScheme(scheme),
+                ..
+            } => scheme == "prisma" || scheme == "prisma+postgres",
+            _ => false,
+        }
     }
 }
 
@@ -208,17 +222,30 @@ impl UrlError {
 /// schema.prisma, else the default file.
 ///
 /// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the URL that bypasses a pooler) precedes
-/// `DATABASE_URL` of the same source. An invalid URL is an error; no other source replaces it.
+/// `DATABASE_URL` of the same source. An invalid URL is an error; no other source replaces it, but `DIRECT_URL` the URL of
+/// one of Prisma's proxies.
 pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlError> {
-    let working_directory = Path::new("");
     if let Some(url) = flag {
-        return parse_in(url, UrlSource::Flag, working_directory);
+        return parse_in(url, UrlSource::Flag, Path::new(""));
     }
     let names: &[&'static str] = if prefer_direct {
         &["DIRECT_URL", "DATABASE_URL"]
     } else {
         &["DATABASE_URL"]
     };
+    let found = find_named(names);
+    if !found.as_ref().is_err_and(UrlError::is_of_proxy) {
+        return found;
+    }
+    match find_named(&["DIRECT_URL"]) {
+        Ok(direct) if direct.source == UrlSource::Default => found,
+        direct => direct,
+    }
+}
+
+/// The URL of the first of these variables.
+fn find_named(names: &[&'static str]) -> Result<DatabaseUrl, UrlError> {
+    let working_directory = Path::new("");
     for name in names {
         match env::var(name) {
             Ok(url) => return parse_in(&url, UrlSource::Environment(name), working_directory),

@@ -488,6 +488,46 @@ fn url_of_a_hosting_platform_is_accepted_postgresql() {
 }
 
 /// A schema of Prisma up to 6 requires a `url`; from 7 it may not have one.
+/// Prisma Accelerate and Prisma Postgres; only Prisma's own client understands it.
+#[rstest]
+fn direct_url_replaces_the_url_of_a_proxy_of_prisma(
+    #[values(
+        "prisma://proxy.example/?api_key=",
+        "prisma+postgres://localhost:1/?api_key="
+    )]
+    proxy: &str,
+    #[values(false, true)] in_dot_env: bool,
+) {
+    let sandbox = Sandbox::new();
+    let proxy = format!("{proxy}{PASSWORD}");
+    let run = |args: &[&str]| sandbox.usagectl(args).env("DATABASE_URL", &proxy);
+    for args in [["status"], ["migrate"]] {
+        let refused = run(&args).run();
+        assert_eq!(refused.code, 2, "{}", refused.snapshot());
+        let next = "next: set DIRECT_URL to the URL of the server itself: postgresql://";
+        assert!(refused.stderr.contains(next), "{}", refused.stderr);
+        assert!(!refused.stderr.contains(PASSWORD), "{}", refused.stderr);
+    }
+    if in_dot_env {
+        sandbox.file(".env", "DIRECT_URL=sqlite:direct.db\n");
+    }
+    for args in [
+        "migrate",
+        "rollback --dry-run",
+        "status",
+        "record --api tmdb",
+        "aggregate",
+    ] {
+        let program = run(&args.split(' ').collect::<Vec<_>>());
+        match in_dot_env {
+            true => program,
+            false => program.env("DIRECT_URL", "sqlite:direct.db"),
+        }
+        .run()
+        .success();
+    }
+}
+
 fn prisma_schema(url: &str) -> String {
     format!("datasource db {{\n  provider = \"sqlite\"\n  {url}\n}}\n")
 }
