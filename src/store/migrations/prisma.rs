@@ -175,7 +175,7 @@ impl PrismaSync {
     }
 
     /// Refuses to record a migration of Prisma as applied that also changes other tables than ours: Prisma would never
-    /// change them. `pending` are to be applied; of the `adopted` it is enough that those tables exist.
+    /// change them. `pending` are applied next; of the `adopted` it is enough that those tables exist.
     pub fn check_others(
         &self,
         db: &mut Db,
