@@ -55,6 +55,10 @@ if ! command -v cargo >/dev/null; then
 fi
 [ -z "$missing" ] || install_missing
 
+# Tests wait for servers and locks: one more than the processors takes a quarter less time.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
+export RUST_TEST_THREADS
+
 # Without TLS, whose OpenSSL takes longer to build than everything else; no test needs it.
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
