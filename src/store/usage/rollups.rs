@@ -320,7 +320,8 @@ pub fn load_to_replace(
     Ok(found)
 }
 
-/// The stored roll-ups of a day or month whose `parts` were replaced. Nothing if it has none, or a damaged one.
+/// The stored roll-ups of a day or month whose `parts` were replaced. Nothing if its total is missing or damaged; a
+/// damaged endpoint is empty, as in [`load_to_replace`].
 pub fn load_replaced(
     db: &mut Db,
     granularity: Granularity,
@@ -329,35 +330,6 @@ pub fn load_replaced(
     parts: &ReplacedParts,
 ) -> Result<Option<StoredPeriod>, Error> {
     use usagectl_rollups::dsl;
-    let names = parts.endpoints();
-    macro_rules! rows {
-        ($scopes:expr) => {
-            dsl::usagectl_rollups
-                .filter(dsl::aggregation_type.eq(granularity.as_str()))
-                .filter(dsl::scope.eq_any($scopes.map(|scope: Scope| scope.as_str())))
-                .filter(dsl::api_name.eq(&period.api_name))
-                .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
-        };
-    }
-    let found: Vec<Row> = on!(db, |conn| rows!([Scope::Api, Scope::Endpoint])
-        .filter(dsl::endpoint.eq_any(&names))
-        .select(Row::as_select())
-        .load(conn))?;
-    let mut total = None;
-    let mut rollup = ApiRollup::default();
-    for row in &found {
-        let Ok(read) = row.read() else {
-            return Ok(None);
-        };
-        match Scope::named(&row.scope) {
-            Some(Scope::Api) => total = Some(read),
-            Some(Scope::Endpoint) | None => *rollup.endpoint(&row.endpoint) = read,
-        }
-    }
-    let Some(total) = total else {
-        return Ok(None);
-    };
-    rollup.total = total;
     let calendar = settings.calendar;
     let end = calendar.end_of(granularity, period.start);
     let part = match granularity {
@@ -366,29 +338,47 @@ pub fn load_replaced(
     };
     let next = |start: &DateTime<Utc>| Some(calendar.end_of(part, *start));
     let starts = std::iter::successors(Some(period.start), next);
+    let starts = starts.take_while(|start| *start < end);
     let only = Parts {
-        starts: starts
-            .take_while(|start| *start < end)
-            .map(UtcTimestamp::new)
-            .collect(),
-        endpoints: &names,
+        // The period itself starts with the first.
+        starts: starts.map(UtcTimestamp::new).collect(),
+        endpoints: &parts.endpoints(),
     };
+    let apis = BTreeSet::from([period.api_name.as_str()]);
     let of = RollupFilter {
-        apis: &BTreeSet::from([period.api_name.as_str()]),
+        apis: &apis,
         window: Window::new(period.start, end),
         only: Some(&only),
     };
+    let mut stored = BTreeMap::new();
+    let empty = |_| Ok(Rollup::default());
+    gather(db, granularity.into(), Some, of, empty, &mut stored)?;
+    let stored = stored.into_values().next();
     let merged = gather_shorter(db, granularity, calendar, of)?;
-    let Some(parts) = merged.into_values().next() else {
+    let merged = merged.into_values().next();
+    // A total without calls is a damaged one.
+    let Some((rollup, parts)) = stored
+        .zip(merged)
+        .filter(|(it, _)| it.total.total_requests > 0)
+    else {
         return Ok(None);
     };
-    let endpoints: i64 = on!(db, |conn| rows!([Scope::Endpoint]).count().get_result(conn))?;
+    macro_rules! endpoints {
+        () => {
+            dsl::usagectl_rollups
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::scope.eq(Scope::Endpoint.as_str()))
+                .filter(dsl::api_name.eq(&period.api_name))
+                .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
+        };
+    }
+    let endpoints: i64 = on!(db, |conn| endpoints!().count().get_result(conn))?;
     let endpoints = usize::try_from(endpoints).unwrap_or(0);
     let mut requests = None;
     if endpoints > usize::try_from(settings.max_endpoints).unwrap_or(usize::MAX) {
         let fewest = sql::<Nullable<BigInt>>("min(total_requests)");
         let sum = sql::<Nullable<BigInt>>("CAST(sum(total_requests) AS BIGINT)");
-        let found: (Option<i64>, Option<i64>) = on!(db, |conn| rows!([Scope::Endpoint])
+        let found: (Option<i64>, Option<i64>) = on!(db, |conn| endpoints!()
             .filter(dsl::endpoint.ne(OTHER))
             .select((fewest, sum))
             .get_result(conn))?;
