@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use diesel::sql_types::Text;
 use diesel::{QueryResult, sql_query};
 
 use super::ledger::{self, ledger_name};
@@ -305,20 +304,17 @@ pub fn unrenamed(db: &mut Db, found: &SchemaObjects) -> QueryResult<Vec<Defect>>
     let mut unrenamed = Vec::new();
     let migrations = ALL.iter().filter(|it| it.is_application());
     let effects: Vec<_> = migrations.map(|it| it.effect(db)).collect();
-    let Db::Sqlite(conn) = db else {
+    if matches!(db, Db::Pg(_)) {
         return Ok(unrenamed);
-    };
+    }
     for table in effects.iter().flat_map(|it| it.tables()) {
         let new = format!("new_{table}");
-        let exists =
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)";
-        if found.get(&format!("table {table}")).is_some()
-            || !sql_query(exists).bind::<Text, _>(&new).row(conn)?
-        {
+        if found.get(&format!("table {table}")).is_some() || !ledger::has_table(db, &new)? {
             continue;
         }
         let (to, from) = (quote_identifier(table), quote_identifier(&new));
-        let rows: i64 = sql_query(format!("SELECT count(*) FROM {from}")).row(conn)?;
+        let count = sql_query(format!("SELECT count(*) FROM {from}"));
+        let rows: i64 = on!(db, |conn| count.row(conn))?;
         let rows = counted(rows.unsigned_abs(), "row");
         unrenamed.push(Defect {
             object: format!("table {table}"),

@@ -631,6 +631,17 @@ pub(super) fn exists(db: &Db, schema: &str, name: &str) -> String {
     }
 }
 
+/// Whether the application's schema has a table of this name, which may be any.
+pub(super) fn has_table(db: &mut Db, name: &str) -> QueryResult<bool> {
+    let query = match db {
+        Db::Pg(_) => "SELECT to_regclass(quote_ident($1)) IS NOT NULL",
+        Db::Sqlite(_) => {
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)"
+        }
+    };
+    on!(db, |conn| sql_query(query).bind::<Text, _>(name).row(conn))
+}
+
 /// Checks in one query that exactly this program's migrations are applied. A database that a newer version has
 /// migrated may be enough for `how` it is used; then returns the unknown versions.
 pub fn require_current(db: &mut Db, url: &DatabaseUrl, how: Use) -> Result<Vec<String>> {

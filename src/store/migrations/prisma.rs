@@ -191,31 +191,22 @@ impl PrismaSync {
             else {
                 continue;
             };
-            let mut others = prisma.others.clone();
-            if !is_pending {
-                let mut missing = Vec::new();
-                for table in others {
-                    let name = table.replace('\'', "''");
-                    let exists = match db {
-                        Db::Pg(_) => format!("to_regclass(quote_ident('{name}')) IS NOT NULL"),
-                        Db::Sqlite(_) => ledger::exists(db, "", &name),
-                    };
-                    if !is_true(db, &format!("SELECT {exists}"))? {
-                        missing.push(table);
-                    }
+            let mut others = Vec::new();
+            for table in &prisma.others {
+                if is_pending || !ledger::has_table(db, table)? {
+                    others.push(table.as_str());
                 }
-                others = missing;
             }
             if others.is_empty() {
                 continue;
             }
             let (name, others) = (&prisma.name, others.join(", "));
-            let message = match is_pending {
-                true => format!("Prisma's {prisma} and also changes {others}; nothing was changed"),
-                false => {
-                    format!("Prisma's {prisma} and also creates {others}; nothing was changed")
-                }
+            let verb = match is_pending {
+                true => "changes",
+                false => "creates",
             };
+            let message =
+                format!("Prisma's {prisma} and also {verb} {others}; nothing was changed");
             let next = match (is_pending, prisma.state) {
                 (false, _) => {
                     format!("run the rest of {name}/migration.sql, then the same command again")
