@@ -409,21 +409,33 @@ fn printed_statements_are_sufficient_for_a_repair_postgresql(
     role.administer(&[&format!("DROP OWNED BY {} CASCADE", role.name)]);
 }
 
+/// Creates a role that owns our schema, its functions, and the tables in `schemas`; returns its name.
+fn give_to_an_owner(role: &OtherRole, schemas: &str) -> String {
+    let owner = format!("owner_for_{}", role.name);
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!(
+            "DO $$ DECLARE change text; BEGIN
+                 FOR change IN
+                     SELECT format('ALTER TABLE %s OWNER TO {owner}', oid::regclass) FROM pg_class
+                     WHERE relkind = 'r' AND relnamespace::regnamespace::text = ANY (string_to_array('{schemas}', ', '))
+                     UNION ALL
+                     SELECT format('ALTER FUNCTION %s OWNER TO {owner}', oid::regprocedure) FROM pg_proc
+                     WHERE pronamespace = 'usagectl'::regnamespace
+                 LOOP EXECUTE change; END LOOP;
+                 ALTER SCHEMA usagectl OWNER TO {owner}; END $$"
+        ),
+    ]);
+    owner
+}
+
 /// The step drops a column of our own.
 #[test]
 fn rollback_of_own_tables_asks_for_no_right_on_the_applications_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
     let role = OtherRole::new(&db);
-    let (name, owner) = (&role.name, format!("owner_for_{}", role.name));
-    role.administer(&[
-        &format!("CREATE ROLE {owner}"),
-        &format!(
-            "DO $$ DECLARE name regclass; BEGIN
-                 FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'usagectl'::regnamespace
-                 LOOP EXECUTE format('ALTER TABLE %s OWNER TO {owner}', name); END LOOP; END $$"
-        ),
-        &format!("ALTER SCHEMA usagectl OWNER TO {owner}"),
-    ]);
+    let owner = give_to_an_owner(&role, "usagectl");
+    let name = &role.name;
     let steps = until_success(&role, &["rollback", "--yes"], "");
     role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
     let expected = [
@@ -453,20 +465,11 @@ fn membership_in_the_owner_is_sufficient_for_a_repair_postgresql(
 ) {
     let db = TestDatabase::migrated(Postgresql);
     let role = OtherRole::new(&db);
-    let (name, owner) = (&role.name, format!("owner_for_{}", role.name));
+    let owner = give_to_an_owner(&role, "public, usagectl");
+    let name = &role.name;
     role.administer(&[
-        &format!("CREATE ROLE {owner}"),
         &format!(
-            "DO $$ DECLARE change text; BEGIN
-                 FOR change IN
-                     SELECT format('ALTER TABLE %s OWNER TO {owner}', oid::regclass) FROM pg_class
-                     WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
-                     UNION ALL
-                     SELECT format('ALTER FUNCTION %s OWNER TO {owner}', oid::regprocedure) FROM pg_proc
-                     WHERE pronamespace = 'usagectl'::regnamespace
-                 LOOP EXECUTE change; END LOOP;
-                 ALTER SCHEMA usagectl OWNER TO {owner}; END $$;
-             GRANT USAGE ON SCHEMA usagectl TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO {name}"
+            "GRANT USAGE ON SCHEMA usagectl TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO {name}"
         ),
         damage,
     ]);
